@@ -1,0 +1,1 @@
+//! The same load against Breakwater and its peers, in one run.

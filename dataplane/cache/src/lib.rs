@@ -1,0 +1,1 @@
+//! HTTP cache: keys, RFC 9111 policy, stores, fills, purge.

@@ -1,0 +1,268 @@
+//! Compiled units: what the data plane needs to know of one object, with every reference resolved and every default
+//! filled in. Durations are milliseconds, sizes are bytes.
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::ObjectId;
+
+/// One object, compiled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind")]
+pub enum Unit {
+    /// A cached site.
+    EdgeCache(EdgeCache),
+    /// A security policy.
+    WafPolicy(WafPolicy),
+    /// A WebSocket route.
+    WsRoute(WsRoute),
+    /// A purge.
+    CachePurge(CachePurge),
+}
+
+/// A host and path that an object serves, after conflicts were settled: no two units claim the same pair.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Claim {
+    /// Lower-case host without port; `*.example.com` matches any name below it; `*` matches every host.
+    pub host: String,
+    /// The paths below that host.
+    pub path: PathMatch,
+}
+
+/// How a path is matched.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PathMatch {
+    /// The kind of match.
+    #[serde(rename = "type")]
+    pub kind: PathKind,
+    /// What is compared: a path beginning with `/`, or a regular expression that must match the whole path.
+    pub value: String,
+}
+
+/// The kinds of path match. Precedence: exact, then regular expressions (longest first), then the longest prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum PathKind {
+    /// The whole path.
+    Exact,
+    /// Path elements, as in Gateway API: `/a` matches `/a` and `/a/b`, not `/ab`.
+    Prefix,
+    /// A regular expression over the whole path.
+    Regex,
+}
+
+/// A group of servers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The servers; empty when the Service has no ready endpoint.
+    pub endpoints: Vec<Endpoint>,
+    /// Longest wait for a connection.
+    pub connect_timeout_ms: u64,
+    /// Longest wait for the response head, and between two reads of the body.
+    pub response_timeout_ms: u64,
+}
+
+/// One server, reached by plain HTTP.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// An IP address or a DNS name.
+    pub host: String,
+    /// Its TCP port.
+    pub port: u16,
+}
+
+/// A compiled EdgeCache.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EdgeCache {
+    /// What it serves.
+    pub claims: Vec<Claim>,
+    /// Where responses come from.
+    pub origin: Origin,
+    /// How they are stored.
+    pub cache: CachePolicy,
+}
+
+/// How an EdgeCache stores.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CachePolicy {
+    /// Overrides; the first that matches wins.
+    pub rules: Vec<CacheRule>,
+    /// Query parameters left out of the key: names, or prefixes written `utm_*`.
+    pub ignore_query: Vec<String>,
+    /// Request fields that are part of the key, lower case, sorted.
+    pub key_headers: Vec<String>,
+    /// Cookies that are part of the key, sorted.
+    pub key_cookies: Vec<String>,
+    /// Serve stale this long while one request revalidates (RFC 5861), unless the response says otherwise.
+    pub stale_while_revalidate_ms: Option<u64>,
+    /// Serve stale this long when the origin fails (RFC 5861), unless the response says otherwise.
+    pub stale_if_error_ms: Option<u64>,
+    /// The response field that lists a response's tags, lower case.
+    pub tag_header: Option<String>,
+    /// Larger responses pass through unstored.
+    pub max_object_size: u64,
+}
+
+/// One override of a [`CachePolicy`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheRule {
+    /// Which paths; empty means all.
+    pub paths: Vec<PathMatch>,
+    /// Which response statuses; empty means all. Not looked at when `bypass` is set.
+    pub statuses: Vec<u16>,
+    /// Freshness lifetime in place of the origin's.
+    pub ttl_ms: Option<u64>,
+    /// Neither look up nor store.
+    pub bypass: bool,
+}
+
+/// A compiled WafPolicy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WafPolicy {
+    /// The objects it protects, EdgeCache or WsRoute.
+    pub targets: Vec<ObjectId>,
+    /// Whether it blocks.
+    pub mode: Mode,
+    /// How the client's address is found.
+    pub client: ClientAddress,
+    /// Lists of addresses.
+    pub addresses: Addresses,
+    /// Lists of paths.
+    pub uris: Uris,
+    /// Limits per client.
+    pub limits: Vec<Limit>,
+    /// The status of a refusal by a list: 403 or 404.
+    pub block_status: u16,
+    /// Names whose values are replaced in audit lines.
+    pub redact: Redact,
+}
+
+/// Whether a policy blocks or reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mode {
+    /// Refuse and report.
+    Enforce,
+    /// Report only.
+    DetectOnly,
+}
+
+/// How the client's address is found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientAddress {
+    /// Peers whose word about the client is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The field such a peer writes, lower case; none means `x-forwarded-for`.
+    pub header: Option<String>,
+}
+
+/// Address lists; `allow` is read first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Addresses {
+    /// Clients that pass.
+    pub allow: Vec<IpNet>,
+    /// Clients that are refused.
+    pub deny: Vec<IpNet>,
+    /// Whether a client on neither list passes.
+    pub default_allow: bool,
+}
+
+/// Path lists; `allow` is read first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Uris {
+    /// Paths that pass the deny list unread.
+    pub allow: Vec<PathMatch>,
+    /// Paths that are refused.
+    pub deny: Vec<PathMatch>,
+}
+
+/// A limit per client address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limit {
+    /// Its name in metrics and audit lines.
+    pub name: String,
+    /// Which paths; empty means all.
+    pub paths: Vec<PathMatch>,
+    /// Which methods; empty means all.
+    pub methods: Vec<String>,
+    /// A request rate.
+    pub requests: Option<RequestRate>,
+    /// Connections open at once.
+    pub connections: Option<u32>,
+}
+
+/// `count` requests in `per_ms`, and `burst` of them at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestRate {
+    /// How many requests.
+    pub count: u32,
+    /// In how long.
+    pub per_ms: u64,
+    /// How many may come at once before the rate is felt; none means `count`.
+    pub burst: Option<u32>,
+}
+
+/// Names whose values never reach an audit line.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Redact {
+    /// Query arguments.
+    pub arguments: Vec<String>,
+    /// Request fields, lower case.
+    pub headers: Vec<String>,
+}
+
+/// A compiled WsRoute.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WsRoute {
+    /// What it serves.
+    pub claims: Vec<Claim>,
+    /// Where WebSockets go.
+    pub backend: Origin,
+    /// Allowed `Origin` values, lower case; empty means any.
+    pub origins: Vec<String>,
+    /// Subprotocols that may be negotiated; empty means any.
+    pub subprotocols: Vec<String>,
+    /// Longest wait for the backend's answer to the handshake.
+    pub handshake_timeout_ms: u64,
+    /// Limits.
+    pub limits: WsLimits,
+    /// Longest silence of both sides.
+    pub idle_timeout_ms: u64,
+    /// Longest life of a connection; none means unlimited.
+    pub lifetime_ms: Option<u64>,
+}
+
+/// Limits of a WsRoute; none means unlimited. On each node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WsLimits {
+    /// Open connections.
+    pub connections: Option<u32>,
+    /// Open connections of one client address.
+    pub connections_per_client: Option<u32>,
+    /// Payload of one frame.
+    pub frame_size: Option<u64>,
+    /// Payload of one message over all its frames.
+    pub message_size: Option<u64>,
+    /// Messages a client may send in a second.
+    pub messages_per_second: Option<u32>,
+}
+
+/// A compiled CachePurge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CachePurge {
+    /// The object's UID: each purge is carried out once by each node.
+    pub uid: String,
+    /// The EdgeCache whose responses are forgotten.
+    pub target: ObjectId,
+    /// Which of them.
+    pub selector: PurgeSelector,
+}
+
+/// Which stored responses a purge forgets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PurgeSelector {
+    /// All variants of these absolute URLs.
+    Urls(Vec<String>),
+    /// All responses that carry one of these tags.
+    Tags(Vec<String>),
+    /// All of them.
+    Everything,
+}

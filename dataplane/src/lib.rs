@@ -1,0 +1,1 @@
+//! The data plane: listeners, routing, handlers, upstreams, telemetry.

@@ -1,0 +1,1 @@
+//! Web application firewall: lists, limits, rules, audit events.

@@ -1,0 +1,1 @@
+//! The pure compile step: World in, Snapshot and Verdicts out.

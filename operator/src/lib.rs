@@ -1,0 +1,1 @@
+//! The operator: watches, compiles, publishes, reports status.

@@ -1,0 +1,2 @@
+//! Breakwater: one binary, one page of subcommands.
+fn main() {}
