@@ -1,0 +1,232 @@
+//! EdgeCache: a cached site.
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    CookieName, Duration, HeaderName, Hostname, HttpUrl, PathMatch, Quantity, QueryPattern, ResourceStatus, ServiceRef,
+};
+
+/// What an EdgeCache serves, from where, and how it stores it.
+#[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "breakwater.dev",
+    version = "v1alpha1",
+    kind = "EdgeCache",
+    plural = "edgecaches",
+    namespaced,
+    status = "ResourceStatus",
+    derive = "PartialEq",
+    doc = "An EdgeCache serves hosts and paths from every node: what it has stored from the node, all else from its origin.",
+    shortname = "ecache",
+    category = "edge",
+    printcolumn(
+        name = "Accepted",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Accepted\")].status",
+        description = "Whether the object is valid and holds what it claims."
+    ),
+    printcolumn(
+        name = "Programmed",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Programmed\")].status",
+        description = "Whether every node runs this generation."
+    ),
+    printcolumn(
+        name = "Nodes",
+        type_ = "string",
+        json_path = ".status.nodes.summary",
+        description = "Nodes that run this generation, of those that should."
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct EdgeCacheSpec {
+    /// The hosts to serve: names, wildcards for all names below one (*.example.com), or * for every host. A request
+    /// goes to the most specific host: an exact name before a wildcard, a longer wildcard before a shorter one. When
+    /// two objects claim the same host and path, the older one keeps it.
+    #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "set"))]
+    pub hostnames: Vec<Hostname>,
+    /// The paths to serve below each of the hosts. Exact comes before Regex, Regex before Prefix, longer before
+    /// shorter.
+    #[serde(default = "PathMatch::everything")]
+    #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "atomic"))]
+    pub paths: Vec<PathMatch>,
+    /// Where responses come from.
+    pub origin: Origin,
+    /// How responses are stored.
+    #[serde(default)]
+    pub cache: CacheSpec,
+}
+
+/// Where responses come from: a Service or a list of servers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "has(self.service) != has(self.urls)",
+    "message": "name exactly one of service and urls",
+}]))]
+pub struct Origin {
+    /// A Service of this namespace, whose ready endpoints are used directly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceRef>,
+    /// Servers by URL: http://host:port. Needed where there is no cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "set"))]
+    pub urls: Option<Vec<HttpUrl>>,
+    /// How requests are spread over the servers.
+    #[serde(default)]
+    pub balance: Balance,
+    /// How long to wait for a server.
+    #[serde(default)]
+    pub timeouts: OriginTimeouts,
+}
+
+/// How requests are spread over servers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Balance {
+    /// One after the other.
+    #[default]
+    RoundRobin,
+}
+
+/// How long to wait for a server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OriginTimeouts {
+    /// Longest wait for a connection.
+    #[serde(default = "OriginTimeouts::connect")]
+    pub connect: Duration,
+    /// Longest wait for the response head, and between two parts of the body.
+    #[serde(default = "OriginTimeouts::response")]
+    pub response: Duration,
+}
+
+impl OriginTimeouts {
+    fn connect() -> Duration {
+        "2s".into()
+    }
+
+    fn response() -> Duration {
+        "30s".into()
+    }
+}
+
+impl Default for OriginTimeouts {
+    fn default() -> Self {
+        Self {
+            connect: Self::connect(),
+            response: Self::response(),
+        }
+    }
+}
+
+/// How responses are stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CacheSpec {
+    /// Exceptions from what the origin's response headers say; the first rule that matches wins. Without rules the
+    /// origin's headers decide.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "atomic"))]
+    pub rules: Vec<CacheRule>,
+    /// What beside host and path tells two stored responses apart.
+    #[serde(default)]
+    pub key: CacheKey,
+    /// When a response may be served after its freshness has ended.
+    #[serde(default)]
+    pub stale: Stale,
+    /// The response header field in which the origin lists a response's tags, separated by spaces or commas; a
+    /// CachePurge names them.
+    #[serde(default = "CacheSpec::tag_header")]
+    pub tag_header: HeaderName,
+    /// Responses that are larger pass through and are not stored.
+    #[serde(default = "CacheSpec::max_object_size")]
+    pub max_object_size: Quantity,
+}
+
+impl CacheSpec {
+    fn tag_header() -> HeaderName {
+        "Surrogate-Key".into()
+    }
+
+    fn max_object_size() -> Quantity {
+        "1Gi".into()
+    }
+}
+
+impl Default for CacheSpec {
+    fn default() -> Self {
+        Self {
+            rules: Vec::new(),
+            key: CacheKey::default(),
+            stale: Stale::default(),
+            tag_header: Self::tag_header(),
+            max_object_size: Self::max_object_size(),
+        }
+    }
+}
+
+/// An exception from what the origin's response headers say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "has(self.ttl) != (has(self.bypass) && self.bypass)",
+    "message": "a rule has either a ttl or bypass: true",
+}]))]
+pub struct CacheRule {
+    /// The paths the rule is for; none means all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "atomic"))]
+    pub paths: Vec<PathMatch>,
+    /// The response statuses the rule is for; none means all that may be stored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), inner(range(min = 200, max = 599)), extend("x-kubernetes-list-type" = "set"))]
+    pub statuses: Vec<u16>,
+    /// How long a response is fresh, in place of what the origin says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<Duration>,
+    /// Neither look up nor store.
+    #[serde(default)]
+    pub bypass: bool,
+}
+
+/// What beside host and path tells two stored responses apart.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CacheKey {
+    /// The part of the query.
+    #[serde(default)]
+    pub query: QueryKey,
+    /// Request header fields that are part of the key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "set"))]
+    pub headers: Vec<HeaderName>,
+    /// Cookies that are part of the key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "set"))]
+    pub cookies: Vec<CookieName>,
+}
+
+/// The query's part in the key: all parameters but the ignored ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct QueryKey {
+    /// Parameters left out of the key: names, or beginnings of names followed by * (utm_*).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "set"))]
+    pub ignore: Vec<QueryPattern>,
+}
+
+/// When a response may be served after its freshness has ended (RFC 5861). The response's own directives come first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Stale {
+    /// For so long a stale response is served while one request fetches a fresh one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub while_revalidate: Option<Duration>,
+    /// For so long a stale response is served when the origin fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub if_error: Option<Duration>,
+}

@@ -1,0 +1,43 @@
+//! What the operator writes back.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The status of an EdgeCache, WafPolicy or WsRoute.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourceStatus {
+    /// The generation of the object that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Accepted: the object is valid and holds what it claims. ResolvedRefs: everything it names exists. Programmed:
+    /// every node runs this generation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// How far the object has come on the nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<NodesStatus>,
+}
+
+/// How many nodes run an object.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodesStatus {
+    /// Programmed and desired nodes as one text, such as 12/12.
+    #[serde(default)]
+    pub summary: String,
+    /// How many nodes should run the object.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub desired: i32,
+    /// How many nodes run this generation of it.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub programmed: i32,
+    /// How many nodes refused this generation and run the last good one, or none.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub rejected: i32,
+}

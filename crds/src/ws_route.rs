@@ -1,0 +1,184 @@
+//! WsRoute: a WebSocket route.
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Duration, Hostname, HttpUrl, PathMatch, Quantity, ResourceStatus, ServiceRef, Subprotocol, WebOrigin};
+
+/// Which WebSockets a WsRoute takes, where they go, and within which limits.
+#[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "breakwater.dev",
+    version = "v1alpha1",
+    kind = "WsRoute",
+    plural = "wsroutes",
+    namespaced,
+    status = "ResourceStatus",
+    derive = "PartialEq",
+    doc = "A WsRoute relays WebSockets on hosts and paths to a backend.",
+    shortname = "wsr",
+    category = "edge",
+    printcolumn(
+        name = "Accepted",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Accepted\")].status",
+        description = "Whether the object is valid and holds what it claims."
+    ),
+    printcolumn(
+        name = "Programmed",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Programmed\")].status",
+        description = "Whether every node runs this generation."
+    ),
+    printcolumn(
+        name = "Nodes",
+        type_ = "string",
+        json_path = ".status.nodes.summary",
+        description = "Nodes that run this generation, of those that should."
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct WsRouteSpec {
+    /// The hosts to serve: names, wildcards for all names below one (*.example.com), or * for every host. When two
+    /// objects claim the same host and path, the older one keeps it.
+    #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "set"))]
+    pub hostnames: Vec<Hostname>,
+    /// The paths to serve below each of the hosts. Exact comes before Regex, Regex before Prefix, longer before
+    /// shorter.
+    #[serde(default = "PathMatch::everything")]
+    #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "atomic"))]
+    pub paths: Vec<PathMatch>,
+    /// Where WebSockets go.
+    pub backend: Backend,
+    /// Which opening handshakes are let through.
+    #[serde(default)]
+    pub handshake: Handshake,
+    /// Limits, kept by each node for itself.
+    #[serde(default)]
+    pub limits: WsLimits,
+    /// When a connection is ended.
+    #[serde(default)]
+    pub timeouts: WsTimeouts,
+}
+
+/// Where WebSockets go: a Service or a list of servers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "has(self.service) != has(self.urls)",
+    "message": "name exactly one of service and urls",
+}]))]
+pub struct Backend {
+    /// A Service of this namespace, whose ready endpoints are used directly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceRef>,
+    /// Servers by URL: http://host:port. Needed where there is no cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "set"))]
+    pub urls: Option<Vec<HttpUrl>>,
+}
+
+/// Which opening handshakes are let through.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Handshake {
+    /// The Origin values that browsers may send (https://chat.example.com); none means any. With a list, a handshake
+    /// from another origin is refused with 403.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "set"))]
+    pub origins: Vec<WebOrigin>,
+    /// The subprotocols that may be negotiated; none means any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "set"))]
+    pub subprotocols: Vec<Subprotocol>,
+    /// Longest wait for the backend's answer to the handshake.
+    #[serde(default = "Handshake::timeout")]
+    pub timeout: Duration,
+}
+
+impl Handshake {
+    fn timeout() -> Duration {
+        "10s".into()
+    }
+}
+
+impl Default for Handshake {
+    fn default() -> Self {
+        Self {
+            origins: Vec::new(),
+            subprotocols: Vec::new(),
+            timeout: Self::timeout(),
+        }
+    }
+}
+
+/// Limits of a WsRoute on each node. A limit that is not given does not exist, but for connections.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WsLimits {
+    /// Open connections.
+    #[serde(default = "WsLimits::connections")]
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub connections: u32,
+    /// Open connections of one client address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub connections_per_client: Option<u32>,
+    /// Payload of one frame; a larger one ends the connection with status 1009.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frame_size: Option<Quantity>,
+    /// Payload of one message over all its frames; a larger one ends the connection with status 1009.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_size: Option<Quantity>,
+    /// Messages a client may send in a second; more end the connection with status 1008.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub messages_per_second: Option<u32>,
+}
+
+impl WsLimits {
+    const fn connections() -> u32 {
+        50_000
+    }
+}
+
+impl Default for WsLimits {
+    fn default() -> Self {
+        Self {
+            connections: Self::connections(),
+            connections_per_client: None,
+            frame_size: None,
+            message_size: None,
+            messages_per_second: None,
+        }
+    }
+}
+
+/// When a connection is ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WsTimeouts {
+    /// Longest silence of both sides.
+    #[serde(default = "WsTimeouts::idle")]
+    pub idle: Duration,
+    /// Longest life of a connection; none means unlimited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifetime: Option<Duration>,
+}
+
+impl WsTimeouts {
+    fn idle() -> Duration {
+        "5m".into()
+    }
+}
+
+impl Default for WsTimeouts {
+    fn default() -> Self {
+        Self {
+            idle: Self::idle(),
+            lifetime: None,
+        }
+    }
+}
