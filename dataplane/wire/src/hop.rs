@@ -1,0 +1,155 @@
+//! Fields that concern one connection only, and are removed before a message goes on (RFC 9110 section 7.6.1).
+//!
+//! Invariant: after [`strip_hop_by_hop`] no field is left that frames or steers the connection it came from,
+//! and `Connection` cannot have removed a field that the next hop relies on for security or routing.
+//! Who needs one of them again (Upgrade for a handshake, Transfer-Encoding) writes it anew.
+
+use http::{HeaderMap, HeaderName, header};
+
+use crate::http1::fields::list_members;
+
+/// Removed whether or not `Connection` names them. Trailer is here because trailers are dropped.
+const HOP_BY_HOP: [&str; 11] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "proxy-authentication-info",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "http2-settings",
+];
+
+/// Most connection options that are looked at; the rest is ignored, and the fixed list still goes.
+const MAX_OPTIONS: usize = 64;
+
+/// Removes the hop-by-hop fields and those that `Connection` names, except protected ones.
+///
+/// A client that sends `Connection: X-Forwarded-For` asks us to erase what a proxy in front of us vouched
+/// for, `Connection: Authorization` or `Cookie` turns its own request into another one behind a cache, and
+/// `Connection: Content-Length` or `Host` changes the framing or the destination. None of these is a
+/// legitimate connection option, so [`is_protected`] fields stay.
+pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|value| list_members(value.as_bytes()))
+        .take(MAX_OPTIONS)
+        .filter_map(|option| HeaderName::from_bytes(option).ok())
+        .filter(|name| !is_protected(name.as_str()))
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+/// True if the field is removed on every hop, whatever `Connection` says. `name` in any case.
+#[must_use]
+pub fn is_hop_by_hop(name: &str) -> bool {
+    HOP_BY_HOP.iter().any(|hop| hop.eq_ignore_ascii_case(name))
+}
+
+/// True if `Connection` may not name this field away: it is meant for every recipient. `name` in lower case.
+#[must_use]
+pub fn is_protected(name: &str) -> bool {
+    name.starts_with("x-forwarded-")
+        || name.starts_with("content-")
+        || name.starts_with("if-")
+        || name.starts_with("sec-")
+        || name.starts_with("access-control-")
+        || matches!(
+            name,
+            "host"
+                | "via"
+                | "forwarded"
+                | "x-real-ip"
+                | "x-request-id"
+                | "authorization"
+                | "cookie"
+                | "set-cookie"
+                | "origin"
+                | "cache-control"
+                | "cdn-cache-control"
+                | "pragma"
+                | "expires"
+                | "age"
+                | "date"
+                | "vary"
+                | "etag"
+                | "last-modified"
+                | "location"
+                | "range"
+                | "expect"
+                | "www-authenticate"
+                | "strict-transport-security"
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            map.append(*name, HeaderValue::from_static(value));
+        }
+        map
+    }
+
+    #[test]
+    fn the_fixed_list_and_the_fields_that_connection_names_go() {
+        let mut headers = map(&[
+            ("connection", "close, X-One,,"),
+            ("connection", "x-two, not a token"),
+            ("x-one", "1"),
+            ("x-two", "2"),
+            ("x-three", "3"),
+            ("keep-alive", "timeout=5"),
+            ("te", "trailers"),
+            ("trailer", "x"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "websocket"),
+            ("proxy-authorization", "Basic eA=="),
+        ]);
+        strip_hop_by_hop(&mut headers);
+        let left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(left, ["x-three"]);
+    }
+
+    #[test]
+    fn connection_cannot_remove_what_the_next_hop_relies_on() {
+        let fields = [
+            ("host", "a"),
+            ("content-length", "5"),
+            ("via", "1.1 x"),
+            ("x-forwarded-for", "10.0.0.1"),
+            ("x-forwarded-proto", "https"),
+            ("forwarded", "for=10.0.0.1"),
+            ("authorization", "Basic eA=="),
+            ("cookie", "a=b"),
+            ("set-cookie", "a=b"),
+            ("cache-control", "private"),
+        ];
+        for (name, value) in fields {
+            let mut headers = map(&[(name, value)]);
+            headers.insert("connection", HeaderValue::from_static(name));
+            strip_hop_by_hop(&mut headers);
+            assert_eq!(headers.get(name).map(HeaderValue::as_bytes), Some(value.as_bytes()), "{name}");
+            assert_eq!(headers.len(), 1);
+        }
+    }
+
+    #[test]
+    fn names_are_hop_by_hop_in_any_case() {
+        assert!(is_hop_by_hop("Transfer-Encoding"));
+        assert!(!is_hop_by_hop("Content-Length"));
+    }
+}

@@ -1,0 +1,146 @@
+//! The authority of a request: host name or address, and port.
+//!
+//! Stricter than RFC 3986: only what can be a DNS name (letters, digits, `-`, `_`, `~`, `.`) or an address
+//! literal. Percent-encoding, sub-delimiters, userinfo, zones and empty labels are refused, because no
+//! route can name them and implementations disagree about them.
+
+use std::net::Ipv6Addr;
+
+/// Longest host name in bytes: what DNS can carry, with a final dot.
+const MAX_NAME: usize = 254;
+
+/// A validated authority, borrowed from the head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Host<'b> {
+    raw: &'b str,
+    name: &'b str,
+    port: Option<u16>,
+}
+
+impl<'b> Host<'b> {
+    /// Parses `uri-host [":" [port]]`. `None` if it is anything else, or empty.
+    #[must_use]
+    pub fn parse(authority: &'b str) -> Option<Self> {
+        let name_len = if authority.starts_with('[') {
+            let close = authority.find(']')?;
+            authority.get(1..close)?.parse::<Ipv6Addr>().ok()?;
+            close + 1
+        } else {
+            let end = authority.find(':').unwrap_or(authority.len());
+            if !is_name(authority.get(..end)?) {
+                return None;
+            }
+            end
+        };
+        let (name, rest) = authority.split_at_checked(name_len)?;
+        let port = match rest.strip_prefix(':') {
+            None if rest.is_empty() => None,
+            None => return None,
+            Some("") => return Some(Self { raw: name, name, port: None }),
+            Some(digits) => Some(parse_port(digits)?),
+        };
+        Some(Self { raw: authority, name, port })
+    }
+
+    /// No authority at all: an HTTP/1.0 request without Host. Such a request can only match a route for
+    /// every host name.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.raw.is_empty()
+    }
+
+    /// Host and port as received, without an empty port: what Host towards the origin is made of.
+    #[must_use]
+    pub fn as_str(&self) -> &'b str {
+        self.raw
+    }
+
+    /// The host without port, as received (case kept, brackets around IPv6 kept), without a final dot.
+    #[must_use]
+    pub fn name(&self) -> &'b str {
+        self.name.strip_suffix('.').unwrap_or(self.name)
+    }
+
+    /// The port, if one was given.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    /// Writes the name in lower case without a final dot: the form routes and cache keys compare.
+    pub fn write_normalized(&self, out: &mut String) {
+        out.extend(self.name().chars().map(|c| c.to_ascii_lowercase()));
+    }
+
+    /// True if [`Host::name`] is already what [`Host::write_normalized`] would write.
+    #[must_use]
+    pub fn is_lowercase(&self) -> bool {
+        !self.name.bytes().any(|b| b.is_ascii_uppercase())
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    let labels = name.strip_suffix('.').unwrap_or(name);
+    let mut last = b'.';
+    for &byte in labels.as_bytes() {
+        let ok = match byte {
+            b'.' => last != b'.',
+            b'-' | b'_' | b'~' => true,
+            _ => byte.is_ascii_alphanumeric(),
+        };
+        if !ok {
+            return false;
+        }
+        last = byte;
+    }
+    last != b'.' && name.len() <= MAX_NAME
+}
+
+fn parse_port(digits: &str) -> Option<u16> {
+    if digits.len() > 5 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_addresses_and_ports_are_hosts() {
+        for (raw, name, port) in [
+            ("example.com", "example.com", None),
+            ("Example.COM.:8080", "Example.COM", Some(8080)),
+            ("a_b~c-d", "a_b~c-d", None),
+            ("10.0.0.1:80", "10.0.0.1", Some(80)),
+            ("[::1]:65535", "[::1]", Some(65535)),
+            ("[2001:db8::1]", "[2001:db8::1]", None),
+            ("h:", "h", None),
+        ] {
+            let host = Host::parse(raw).expect(raw);
+            assert_eq!((host.name(), host.port()), (name, port), "{raw}");
+        }
+        assert_eq!(Host::parse("h:").map(|h| h.as_str()), Some("h"));
+    }
+
+    #[test]
+    fn everything_else_is_not_a_host() {
+        for raw in [
+            "", ".", "..", "a..b", ".a", "a/b", "a b", "a,b", "u@h", "a%41", "a#b", "a?b", "a\\b", "h:65536", "h:+1", "h:1x", "h:000080",
+            "h:80:80", "[::1", "[::1]x", "[fe80::1%25eth0]", "[v1.x]", "::1", "é", "a\t", "$host",
+        ] {
+            assert_eq!(Host::parse(raw), None, "{raw}");
+        }
+        assert_eq!(Host::parse(&"a".repeat(255)), None);
+    }
+
+    #[test]
+    fn the_normal_form_is_lower_case_without_a_final_dot() {
+        let host = Host::parse("Shop.Example.").expect("valid");
+        let mut out = String::new();
+        host.write_normalized(&mut out);
+        assert_eq!(out, "shop.example");
+        assert!(!host.is_lowercase());
+    }
+}
