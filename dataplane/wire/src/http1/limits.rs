@@ -14,8 +14,13 @@ pub struct Limits {
     pub fields: usize,
 }
 
+impl Limits {
+    /// 8 KiB of request line, 32 KiB of head, 100 fields.
+    pub const DEFAULT: Self = Self { request_line: 8 * 1024, head: 32 * 1024, fields: 100 };
+}
+
 impl Default for Limits {
     fn default() -> Self {
-        Self { request_line: 8 * 1024, head: 32 * 1024, fields: 100 }
+        Self::DEFAULT
     }
 }
