@@ -1,1 +1,22 @@
-//! The same load against Breakwater and its peers, in one run.
+//! The bench's harness: the same load against Breakwater and its peers, in one run.
+//!
+//! What it does: starts each server pinned to one CPU, drives it from another, and divides the CPU time the kernel
+//! charged to the server's process tree by the requests that completed ([`account`]). CPU per request is the figure
+//! because it holds on a shared machine, where requests per second do not.
+//!
+//! Invariant: nothing is measured before the answers were compared with the origin's bytes and the origin saw that
+//! they came from a cache ([`check`]); a server that cannot be measured is named with the reason, never left out.
+//!
+//! Left to others: which rows are measured and what they are held against ([`report::Budget`], `bin/hits.rs`).
+
+pub mod account;
+pub mod check;
+pub mod error;
+pub mod floor;
+pub mod load;
+pub mod machine;
+pub mod origin;
+pub mod report;
+pub mod server;
+
+pub use error::Error;
