@@ -1,0 +1,209 @@
+//! What writer and readers of one fill share.
+//!
+//! Invariant: `chunks[i]` is chunk number `first + i`; a reader's `next` is never below `first`. `first` only
+//! grows once the fill passes through. Everything here is called under the lock; wakers are handed out, to be
+//! woken after it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::task::{Context, Waker};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::table::Inner;
+use super::{Failure, FillHead};
+use crate::key::Key;
+use crate::object::Object;
+
+/// Wakers to be woken when the lock is released.
+pub(super) type Wakers = Vec<Waker>;
+
+/// One fill.
+#[derive(Debug)]
+pub(super) struct Fill {
+    pub(super) key: Key,
+    pub(super) table: Arc<Inner>,
+    pub(super) state: Mutex<State>,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) phase: Phase,
+    /// Whether new followers may join.
+    pub(super) open: bool,
+    pub(super) head: Option<Arc<FillHead>>,
+    pub(super) chunks: VecDeque<Bytes>,
+    pub(super) first: u64,
+    /// Bytes in `chunks`.
+    pub(super) buffered: u64,
+    /// Bytes written in all.
+    pub(super) total: u64,
+    /// The most content that is kept for the store.
+    pub(super) limit: u64,
+    /// Whether chunks that all readers have seen are dropped.
+    pub(super) passing: bool,
+    pub(super) readers: BTreeMap<u32, Cursor>,
+    next_reader: u32,
+    pub(super) writer: Option<Waker>,
+    /// The reader that may take over as writer.
+    pub(super) successor: Option<u32>,
+    /// Fetches begun.
+    pub(super) attempts: u32,
+}
+
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// No head yet.
+    Waiting,
+    /// Head published, chunks come.
+    Streaming,
+    /// All chunks are there.
+    Complete,
+    /// A stored object answers in place of a fetched one.
+    Stored(Arc<Object>),
+    /// Nothing more comes.
+    Failed(Failure),
+}
+
+/// One reader's place.
+#[derive(Debug, Default)]
+pub(super) struct Cursor {
+    pub(super) next: u64,
+    pub(super) waker: Option<Waker>,
+    pub(super) fate: Fate,
+}
+
+/// What became of one reader, apart from the rest.
+#[derive(Debug, Default)]
+pub(super) enum Fate {
+    /// It shares the fill.
+    #[default]
+    Shares,
+    /// It has to fetch for itself.
+    Released,
+    /// Its own fetch failed; others may still wait for another.
+    Failed(Failure),
+}
+
+impl State {
+    pub(super) fn new() -> Self {
+        Self {
+            phase: Phase::Waiting,
+            open: true,
+            head: None,
+            chunks: VecDeque::new(),
+            first: 0,
+            buffered: 0,
+            total: 0,
+            limit: u64::MAX,
+            passing: false,
+            readers: BTreeMap::new(),
+            next_reader: 0,
+            writer: None,
+            successor: None,
+            attempts: 1,
+        }
+    }
+
+    /// Adds a reader at the beginning.
+    pub(super) fn add_reader(&mut self) -> u32 {
+        let id = self.next_reader;
+        self.next_reader = self.next_reader.wrapping_add(1);
+        self.readers.insert(
+            id,
+            Cursor {
+                next: self.first,
+                ..Cursor::default()
+            },
+        );
+        id
+    }
+
+    /// The wakers of all readers that wait.
+    pub(super) fn wake_readers(&mut self) -> Wakers {
+        self.readers
+            .values_mut()
+            .filter_map(|cursor| cursor.waker.take())
+            .collect()
+    }
+
+    /// Drops what all readers have seen, if the fill passes through. Returns the bytes dropped.
+    pub(super) fn trim(&mut self) -> u64 {
+        if !self.passing {
+            return 0;
+        }
+        let end = self.first + self.chunks.len() as u64;
+        let slowest = self.readers.values().map(|cursor| cursor.next).min().unwrap_or(end);
+        let mut dropped = 0;
+        while self.first < slowest {
+            let Some(chunk) = self.chunks.pop_front() else { break };
+            dropped += chunk.len() as u64;
+            self.first += 1;
+        }
+        self.buffered -= dropped;
+        dropped
+    }
+
+    /// Ends a fetch that brought no head: its own reader fails, one other may take over. Returns who to wake.
+    pub(super) fn fail_fetch(&mut self, failure: Failure, own: Option<u32>, max_attempts: u32) -> Wakers {
+        let mut wake = Wakers::new();
+        if let Some(cursor) = own.and_then(|id| self.readers.get_mut(&id)) {
+            cursor.end(Fate::Failed(failure));
+            wake.extend(cursor.waker.take());
+        }
+        if self.attempts < max_attempts
+            && let Some(waker) = self.choose_successor()
+        {
+            wake.extend(waker);
+            return wake;
+        }
+        self.fail_all(failure);
+        wake.extend(self.wake_readers());
+        wake
+    }
+
+    /// Offers the fetch to the reader that has waited longest; `None` when there is none.
+    pub(super) fn choose_successor(&mut self) -> Option<Option<Waker>> {
+        let (&id, cursor) = self
+            .readers
+            .iter_mut()
+            .find(|(_, cursor)| matches!(cursor.fate, Fate::Shares))?;
+        self.successor = Some(id);
+        Some(cursor.waker.take())
+    }
+
+    /// Ends the fill for everyone.
+    pub(super) fn fail_all(&mut self, failure: Failure) {
+        self.phase = Phase::Failed(failure);
+        self.open = false;
+    }
+}
+
+impl Cursor {
+    /// Parts this reader from the fill: it reads nothing more, so it holds nothing back.
+    pub(super) fn end(&mut self, fate: Fate) {
+        self.fate = fate;
+        self.next = u64::MAX;
+    }
+
+    /// Has the task of `cx` woken at the next change.
+    pub(super) fn wait(&mut self, cx: &Context<'_>) {
+        match &mut self.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => self.waker = Some(cx.waker().clone()),
+        }
+    }
+}
+
+impl Drop for Fill {
+    fn drop(&mut self) {
+        self.table.release(self.state.get_mut().buffered);
+        self.table.fill_ended();
+    }
+}
+
+/// Wakes all, with no lock held.
+pub(super) fn wake(wakers: Wakers) {
+    wakers.into_iter().for_each(Waker::wake);
+}

@@ -1,0 +1,271 @@
+//! The origin's side of a fill.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use super::state::{Fate, Fill, Phase, Wakers, wake};
+use super::{Failure, FillHead};
+use crate::key::Key;
+use crate::object::{Body, Object};
+use crate::time::Timestamp;
+
+/// Who may have a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    /// Everyone; it is stored if its content is no longer than `limit` bytes.
+    Store {
+        /// The most content that is stored.
+        limit: u64,
+    },
+    /// Only the request it was fetched for. The key is remembered from now on.
+    Private {
+        /// The present.
+        now: Timestamp,
+    },
+}
+
+/// A fill that passes through has lost its last reader: the fetch may end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("nobody reads this response any more")]
+pub struct NoReaders;
+
+/// Writes one fetch into a fill. Dropped before [`Self::finish`], it fails the fill.
+#[derive(Debug)]
+pub struct FillWriter {
+    fill: Arc<Fill>,
+    /// The reader of the request that has this fetch made.
+    own: Option<u32>,
+    ended: bool,
+}
+
+impl FillWriter {
+    pub(super) const fn new(fill: Arc<Fill>, own: Option<u32>) -> Self {
+        Self {
+            fill,
+            own,
+            ended: false,
+        }
+    }
+
+    /// The key of this fill.
+    pub fn key(&self) -> Key {
+        self.fill.key
+    }
+
+    /// Readers at present.
+    pub fn readers(&self) -> usize {
+        self.fill.state.lock().readers.len()
+    }
+
+    /// Gives the head to whom `disposition` lets have it, and releases the others.
+    pub fn publish(&mut self, head: FillHead, disposition: Disposition) {
+        let mut wakers;
+        let mut delist = false;
+        {
+            let mut state = self.fill.state.lock();
+            match disposition {
+                Disposition::Store { limit } => {
+                    state.limit = limit;
+                    if head.content_length.is_some_and(|length| length > limit) {
+                        state.passing = true;
+                    }
+                }
+                Disposition::Private { .. } => {
+                    state.passing = true;
+                    let own = self.own;
+                    let others = state.readers.iter_mut().filter(|(id, _)| Some(**id) != own);
+                    others.for_each(|(_, cursor)| cursor.end(Fate::Released));
+                }
+            }
+            if state.passing {
+                state.open = false;
+                delist = true;
+            }
+            state.head = Some(Arc::new(head));
+            state.phase = Phase::Streaming;
+            wakers = state.wake_readers();
+        }
+        if let Disposition::Private { now } = disposition {
+            self.fill.table.remember_uncacheable(self.fill.key, now);
+        } else if delist {
+            self.fill.table.passed_through.fetch_add(1, Ordering::Relaxed);
+        }
+        if delist {
+            self.fill.table.delist(&self.fill);
+        }
+        wake(std::mem::take(&mut wakers));
+    }
+
+    /// Waits until there is room for a chunk: at once, unless the fill passes through. Cancel safe.
+    ///
+    /// # Errors
+    /// [`NoReaders`]: the fill passes through and nobody is left.
+    pub async fn ready(&mut self) -> Result<(), NoReaders> {
+        poll_fn(|cx| self.poll_ready(cx)).await
+    }
+
+    /// As [`Self::ready`].
+    ///
+    /// # Errors
+    /// As [`Self::ready`].
+    pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), NoReaders>> {
+        let mut state = self.fill.state.lock();
+        if !state.passing {
+            return Poll::Ready(Ok(()));
+        }
+        if !state.readers.values().any(|cursor| matches!(cursor.fate, Fate::Shares)) {
+            return Poll::Ready(Err(NoReaders));
+        }
+        if state.buffered < self.fill.table.config.window {
+            return Poll::Ready(Ok(()));
+        }
+        state.writer = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Appends content. `chunk` should own no more memory than it shows; [`Self::ready`] comes first.
+    pub fn push(&mut self, chunk: Bytes) {
+        let size = chunk.len() as u64;
+        if size == 0 {
+            return;
+        }
+        let table = &self.fill.table;
+        let no_memory = table.hold(size);
+        let (wakers, dropped, outgrown);
+        {
+            let mut state = self.fill.state.lock();
+            state.chunks.push_back(chunk);
+            state.buffered += size;
+            state.total += size;
+            outgrown = !state.passing && (no_memory || state.total > state.limit);
+            if outgrown {
+                state.passing = true;
+                state.open = false;
+            }
+            dropped = state.trim();
+            wakers = state.wake_readers();
+        }
+        table.release(dropped);
+        if outgrown {
+            table.passed_through.fetch_add(1, Ordering::Relaxed);
+            table.delist(&self.fill);
+        }
+        wake(wakers);
+    }
+
+    /// The whole content, to be stored; `None` if the fill passed through or its length is not the announced
+    /// one.
+    pub fn body(&self) -> Option<Body> {
+        let (chunks, head) = {
+            let state = self.fill.state.lock();
+            if state.passing {
+                return None;
+            }
+            (state.chunks.clone(), state.head.clone()?)
+        };
+        let body = Body::from_chunks(chunks);
+        head.content_length
+            .is_none_or(|length| length == body.len())
+            .then_some(body)
+    }
+
+    /// The published head.
+    pub fn head(&self) -> Option<Arc<FillHead>> {
+        self.fill.state.lock().head.clone()
+    }
+
+    /// Whether the response outgrew a limit or is private, and will not be stored.
+    pub fn is_passing(&self) -> bool {
+        self.fill.state.lock().passing
+    }
+
+    /// Ends the content. What is stored has to be in the store by now: later requests find no fill.
+    ///
+    /// # Errors
+    /// [`Failure::LENGTH`]: the content is not as long as announced, which readers are told;
+    /// [`Failure::ABANDONED`]: no head was published.
+    pub fn finish(mut self) -> Result<(), Failure> {
+        let failure = {
+            let state = self.fill.state.lock();
+            match &state.head {
+                None => Some(Failure::ABANDONED),
+                Some(head) => head
+                    .content_length
+                    .filter(|&length| length != state.total)
+                    .map(|_| Failure::LENGTH),
+            }
+        };
+        if let Some(failure) = failure {
+            self.end_failed(failure);
+            return Err(failure);
+        }
+        self.end(Phase::Complete);
+        Ok(())
+    }
+
+    /// Answers everyone with a stored object: the origin confirmed it, or it was stored meanwhile.
+    pub fn answer(mut self, object: Arc<Object>) {
+        self.end(Phase::Stored(object));
+    }
+
+    /// Releases everyone to fetch for themselves, without remembering the key.
+    pub fn release(mut self) {
+        self.fill
+            .state
+            .lock()
+            .readers
+            .values_mut()
+            .for_each(|cursor| cursor.end(Fate::Released));
+        self.end(Phase::Failed(Failure::ABANDONED));
+    }
+
+    /// Ends the fetch without a response: before the head, the reader it was made for fails and another takes
+    /// over; after it, all readers fail.
+    pub fn fail(mut self, failure: Failure) {
+        self.end_failed(failure);
+    }
+
+    fn end(&mut self, phase: Phase) {
+        self.ended = true;
+        let wakers = {
+            let mut state = self.fill.state.lock();
+            state.phase = phase;
+            state.open = false;
+            state.wake_readers()
+        };
+        self.fill.table.delist(&self.fill);
+        wake(wakers);
+    }
+
+    fn end_failed(&mut self, failure: Failure) {
+        self.ended = true;
+        let wakers: Wakers;
+        let ended;
+        {
+            let mut state = self.fill.state.lock();
+            if Fill::is_waiting(&state) {
+                wakers = state.fail_fetch(failure, self.own, self.fill.table.config.max_attempts);
+            } else {
+                state.fail_all(failure);
+                wakers = state.wake_readers();
+            }
+            ended = !state.open;
+        }
+        if ended {
+            self.fill.table.delist(&self.fill);
+        }
+        wake(wakers);
+    }
+}
+
+impl Drop for FillWriter {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.end_failed(Failure::ABANDONED);
+        }
+    }
+}

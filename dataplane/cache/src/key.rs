@@ -1,0 +1,266 @@
+//! Cache keys: which requests are for the same thing.
+//!
+//! Invariant: two different targets never share a key. Every part is hashed with its length and kind, by
+//! SipHash-1-3 with 128 bits under a secret of this process, so that nobody outside can search for two targets
+//! that collide. Nothing is allocated: parts are hashed as they come. GET and HEAD share a key; the method is
+//! not part of it. `Vary` is not part of it either (see [`crate::vary`]).
+
+use std::hash::Hasher;
+
+use siphasher::sip128::{Hasher128, SipHasher13};
+
+/// Names a request's target among everything stored. Meaningless outside the process that made it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(pub u128);
+
+/// The secret of one process, with which keys, tags and variants are hashed.
+#[derive(Clone)]
+pub struct Keyer {
+    seed: (u64, u64),
+}
+
+impl Keyer {
+    /// Hashes under `seed`, which has to be random and unknown to clients.
+    pub fn new(seed: u128) -> Self {
+        Self {
+            seed: ((seed >> 64) as u64, seed as u64),
+        }
+    }
+
+    /// Begins the key of a request for the EdgeCache `site`.
+    pub fn start(&self, site: u64) -> KeyBuilder {
+        let mut builder = KeyBuilder {
+            hasher: self.hasher(b'k'),
+        };
+        builder.hasher.write_u64(site);
+        builder
+    }
+
+    /// The hash of a purge tag of `site`.
+    pub fn tag(&self, site: u64, tag: &[u8]) -> u64 {
+        let mut hasher = self.hasher(b't');
+        hasher.write_u64(site);
+        hasher.write(tag);
+        hasher.finish()
+    }
+
+    /// The hash of a URL of `site` as a purge tag: the key without header and cookie values.
+    pub fn url_tag(&self, url: Key) -> u64 {
+        let mut hasher = self.hasher(b'u');
+        hasher.write_u128(url.0);
+        hasher.finish()
+    }
+
+    /// A hasher whose results are unrelated to those of every other `domain`.
+    pub(crate) fn hasher(&self, domain: u8) -> SipHasher13 {
+        let mut hasher = SipHasher13::new_with_keys(self.seed.0, self.seed.1);
+        hasher.write_u8(domain);
+        hasher
+    }
+}
+
+impl std::fmt::Debug for Keyer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Keyer(secret)")
+    }
+}
+
+/// A key in the making.
+#[derive(Clone)]
+pub struct KeyBuilder {
+    hasher: SipHasher13,
+}
+
+impl KeyBuilder {
+    /// Adds the target: `host` without regard to case, the rest byte for byte. Query parameters that `ignore`
+    /// names are left out; a query of nothing else counts as no query.
+    pub fn target(
+        mut self,
+        scheme: &[u8],
+        host: &[u8],
+        path: &[u8],
+        query: Option<&[u8]>,
+        ignore: &QueryFilter,
+    ) -> Self {
+        self.part(b's', scheme);
+        self.hasher.write_u8(b'h');
+        self.hasher.write_u64(host.len() as u64);
+        let mut lower = [0u8; 64];
+        for piece in host.chunks(lower.len()) {
+            let lower = &mut lower[..piece.len()];
+            lower.copy_from_slice(piece);
+            lower.make_ascii_lowercase();
+            self.hasher.write(lower);
+        }
+        self.part(b'p', path);
+        if let Some(query) = query {
+            if ignore.is_empty() {
+                self.part(b'q', query);
+            } else {
+                let kept = query
+                    .split(|&b| b == b'&')
+                    .filter(|parameter| !ignore.ignores(parameter));
+                for (i, parameter) in kept.enumerate() {
+                    self.part(if i == 0 { b'q' } else { b'&' }, parameter);
+                }
+            }
+        }
+        self
+    }
+
+    /// Adds a header value, or that the header is absent. `name` in lower case.
+    pub fn header(mut self, name: &str, value: Option<&[u8]>) -> Self {
+        self.named(b'H', name, value);
+        self
+    }
+
+    /// Adds a cookie's value, or that there is no such cookie.
+    pub fn cookie(mut self, name: &str, value: Option<&[u8]>) -> Self {
+        self.named(b'C', name, value);
+        self
+    }
+
+    /// The key of all parts so far.
+    pub fn finish(&self) -> Key {
+        Key(self.hasher.finish128().as_u128())
+    }
+
+    fn named(&mut self, kind: u8, name: &str, value: Option<&[u8]>) {
+        self.part(kind, name.as_bytes());
+        match value {
+            Some(value) => self.part(b'=', value),
+            None => self.hasher.write_u8(b'-'),
+        }
+    }
+
+    fn part(&mut self, kind: u8, bytes: &[u8]) {
+        self.hasher.write_u8(kind);
+        self.hasher.write_u64(bytes.len() as u64);
+        self.hasher.write(bytes);
+    }
+}
+
+/// Names of query parameters that do not change the answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueryFilter {
+    exact: Vec<Box<[u8]>>,
+    prefixes: Vec<Box<[u8]>>,
+}
+
+impl QueryFilter {
+    /// From names; one that ends in `*` stands for every name that begins so.
+    pub fn new<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> Self {
+        let mut filter = Self::default();
+        for name in names {
+            match name.as_ref().strip_suffix('*') {
+                Some(prefix) => filter.prefixes.push(prefix.as_bytes().into()),
+                None => filter.exact.push(name.as_ref().as_bytes().into()),
+            }
+        }
+        filter
+    }
+
+    /// Whether every parameter counts.
+    pub fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.prefixes.is_empty()
+    }
+
+    /// Whether `parameter` (`name` or `name=value`, as in the URL) is left out of keys.
+    pub fn ignores(&self, parameter: &[u8]) -> bool {
+        let name = parameter.split(|&b| b == b'=').next().unwrap_or(parameter);
+        self.exact.iter().any(|exact| **exact == *name) || self.prefixes.iter().any(|prefix| name.starts_with(prefix))
+    }
+}
+
+/// The value of the cookie `name` in the value of a `Cookie` field (RFC 6265 section 4.2.1), the first one if
+/// there are several.
+pub fn cookie_value<'a>(field: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    field.split(|&b| b == b';').find_map(|pair| {
+        let pair = pair.trim_ascii();
+        let equals = pair.iter().position(|&b| b == b'=')?;
+        (&pair[..equals] == name.as_bytes()).then(|| &pair[equals + 1..])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(host: &str, path: &str, query: Option<&str>, ignore: &[&str]) -> Key {
+        Keyer::new(7)
+            .start(1)
+            .target(
+                b"http",
+                host.as_bytes(),
+                path.as_bytes(),
+                query.map(str::as_bytes),
+                &QueryFilter::new(ignore),
+            )
+            .finish()
+    }
+
+    #[test]
+    fn the_same_target_has_the_same_key_and_host_case_does_not_count() {
+        assert_eq!(
+            key("A.example", "/x", Some("a=1"), &[]),
+            key("a.EXAMPLE", "/x", Some("a=1"), &[])
+        );
+    }
+
+    #[test]
+    fn a_different_query_path_host_scheme_site_or_seed_is_a_different_key() {
+        let base = key("a", "/x", Some("a=1"), &[]);
+        assert_ne!(base, key("a", "/x", Some("a=2"), &[]));
+        assert_ne!(base, key("a", "/x", None, &[]));
+        assert_ne!(base, key("a", "/X", Some("a=1"), &[]));
+        assert_ne!(base, key("b", "/x", Some("a=1"), &[]));
+        let target = |keyer: Keyer, site, scheme: &[u8]| {
+            keyer
+                .start(site)
+                .target(scheme, b"a", b"/x", Some(b"a=1"), &QueryFilter::default())
+                .finish()
+        };
+        assert_eq!(base, target(Keyer::new(7), 1, b"http"));
+        assert_ne!(base, target(Keyer::new(7), 1, b"https"));
+        assert_ne!(base, target(Keyer::new(7), 2, b"http"));
+        assert_ne!(base, target(Keyer::new(8), 1, b"http"));
+    }
+
+    #[test]
+    fn an_empty_query_is_not_the_absence_of_one() {
+        assert_ne!(key("a", "/", Some(""), &[]), key("a", "/", None, &[]));
+    }
+
+    #[test]
+    fn the_border_between_parts_counts() {
+        assert_ne!(key("ab", "c", None, &[]), key("a", "bc", None, &[]));
+        assert_ne!(key("a", "/b", Some("c"), &[]), key("a", "/bc", Some(""), &[]));
+        let with = |name: &str, value: &str| Keyer::new(7).start(1).header(name, Some(value.as_bytes())).finish();
+        assert_ne!(with("ab", "c"), with("a", "bc"));
+    }
+
+    #[test]
+    fn ignored_parameters_do_not_count_wherever_they_stand() {
+        let ignore = &["utm_*", "ref"];
+        let plain = key("a", "/", Some("a=1&b=2"), ignore);
+        assert_eq!(plain, key("a", "/", Some("utm_source=x&a=1&ref&b=2&utm_=1"), ignore));
+        assert_ne!(plain, key("a", "/", Some("a=1&b=2&referer=1"), ignore));
+        assert_ne!(plain, key("a", "/", Some("b=2&a=1"), ignore));
+        assert_eq!(key("a", "/", Some("utm_x=1"), ignore), key("a", "/", None, ignore));
+    }
+
+    #[test]
+    fn an_absent_header_or_cookie_differs_from_an_empty_one_and_from_each_other() {
+        let start = Keyer::new(7).start(1);
+        let absent = start.clone().header("x", None).finish();
+        assert_ne!(absent, start.clone().header("x", Some(b"")).finish());
+        assert_ne!(absent, start.clone().cookie("x", None).finish());
+    }
+
+    #[test]
+    fn a_cookie_is_found_by_its_whole_name() {
+        assert_eq!(cookie_value(b"aa=1; a=2;b=3", "a"), Some(&b"2"[..]));
+        assert_eq!(cookie_value(b"aa=1; b", "b"), None);
+        assert_eq!(cookie_value(b"a=x=y", "a"), Some(&b"x=y"[..]));
+    }
+}

@@ -1,0 +1,437 @@
+//! The memory tier: bounded in bytes, sharded, with an eviction of the S3-FIFO family.
+//!
+//! A key has a slot with the variants that `Vary` made of it, newest first. Slots are immutable and replaced as a
+//! whole, under one of a fixed number of write locks; readers take a shard's read lock only.
+//!
+//! Invariant: the sum of what all objects take is never above the limit, and a slot never above one shard. When a
+//! slot grows beyond its bounds its oldest variants go.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use foldhash::fast::RandomState;
+use parking_lot::{Mutex, MutexGuard};
+use quick_cache::sync::Cache;
+use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
+
+use crate::key::{Key, Keyer};
+use crate::object::Object;
+use crate::vary::{FieldValues, Fingerprint, Rule};
+
+const WRITE_LOCKS: usize = 64;
+
+/// Bounds of the memory tier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RamConfig {
+    /// Bytes of all objects together.
+    pub bytes: u64,
+    /// Variants of one key; the oldest goes when there is one more. Default 32.
+    pub max_variants: usize,
+    /// Parts with a lock of their own, a power of two. An object larger than a part is not stored.
+    pub shards: usize,
+}
+
+impl RamConfig {
+    /// Defaults for `bytes` of memory: shards of 32 MiB or more, 64 at most.
+    pub fn new(bytes: u64) -> Self {
+        let shards = (bytes / (32 << 20)).clamp(1, 64);
+        // Rounded down, so that a shard is never smaller than intended.
+        let shards = 1usize << shards.ilog2();
+        Self {
+            bytes,
+            max_variants: 32,
+            shards,
+        }
+    }
+}
+
+/// What the memory tier holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RamStats {
+    /// Stored keys; the variants of one count once.
+    pub objects: u64,
+    /// Bytes of all objects.
+    pub bytes: u64,
+    /// The limit of `bytes`.
+    pub limit: u64,
+    /// Keys evicted to make room.
+    pub evictions: u64,
+}
+
+/// The memory tier.
+#[derive(Debug)]
+pub struct Ram {
+    slots: Cache<Key, Slot, BySize, RandomState, CountEvictions>,
+    locks: Box<[Mutex<()>]>,
+    evictions: Arc<AtomicU64>,
+    max_variants: usize,
+}
+
+/// What is stored under one key.
+#[derive(Clone, Debug)]
+enum Slot {
+    /// One response.
+    One(Arc<Object>),
+    /// Several, newest first.
+    Many(Arc<Variants>),
+}
+
+#[derive(Debug)]
+struct Variants {
+    objects: Box<[Arc<Object>]>,
+    size: u64,
+}
+
+impl Ram {
+    /// An empty store.
+    pub fn new(config: RamConfig) -> Self {
+        let evictions = Arc::new(AtomicU64::new(0));
+        let shards = config.shards.max(1).next_power_of_two();
+        // Objects of 16 KiB on average; the tables grow when they are smaller.
+        let items = usize::try_from(config.bytes / (16 << 10))
+            .unwrap_or(usize::MAX)
+            .max(shards * 32);
+        // Rounded down: quick_cache rounds each shard's share up.
+        let capacity = config.bytes / shards as u64 * shards as u64;
+        let options = OptionsBuilder::new()
+            .shards(shards)
+            .estimated_items_capacity(items)
+            .weight_capacity(capacity)
+            .build()
+            .unwrap_or_else(|_| unreachable!("both capacities are given"));
+        let lifecycle = CountEvictions(Arc::clone(&evictions));
+        Self {
+            slots: Cache::with_options(options, BySize, RandomState::default(), lifecycle),
+            locks: (0..WRITE_LOCKS).map(|_| Mutex::new(())).collect(),
+            evictions,
+            max_variants: config.max_variants.max(1),
+        }
+    }
+
+    /// The variant of `key` that a request with these field values selects.
+    pub fn get(&self, key: Key, keyer: &Keyer, values: &FieldValues<'_>) -> Option<Arc<Object>> {
+        let slot = self.slots.get(&key)?;
+        if let Slot::One(object) = slot {
+            let matches = object.meta.vary.is_empty() || object.meta.vary.fingerprint(keyer, values) == object.variant;
+            return matches.then_some(object);
+        }
+        let mut known: Option<(&Rule, Fingerprint)> = None;
+        slot.objects()
+            .iter()
+            .find(|object| {
+                let rule = &object.meta.vary;
+                let print = match known {
+                    Some((last, print)) if last == rule => print,
+                    _ => rule.fingerprint(keyer, values),
+                };
+                known = Some((rule, print));
+                print == object.variant
+            })
+            .cloned()
+    }
+
+    /// The `Vary` of the newest response of `key`: under it a new request waits for a fill.
+    pub fn rule(&self, key: Key) -> Option<Rule> {
+        self.slots
+            .peek(&key)?
+            .objects()
+            .first()
+            .map(|object| object.meta.vary.clone())
+    }
+
+    /// The size of the largest object that fits.
+    pub fn largest(&self) -> u64 {
+        self.slots.shard_capacity()
+    }
+
+    /// Keeps others from changing `key` until the guard is gone.
+    pub fn lock(&self, key: Key) -> RamGuard<'_> {
+        let lock = &self.locks[key.0 as usize % WRITE_LOCKS];
+        RamGuard {
+            ram: self,
+            key,
+            _lock: lock.lock(),
+        }
+    }
+
+    /// What is held.
+    pub fn stats(&self) -> RamStats {
+        RamStats {
+            objects: self.slots.len() as u64,
+            bytes: self.slots.weight(),
+            limit: self.slots.capacity(),
+            evictions: self.evictions.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// The right to change what is stored under one key.
+#[derive(Debug)]
+pub struct RamGuard<'a> {
+    ram: &'a Ram,
+    key: Key,
+    _lock: MutexGuard<'a, ()>,
+}
+
+impl RamGuard<'_> {
+    /// Stores `object` in place of the variant it has the same values as. Returns whether it fits.
+    pub fn insert(&self, object: &Arc<Object>) -> bool {
+        let largest = self.ram.largest();
+        if object.size() > largest {
+            self.remove_variant(object);
+            return false;
+        }
+        let mut size = object.size();
+        let mut objects = vec![Arc::clone(object)];
+        if let Some(old) = self.ram.slots.peek(&self.key) {
+            for other in old.objects().iter().filter(|other| !same_variant(other, object)) {
+                size += other.size();
+                if objects.len() == self.ram.max_variants || size > largest {
+                    break;
+                }
+                objects.push(Arc::clone(other));
+            }
+        }
+        self.put(objects);
+        true
+    }
+
+    /// Removes the variant that has `object`'s values, be it this object or a newer one.
+    pub fn remove_variant(&self, object: &Object) {
+        self.keep(|other| !same_variant(other, object));
+    }
+
+    /// Removes this very object.
+    pub fn remove_object(&self, object: &Arc<Object>) {
+        self.keep(|other| !Arc::ptr_eq(other, object));
+    }
+
+    /// Removes all variants. Returns whether there were any.
+    pub fn remove(&self) -> bool {
+        self.ram.slots.remove(&self.key).is_some()
+    }
+
+    fn keep(&self, keep: impl Fn(&Arc<Object>) -> bool) {
+        let Some(old) = self.ram.slots.peek(&self.key) else {
+            return;
+        };
+        let kept: Vec<_> = old.objects().iter().filter(|object| keep(object)).cloned().collect();
+        if kept.is_empty() {
+            self.ram.slots.remove(&self.key);
+        } else if kept.len() < old.objects().len() {
+            self.put(kept);
+        }
+    }
+
+    fn put(&self, objects: Vec<Arc<Object>>) {
+        let slot = match <[_; 1]>::try_from(objects) {
+            Ok([one]) => Slot::One(one),
+            Err(objects) => {
+                let size = objects.iter().map(|object| object.size()).sum();
+                Slot::Many(Arc::new(Variants {
+                    objects: objects.into(),
+                    size,
+                }))
+            }
+        };
+        self.ram.slots.insert(self.key, slot);
+    }
+}
+
+fn same_variant(a: &Object, b: &Object) -> bool {
+    a.variant == b.variant && a.meta.vary == b.meta.vary
+}
+
+impl Slot {
+    fn objects(&self) -> &[Arc<Object>] {
+        match self {
+            Self::One(object) => std::slice::from_ref(object),
+            Self::Many(variants) => &variants.objects,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct BySize;
+
+impl Weighter<Key, Slot> for BySize {
+    fn weight(&self, _: &Key, slot: &Slot) -> u64 {
+        match slot {
+            Slot::One(object) => object.size(),
+            Slot::Many(variants) => variants.size,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct CountEvictions(Arc<AtomicU64>);
+
+impl Lifecycle<Key, Slot> for CountEvictions {
+    type RequestState = Vec<Slot>;
+
+    fn begin_request(&self) -> Self::RequestState {
+        Vec::new()
+    }
+
+    // Kept until the shard's lock is released: freeing a large body takes a while.
+    fn on_evict(&self, state: &mut Self::RequestState, _: Key, slot: Slot) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        state.push(slot);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::{HeaderMap, HeaderValue};
+
+    use super::*;
+    use crate::object::{Body, Freshness, Metadata};
+    use crate::purge::Epochs;
+    use crate::time::Timestamp;
+    use crate::vary::values_of;
+
+    fn object(vary: &'static str, request: &HeaderMap, body: usize) -> Arc<Object> {
+        let mut fields = HeaderMap::new();
+        if !vary.is_empty() {
+            fields.insert("vary", HeaderValue::from_static(vary));
+        }
+        let vary = Rule::from_response(&fields).unwrap();
+        let variant = vary.fingerprint(&Keyer::new(1), &values_of(request));
+        let freshness = Freshness {
+            received: Timestamp::default(),
+            initial_age: 0,
+            lifetime: 1000,
+            no_cache: false,
+            must_revalidate: false,
+            while_revalidate: 0,
+            if_error: None,
+        };
+        let meta = Metadata {
+            freshness,
+            date: Timestamp::default(),
+            etag: None,
+            last_modified: None,
+            vary,
+            tags: Box::default(),
+        };
+        let body = Body::from_chunks([Bytes::from(vec![0; body])]);
+        Arc::new(Object::new(
+            200,
+            Bytes::new(),
+            body,
+            meta,
+            variant,
+            Epochs::default().stamp(1),
+        ))
+    }
+
+    fn request(value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(http::header::ACCEPT, value.parse().unwrap())])
+    }
+
+    fn get(ram: &Ram, key: u128, request: &HeaderMap) -> Option<Arc<Object>> {
+        ram.get(Key(key), &Keyer::new(1), &values_of(request))
+    }
+
+    #[test]
+    fn a_request_gets_its_own_variant() {
+        let ram = Ram::new(RamConfig::new(1 << 20));
+        let objects = ["a", "b", "c"].map(|value| object("accept", &request(value), 10));
+        for object in &objects {
+            assert!(ram.lock(Key(1)).insert(object));
+        }
+        for (value, object) in ["a", "b", "c"].into_iter().zip(&objects) {
+            assert!(Arc::ptr_eq(&get(&ram, 1, &request(value)).unwrap(), object));
+        }
+        assert!(get(&ram, 1, &request("d")).is_none());
+        assert!(get(&ram, 2, &request("a")).is_none());
+        assert_eq!(ram.stats().objects, 1);
+        assert_eq!(
+            ram.stats().bytes,
+            objects.iter().map(|object| object.size()).sum::<u64>()
+        );
+    }
+
+    #[test]
+    fn a_newer_response_takes_the_place_of_its_variant_only() {
+        let ram = Ram::new(RamConfig::new(1 << 20));
+        let guard = ram.lock(Key(1));
+        guard.insert(&object("accept", &request("a"), 1));
+        guard.insert(&object("accept", &request("b"), 2));
+        guard.insert(&object("accept", &request("a"), 3));
+        assert_eq!(get(&ram, 1, &request("a")).unwrap().body.len(), 3);
+        assert_eq!(get(&ram, 1, &request("b")).unwrap().body.len(), 2);
+        guard.remove_variant(&object("accept", &request("a"), 9));
+        assert!(get(&ram, 1, &request("a")).is_none());
+        assert!(get(&ram, 1, &request("b")).is_some());
+        assert!(guard.remove());
+        assert!(get(&ram, 1, &request("b")).is_none());
+    }
+
+    #[test]
+    fn removing_an_object_spares_the_one_that_replaced_it() {
+        let ram = Ram::new(RamConfig::new(1 << 20));
+        let guard = ram.lock(Key(1));
+        let (old, new) = (object("", &request("a"), 1), object("", &request("a"), 2));
+        guard.insert(&old);
+        guard.insert(&new);
+        guard.remove_object(&old);
+        assert_eq!(get(&ram, 1, &request("a")).unwrap().body.len(), 2);
+    }
+
+    #[test]
+    fn the_oldest_variant_goes_when_there_are_too_many() {
+        let ram = Ram::new(RamConfig {
+            max_variants: 2,
+            ..RamConfig::new(1 << 20)
+        });
+        for value in ["a", "b", "c"] {
+            ram.lock(Key(1)).insert(&object("accept", &request(value), 1));
+        }
+        assert!(get(&ram, 1, &request("a")).is_none());
+        assert!(get(&ram, 1, &request("b")).is_some());
+        assert!(get(&ram, 1, &request("c")).is_some());
+    }
+
+    #[test]
+    fn variants_that_do_not_fit_a_shard_push_out_older_ones() {
+        let ram = Ram::new(RamConfig {
+            bytes: 100_000,
+            max_variants: 32,
+            shards: 1,
+        });
+        ram.lock(Key(1)).insert(&object("accept", &request("a"), 60_000));
+        ram.lock(Key(1)).insert(&object("accept", &request("b"), 60_000));
+        assert!(get(&ram, 1, &request("a")).is_none());
+        assert!(get(&ram, 1, &request("b")).is_some());
+    }
+
+    #[test]
+    fn an_object_larger_than_a_shard_is_refused_and_its_predecessor_goes() {
+        let ram = Ram::new(RamConfig {
+            bytes: 100_000,
+            max_variants: 32,
+            shards: 1,
+        });
+        assert!(ram.lock(Key(1)).insert(&object("", &request("a"), 10)));
+        assert!(!ram.lock(Key(1)).insert(&object("", &request("a"), 100_000)));
+        assert!(get(&ram, 1, &request("a")).is_none());
+    }
+
+    #[test]
+    fn bytes_stay_below_the_limit_and_evictions_are_counted() {
+        let ram = Ram::new(RamConfig {
+            bytes: 200_000,
+            max_variants: 32,
+            shards: 2,
+        });
+        for key in 0..500 {
+            ram.lock(Key(key)).insert(&object("", &request("a"), 1000));
+            assert!(ram.stats().bytes <= 200_000);
+        }
+        let stats = ram.stats();
+        assert!(stats.objects > 50);
+        assert_eq!(stats.objects + stats.evictions, 500);
+    }
+}

@@ -1,0 +1,243 @@
+//! Which of several stored responses a request selects (RFC 9111 section 4.1).
+//!
+//! A response's `Vary` makes a [`Rule`]; the request's values of the named fields make a [`Fingerprint`] under
+//! it. Invariant: equal fingerprints mean that the values match after normalisation: lines joined, blanks around
+//! list members dropped, `Accept-Language` as a set without regard to case. An absent field matches only an absent
+//! one. Nothing is allocated to compute one.
+
+use std::hash::Hasher;
+use std::sync::Arc;
+
+use http::HeaderMap;
+use http::header::{self, HeaderName};
+use siphasher::sip128::{Hasher128, SipHasher13};
+
+use crate::key::{Key, Keyer};
+
+/// Calls its second argument with each line's value of the named request field, in order.
+///
+/// The hit path has no header map: its owner looks the name up in what it parsed.
+pub type FieldValues<'a> = dyn Fn(&HeaderName, &mut dyn FnMut(&[u8])) + 'a;
+
+/// Names a `Vary` may hold; a response with more is not stored.
+pub const MAX_VARY_FIELDS: usize = 16;
+
+/// The fields that select among the responses of one key. Empty: all requests match.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rule(Option<Arc<[HeaderName]>>);
+
+/// The normalised values of a rule's fields in one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Fingerprint(u128);
+
+/// Why a `Vary` makes no rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VaryError {
+    /// `*` is a member: no request matches.
+    Any,
+    /// More names than [`MAX_VARY_FIELDS`], or one that is no field name.
+    Unusable,
+}
+
+impl Rule {
+    /// From a response's `Vary` lines; `*` anywhere among them counts.
+    pub fn from_response(fields: &HeaderMap) -> Result<Self, VaryError> {
+        let mut names = Vec::new();
+        let mut unusable = false;
+        for line in fields.get_all(header::VARY) {
+            for member in line.as_bytes().split(|&b| b == b',').map(<[u8]>::trim_ascii) {
+                match member {
+                    b"" => {}
+                    b"*" => return Err(VaryError::Any),
+                    _ => match HeaderName::from_bytes(member) {
+                        Ok(name) if names.contains(&name) => {}
+                        Ok(name) if names.len() < MAX_VARY_FIELDS => names.push(name),
+                        _ => unusable = true,
+                    },
+                }
+            }
+        }
+        if unusable {
+            return Err(VaryError::Unusable);
+        }
+        names.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+        Ok(Self((!names.is_empty()).then(|| names.into())))
+    }
+
+    /// Whether every request matches.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// The names, in alphabetical order.
+    pub fn names(&self) -> &[HeaderName] {
+        self.0.as_deref().unwrap_or_default()
+    }
+
+    /// The request's values under this rule.
+    pub fn fingerprint(&self, keyer: &Keyer, values: &FieldValues<'_>) -> Fingerprint {
+        if self.is_empty() {
+            return Fingerprint(0);
+        }
+        let mut hasher = keyer.hasher(b'v');
+        for name in self.names() {
+            hasher.write_u8(0);
+            hasher.write(name.as_str().as_bytes());
+            hasher.write_u8(0);
+            if name == header::ACCEPT_LANGUAGE {
+                hash_set(&mut hasher, name, values);
+            } else {
+                hash_list(&mut hasher, name, values);
+            }
+        }
+        Fingerprint(hasher.finish128().as_u128())
+    }
+}
+
+impl Fingerprint {
+    /// The key under which requests with these values wait for one fill.
+    pub fn fill_key(self, key: Key) -> Key {
+        Key(key.0 ^ self.0)
+    }
+}
+
+/// Gives a header map's values, for requests that have one.
+#[expect(clippy::type_complexity, reason = "the closure form of `FieldValues`")]
+pub fn values_of(fields: &HeaderMap) -> impl Fn(&HeaderName, &mut dyn FnMut(&[u8])) + '_ {
+    move |name, give| fields.get_all(name).iter().for_each(|value| give(value.as_bytes()))
+}
+
+/// Hashes the members of all lines, in order.
+fn hash_list(hasher: &mut SipHasher13, name: &HeaderName, values: &FieldValues<'_>) {
+    let mut present = false;
+    values(name, &mut |line| {
+        present = true;
+        each_member(line, |member| {
+            hasher.write(member);
+            hasher.write_u8(b',');
+        });
+    });
+    hasher.write_u8(u8::from(present));
+}
+
+/// Hashes the members of all lines so that neither order nor case counts: the sum of their hashes.
+fn hash_set(hasher: &mut SipHasher13, name: &HeaderName, values: &FieldValues<'_>) {
+    let (mut present, mut sum, mut members) = (false, 0u128, 0u64);
+    let fresh = *hasher;
+    values(name, &mut |line| {
+        present = true;
+        each_member(line, |member| {
+            let mut one = fresh;
+            for &byte in member.iter().filter(|b| !b.is_ascii_whitespace()) {
+                one.write_u8(byte.to_ascii_lowercase());
+            }
+            sum = sum.wrapping_add(one.finish128().as_u128());
+            members += 1;
+        });
+    });
+    hasher.write_u128(sum);
+    hasher.write_u64(members);
+    hasher.write_u8(u8::from(present));
+}
+
+/// Splits at commas outside quoted strings; gives members without the blanks around them.
+fn each_member(line: &[u8], mut give: impl FnMut(&[u8])) {
+    let (mut start, mut quoted, mut escaped) = (0, false, false);
+    for (i, &byte) in line.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b',' if !quoted => {
+                give(line[start..i].trim_ascii());
+                start = i + 1;
+            }
+            _ => {}
+        }
+    }
+    give(line[start..].trim_ascii());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(lines: &[&str]) -> Result<Rule, VaryError> {
+        let mut fields = HeaderMap::new();
+        for line in lines {
+            fields.append(header::VARY, line.parse().unwrap());
+        }
+        Rule::from_response(&fields)
+    }
+
+    fn print(vary: &str, request: &[(&str, &str)]) -> Fingerprint {
+        let mut fields = HeaderMap::new();
+        for (name, value) in request {
+            fields.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+        }
+        rule(&[vary]).unwrap().fingerprint(&Keyer::new(1), &values_of(&fields))
+    }
+
+    #[test]
+    fn a_star_counts_wherever_it_stands() {
+        for lines in [
+            &["*"][..],
+            &["*, *"],
+            &["*", "*"],
+            &["", "*"],
+            &["foo, *"],
+            &["*, foo"],
+            &[", *"],
+        ] {
+            assert_eq!(rule(lines), Err(VaryError::Any), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn names_are_a_set_without_regard_to_case() {
+        assert_eq!(rule(&["Foo, bar", "BAR"]), rule(&["bar,foo"]));
+        assert!(rule(&[""]).unwrap().is_empty());
+        assert_eq!(rule(&["f oo"]), Err(VaryError::Unusable));
+        let many = (0..=MAX_VARY_FIELDS)
+            .map(|i| format!("x{i}"))
+            .collect::<Vec<_>>()
+            .join(",");
+        assert_eq!(rule(&[&many]), Err(VaryError::Unusable));
+    }
+
+    #[test]
+    fn equal_values_match_and_different_or_absent_ones_do_not() {
+        assert_eq!(
+            print("foo", &[("foo", "1")]),
+            print("foo", &[("foo", "1"), ("other", "2")])
+        );
+        assert_ne!(print("foo", &[("foo", "1")]), print("foo", &[("foo", "2")]));
+        assert_ne!(print("foo", &[("foo", "")]), print("foo", &[]));
+        assert_ne!(
+            print("foo, bar", &[("foo", "1"), ("bar", "2")]),
+            print("foo, bar", &[("foo", "2"), ("bar", "1")])
+        );
+    }
+
+    #[test]
+    fn lines_are_joined_and_blanks_around_members_dropped() {
+        assert_eq!(
+            print("foo", &[("foo", "1, 2")]),
+            print("foo", &[("foo", "1"), ("foo", "2")])
+        );
+        assert_eq!(print("foo", &[("foo", "1 ,2")]), print("foo", &[("foo", "1,2")]));
+        assert_ne!(print("foo", &[("foo", "1, 2")]), print("foo", &[("foo", "2, 1")]));
+        assert_ne!(
+            print("foo", &[("foo", "\"1, 2\"")]),
+            print("foo", &[("foo", "\"1,2\"")])
+        );
+    }
+
+    #[test]
+    fn accept_language_is_a_set_without_regard_to_case() {
+        let base = print("accept-language", &[("accept-language", "en, de;q=0.5")]);
+        assert_eq!(base, print("accept-language", &[("accept-language", "DE; q=0.5,EN")]));
+        assert_ne!(base, print("accept-language", &[("accept-language", "en, de;q=0.6")]));
+        assert_ne!(base, print("accept-language", &[("accept-language", "en")]));
+    }
+}
