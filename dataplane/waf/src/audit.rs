@@ -1,0 +1,211 @@
+//! Audit events and the JSON lines they become.
+//!
+//! One event is one line: the fields below in this order, whatever is in them. Invariant: a line holds no line break, no
+//! control or bidirectional-override character and no line separator but as a `\u` escape, so nothing a client sends can
+//! start a second line or rewrite one on a terminal; and each string is cut at a length stated here, so neither can it
+//! fill a disk with one request. A string that was cut ends in `…`.
+//!
+//! Writing lines somewhere, and how many a second, is the caller's.
+
+mod json;
+mod redact;
+mod time;
+
+use std::{borrow::Cow, net::IpAddr};
+
+use serde::{Serialize, Serializer, ser::SerializeSeq};
+
+pub use self::{redact::Redaction, time::Rfc3339};
+use crate::policy::{Finding, Mode, Reason, RequestView};
+
+/// Longest `uri`, in bytes.
+pub const MAX_URI: usize = 2048;
+/// Longest `host`, in bytes: no DNS name is longer.
+pub const MAX_HOST: usize = 255;
+/// Longest `method` and rule `id` or `severity`, in bytes.
+pub const MAX_TOKEN: usize = 32;
+/// Longest `request_id`, `resource`, `policy`, `detail`, rule `msg` or tag, in bytes.
+pub const MAX_NAME: usize = 512;
+/// Longest rule `data`, in bytes.
+pub const MAX_DATA: usize = 1024;
+/// Most rules in one line.
+pub const MAX_RULES: usize = 64;
+/// Most tags of one rule.
+pub const MAX_TAGS: usize = 32;
+
+/// One audit event. Fields are serialised in this order; strings are bounded and escaped when they are written.
+#[derive(Clone, Debug, Serialize)]
+pub struct Event<'a> {
+    /// When, as milliseconds since the Unix epoch; written as RFC 3339 in UTC with milliseconds.
+    pub time: Rfc3339,
+    /// The request's id.
+    #[serde(serialize_with = "name")]
+    pub request_id: &'a str,
+    /// The client, behind all trusted proxies.
+    pub client: IpAddr,
+    /// The method, as sent.
+    #[serde(serialize_with = "token")]
+    pub method: &'a str,
+    /// The host asked for.
+    #[serde(serialize_with = "host")]
+    pub host: &'a str,
+    /// Path and query, redacted.
+    #[serde(serialize_with = "uri")]
+    pub uri: Cow<'a, str>,
+    /// What served it, `Kind/namespace/name`.
+    #[serde(serialize_with = "name")]
+    pub resource: &'a str,
+    /// The policy's name.
+    #[serde(serialize_with = "name")]
+    pub policy: &'a str,
+    /// The policy's mode.
+    pub mode: Mode,
+    /// What was done.
+    pub action: Action,
+    /// Which part of the policy objected.
+    pub reason: Reason,
+    /// The status that was sent, or would have been.
+    pub status: u16,
+    /// Anomaly scores.
+    pub score: Score,
+    /// Rules that matched; at most [`MAX_RULES`] are written.
+    #[serde(serialize_with = "rules")]
+    pub rules: Vec<RuleMatch<'a>>,
+    /// What exactly objected: a prefix, a path pattern, a limit's name. Left out if there is nothing to say.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "detail")]
+    pub detail: Option<Cow<'a, str>>,
+}
+
+/// What was done with the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// It was refused.
+    Block,
+    /// It passed and was reported.
+    Detect,
+}
+
+/// Anomaly scores of request and response.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Score {
+    /// Of the request.
+    pub inbound: u32,
+    /// Of the response.
+    pub outbound: u32,
+}
+
+/// A rule that matched.
+#[derive(Clone, Debug, Serialize)]
+pub struct RuleMatch<'a> {
+    /// Its number.
+    pub id: u64,
+    /// Its message.
+    #[serde(serialize_with = "name")]
+    pub msg: &'a str,
+    /// Its severity.
+    #[serde(serialize_with = "token")]
+    pub severity: &'a str,
+    /// Its tags; at most [`MAX_TAGS`] are written.
+    #[serde(serialize_with = "tags")]
+    pub tags: Vec<&'a str>,
+    /// What it matched, redacted.
+    #[serde(serialize_with = "data")]
+    pub data: Cow<'a, str>,
+    /// The phase it ran in.
+    pub phase: u8,
+}
+
+impl<'a> Event<'a> {
+    /// The event of `finding` about `request`, redacted as its policy says. The action follows from the policy's mode.
+    #[must_use]
+    pub fn new(
+        finding: &'a Finding,
+        request: &RequestView<'a>,
+        request_id: &'a str,
+        resource: &'a str,
+        unix_ms: u64,
+    ) -> Self {
+        let policy = &*finding.policy;
+        Self {
+            time: Rfc3339 { unix_ms },
+            request_id,
+            client: request.client.to_canonical(),
+            method: request.method,
+            host: request.host,
+            uri: policy.redaction.uri(request.path, request.query),
+            resource,
+            policy: &policy.name,
+            mode: policy.mode,
+            action: match policy.mode {
+                Mode::Enforce => Action::Block,
+                Mode::DetectOnly => Action::Detect,
+            },
+            reason: finding.reason,
+            status: finding.status,
+            score: Score::default(),
+            rules: Vec::new(),
+            detail: Some(finding.detail.to_string().into()),
+        }
+    }
+}
+
+/// Appends `event` and a line feed to `out`.
+pub fn write_line(event: &Event<'_>, out: &mut Vec<u8>) {
+    let start = out.len();
+    if event.serialize(&mut json::serializer(&mut *out)).is_err() {
+        // A vector takes every byte and the types above have no value that JSON lacks; half a line would be worse than none.
+        out.truncate(start);
+        return;
+    }
+    out.push(b'\n');
+}
+
+/// At most `most` bytes of `text`, ending between characters.
+pub(crate) fn cut(text: &str, most: usize) -> &str {
+    text.get(..text.floor_char_boundary(most)).unwrap_or_default()
+}
+
+fn bounded<S: Serializer>(text: &str, most: usize, serializer: S) -> Result<S::Ok, S::Error> {
+    if text.len() <= most {
+        return serializer.serialize_str(text);
+    }
+    let kept = cut(text, most - '…'.len_utf8());
+    serializer.serialize_str(&format!("{kept}…"))
+}
+
+fn name<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    bounded(text, MAX_NAME, serializer)
+}
+
+fn token<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    bounded(text, MAX_TOKEN, serializer)
+}
+
+fn host<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    bounded(text, MAX_HOST, serializer)
+}
+
+fn uri<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    bounded(text, MAX_URI, serializer)
+}
+
+fn data<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    bounded(text, MAX_DATA, serializer)
+}
+
+fn detail<S: Serializer>(text: &Option<Cow<'_, str>>, serializer: S) -> Result<S::Ok, S::Error> {
+    bounded(text.as_deref().unwrap_or_default(), MAX_NAME, serializer)
+}
+
+fn rules<S: Serializer>(rules: &[RuleMatch<'_>], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(rules.iter().take(MAX_RULES))
+}
+
+fn tags<S: Serializer>(tags: &[&str], serializer: S) -> Result<S::Ok, S::Error> {
+    let mut sequence = serializer.serialize_seq(None)?;
+    for tag in tags.iter().take(MAX_TAGS) {
+        sequence.serialize_element(cut(tag, MAX_NAME))?;
+    }
+    sequence.end()
+}

@@ -1,0 +1,33 @@
+//! Limits per client: request rates and open connections, in tables of fixed size that all threads share.
+//!
+//! A table outlives any one configuration: a policy that is compiled anew finds its clients' counts where the old one
+//! left them, because a limit is known by name and not by position. Time is an argument, from a monotonic clock.
+
+mod connections;
+mod rate;
+
+use std::sync::Arc;
+
+pub use connections::{ConnectionGuard, ConnectionTable, Overdrawn};
+pub use rate::{Check, RateTable};
+
+/// The tables that one process keeps for all its policies.
+#[derive(Debug)]
+pub struct Tables {
+    /// Request rates.
+    pub rates: RateTable,
+    /// Open connections.
+    pub connections: Arc<ConnectionTable>,
+}
+
+impl Tables {
+    /// Tables of the default sizes. `seed` keys the hashes: draw it from the system's randomness at start and keep it
+    /// secret, or a client may choose its addresses so that they fall on another's entries.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self {
+            rates: RateTable::new(RateTable::DEFAULT_ENTRIES, seed),
+            connections: Arc::new(ConnectionTable::new(ConnectionTable::DEFAULT_ENTRIES, seed)),
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! What a policy is shown, and what it says.
+
+use std::{fmt, net::IpAddr, sync::Arc};
+
+use ipnet::IpNet;
+
+use super::Mode;
+use crate::{audit::Redaction, limit::ConnectionGuard};
+
+/// The parts of a request that a policy reads.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct RequestView<'a> {
+    /// The client, behind all trusted proxies.
+    pub client: IpAddr,
+    /// The method, as sent.
+    pub method: &'a str,
+    /// The host asked for, lower case, without port.
+    pub host: &'a str,
+    /// The path, normalised as the server behind will read it.
+    pub path: &'a str,
+    /// The query, without its question mark, as sent.
+    pub query: Option<&'a str>,
+}
+
+impl<'a> RequestView<'a> {
+    /// A view of a request.
+    #[must_use]
+    pub fn new(client: IpAddr, method: &'a str, host: &'a str, path: &'a str, query: Option<&'a str>) -> Self {
+        Self {
+            client,
+            method,
+            host,
+            path,
+            query,
+        }
+    }
+}
+
+/// What a policy, or several, say of a request.
+#[derive(Clone, Debug, Default)]
+pub struct Verdict {
+    /// Whether it passes.
+    pub outcome: Outcome,
+    /// What policies that only detect object to. Takes no memory while empty.
+    pub detections: Vec<Finding>,
+}
+
+/// Whether a request passes.
+#[derive(Clone, Debug, Default)]
+pub enum Outcome {
+    /// It passes.
+    #[default]
+    Pass,
+    /// It is refused; answer with the finding's status.
+    Block(Finding),
+}
+
+/// An objection of one policy.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// Whose it is.
+    pub policy: Arc<Identity>,
+    /// Which part of the policy objects.
+    pub reason: Reason,
+    /// The status to answer with, if the policy blocks.
+    pub status: u16,
+    /// `Retry-After` in seconds: for a request rate, never 0. Nobody knows when a connection will close.
+    pub retry_after: Option<u32>,
+    /// What exactly objects.
+    pub detail: Detail,
+}
+
+/// A connection that was admitted.
+#[derive(Debug)]
+pub struct Admitted {
+    /// Keep it as long as the connection is open.
+    pub guard: ConnectionGuard,
+    /// What a policy that only detects objects to.
+    pub detections: Vec<Finding>,
+}
+
+/// Who a policy is, for those who report what it said.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Its name.
+    pub name: String,
+    /// Whether it blocks.
+    pub mode: Mode,
+    /// What is left out of its audit lines.
+    pub redaction: Redaction,
+}
+
+/// Which part of a policy objects; `reason` in audit lines and metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reason {
+    /// The address lists.
+    Address,
+    /// The path lists.
+    Uri,
+    /// A limit.
+    Limit,
+    /// A rule.
+    Rule,
+    /// The request is not what the protocol allows.
+    Protocol,
+    /// The body is larger than may be inspected, or cannot be read as what it claims to be.
+    Body,
+    /// The policy itself is not valid.
+    Policy,
+}
+
+impl Reason {
+    /// As in audit lines: lower case.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::Uri => "uri",
+            Self::Limit => "limit",
+            Self::Rule => "rule",
+            Self::Protocol => "protocol",
+            Self::Body => "body",
+            Self::Policy => "policy",
+        }
+    }
+}
+
+/// What exactly objects; for people, through [`fmt::Display`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Detail {
+    /// This prefix of the deny list.
+    Prefix(IpNet),
+    /// The address lists' default.
+    Default,
+    /// This pattern of the deny list.
+    Path(Arc<str>),
+    /// The limit of this name.
+    Limit(Arc<str>),
+    /// What is wrong with the policy.
+    Message(Arc<str>),
+}
+
+impl Detail {
+    /// The limit's name, if a limit objects: the label `limit` of a metric.
+    #[must_use]
+    pub fn limit(&self) -> Option<&str> {
+        match self {
+            Self::Limit(name) => Some(name),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Detail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Prefix(net) => net.fmt(f),
+            Self::Default => f.write_str("default"),
+            Self::Path(text) | Self::Limit(text) | Self::Message(text) => f.write_str(text),
+        }
+    }
+}
