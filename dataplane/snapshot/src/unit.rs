@@ -21,7 +21,7 @@ pub enum Unit {
 }
 
 /// A host and path that an object serves, after conflicts were settled: no two units claim the same pair.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Claim {
     /// Lower-case host without port; `*.example.com` matches any name below it; `*` matches every host.
     pub host: String,
@@ -35,7 +35,8 @@ pub struct PathMatch {
     /// The kind of match.
     #[serde(rename = "type")]
     pub kind: PathKind,
-    /// What is compared: a path beginning with `/`, or a regular expression that must match the whole path.
+    /// What is compared: a path beginning with `/` (a prefix comes without trailing `/`, but for `/` itself), or a
+    /// regular expression that must match the whole path.
     pub value: String,
 }
 
@@ -120,6 +121,10 @@ pub struct CacheRule {
 pub struct WafPolicy {
     /// The objects it protects, EdgeCache or WsRoute.
     pub targets: Vec<ObjectId>,
+    /// Its place among the policies of one target: they apply in ascending order, the oldest first. No two policies of
+    /// one target have the same place.
+    #[serde(default)]
+    pub order: u32,
     /// Whether it blocks.
     pub mode: Mode,
     /// How the client's address is found.

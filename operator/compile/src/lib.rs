@@ -1,1 +1,40 @@
-//! The pure compile step: World in, Snapshot and Verdicts out.
+//! The pure compile step: [`World`] in, [`Output`] (a snapshot and verdicts) out.
+//!
+//! No clock, no randomness, no I/O; the order of the input does not matter, so that every replica of the operator
+//! publishes the same bytes. Watching, publishing and writing status are left to `breakwater-operator`, reading
+//! manifests to the command line.
+//!
+//! # Rules
+//! - **Conflicts.** A pair of host and path belongs to one object. The oldest that claims it keeps it (ties: by
+//!   namespace, then name, then kind); the others keep their remaining claims and are told the winner. An invalid
+//!   object still holds its claims, since nodes go on with the last good unit they have of it.
+//! - **Precedence.** See [`route`].
+//! - **Invalid objects** are published as invalid, each for itself; nodes keep the last good unit.
+//! - **Policies.** All policies on one object apply, the oldest first
+//!   ([`order`](breakwater_snapshot::unit::WafPolicy::order)).
+//! - **References** stay within the object's namespace. A backend that is not there leaves its object valid and
+//!   without servers; a policy needs one target that is there.
+//! - **Purges.** The newest [`MOST_PURGES`] are published, and only those whose EdgeCache exists.
+
+mod cache_purge;
+mod claims;
+mod compile;
+mod edge_cache;
+mod explain;
+mod findings;
+mod index;
+pub mod route;
+mod value;
+mod verdict;
+mod waf_policy;
+mod world;
+mod ws_route;
+
+pub use cache_purge::MOST_PURGES;
+pub use compile::{Output, compile};
+pub use explain::{
+    CacheView, Explanation, LimitView, ListView, PolicyView, Request, RouteView, RuleView, WebSocketView, explain,
+};
+pub use value::{REGEX_SIZE_LIMIT, path_regex};
+pub use verdict::{Judgement, Problem, Reason, Severity, Verdict};
+pub use world::{Broken, EndpointSlice, Meta, Object, Service, ServicePort, World, decode, raw_targets};

@@ -1,0 +1,131 @@
+//! Compiles EdgeCaches.
+
+use breakwater_crds as crds;
+use breakwater_snapshot::unit::{CachePolicy, CacheRule, EdgeCache};
+
+use crate::claims::Claims;
+use crate::findings::Findings;
+use crate::index::{Backend, optional, origin, positive};
+use crate::{Object, value};
+
+/// Reads every field but claims. The unit has no claims yet, and the servers its URLs name.
+pub(crate) fn read(object: &Object<crds::EdgeCacheSpec>, findings: &mut Findings) -> (Claims, EdgeCache) {
+    let spec = &object.spec;
+    let claims = Claims::read(&spec.hostnames, &spec.paths, findings);
+    let servers = backend(object).check(findings);
+    let timeouts = &spec.origin.timeouts;
+    let connect = positive(findings, "spec.origin.timeouts.connect", &timeouts.connect);
+    let response = positive(findings, "spec.origin.timeouts.response", &timeouts.response);
+    let unit = EdgeCache {
+        claims: Vec::new(),
+        origin: origin(servers, connect, response),
+        cache: cache(&spec.cache, findings),
+    };
+    (claims, unit)
+}
+
+pub(crate) fn backend(object: &Object<crds::EdgeCacheSpec>) -> Backend<'_> {
+    Backend {
+        field: "spec.origin",
+        namespace: &object.meta.namespace,
+        service: object.spec.origin.service.as_ref(),
+        urls: object.spec.origin.urls.as_deref(),
+    }
+}
+
+fn cache(spec: &crds::CacheSpec, findings: &mut Findings) -> CachePolicy {
+    let rules = rules(&spec.rules, findings);
+    let ignore = &spec.key.query.ignore;
+    let mut ignore_query = collect(findings, "spec.cache.key.query.ignore", ignore, |p| {
+        value::query_pattern(p.as_str())
+    });
+    let mut key_headers = collect(findings, "spec.cache.key.headers", &spec.key.headers, |name| {
+        value::header(name.as_str())
+    });
+    let mut key_cookies = collect(findings, "spec.cache.key.cookies", &spec.key.cookies, |name| {
+        value::token(name.as_str(), "a cookie name")
+    });
+    for list in [&mut ignore_query, &mut key_headers, &mut key_cookies] {
+        list.sort();
+        list.dedup();
+    }
+    if key_headers.iter().any(|name| name == "cookie") {
+        findings.warning(
+            "spec.cache.key.headers",
+            "with the whole Cookie field in the key hardly two clients share a response: name single cookies in key.cookies",
+        );
+    }
+    let stale = &spec.stale;
+    CachePolicy {
+        rules,
+        ignore_query,
+        key_headers,
+        key_cookies,
+        stale_while_revalidate_ms: optional(
+            findings,
+            "spec.cache.stale.whileRevalidate",
+            stale.while_revalidate.as_ref(),
+        ),
+        stale_if_error_ms: optional(findings, "spec.cache.stale.ifError", stale.if_error.as_ref()),
+        tag_header: findings.take("spec.cache.tagHeader", value::header(spec.tag_header.as_str())),
+        max_object_size: findings
+            .take("spec.cache.maxObjectSize", value::positive_bytes(&spec.max_object_size))
+            .unwrap_or_default(),
+    }
+}
+
+fn rules(list: &[crds::CacheRule], findings: &mut Findings) -> Vec<CacheRule> {
+    let mut out: Vec<CacheRule> = Vec::with_capacity(list.len());
+    for (i, rule) in list.iter().enumerate() {
+        let field = format!("spec.cache.rules[{i}]");
+        match (&rule.ttl, rule.bypass) {
+            (Some(_), true) => findings.error(&field, "ttl and bypass exclude each other: leave one out"),
+            (None, false) => findings.error(&field, "the rule says nothing: give a ttl or bypass: true"),
+            _ => {}
+        }
+        for (j, status) in rule.statuses.iter().enumerate() {
+            if !(200..=599).contains(status) {
+                findings.error(
+                    format!("{field}.statuses[{j}]"),
+                    format!("`{status}` is not the status of a response: write 200 to 599"),
+                );
+            }
+        }
+        if rule.bypass && !rule.statuses.is_empty() {
+            findings.warning(
+                format!("{field}.statuses"),
+                "bypass is decided before there is a response: statuses are not looked at",
+            );
+        }
+        let everything = |rule: &CacheRule| rule.paths.is_empty() && (rule.bypass || rule.statuses.is_empty());
+        if let Some(earlier) = out.iter().position(everything) {
+            findings.warning(
+                &field,
+                format!("the rule is never reached: spec.cache.rules[{earlier}] matches everything"),
+            );
+        }
+        let mut statuses = rule.statuses.clone();
+        statuses.sort_unstable();
+        statuses.dedup();
+        out.push(CacheRule {
+            paths: value::paths(findings, &format!("{field}.paths"), &rule.paths),
+            statuses,
+            ttl_ms: optional(findings, &format!("{field}.ttl"), rule.ttl.as_ref()),
+            bypass: rule.bypass,
+        });
+    }
+    out
+}
+
+/// Reads a list, each item by `read`; what cannot be read is a finding.
+pub(crate) fn collect<T, U>(
+    findings: &mut Findings,
+    field: &str,
+    list: &[T],
+    read: impl Fn(&T) -> Result<U, String>,
+) -> Vec<U> {
+    list.iter()
+        .enumerate()
+        .filter_map(|(i, item)| findings.take(format!("{field}[{i}]"), read(item)))
+        .collect()
+}

@@ -1,0 +1,459 @@
+//! Explains what the compiled configuration does with one request: for `breakwater explain`.
+//!
+//! It reads the snapshot, so it says what nodes do, not what manifests say. What only a response can decide (status,
+//! freshness, `Vary`) and what counters hold is left open.
+
+use std::net::IpAddr;
+
+use breakwater_snapshot::unit::{
+    CachePolicy, Claim, EdgeCache, Endpoint, Limit, Mode, PathMatch, Unit, WafPolicy, WsRoute,
+};
+use breakwater_snapshot::{Blob, ObjectId, Snapshot};
+use ipnet::IpNet;
+use serde::Serialize;
+
+use crate::claims::describe;
+use crate::route;
+
+/// A request to explain.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// The method, upper case.
+    pub method: String,
+    /// The host: lower case, without port.
+    pub host: String,
+    /// The path, without query.
+    pub path: String,
+    /// The query, without `?`.
+    pub query: Option<String>,
+    /// Header fields: name in lower case, value.
+    pub headers: Vec<(String, String)>,
+    /// The client's address, where it is known.
+    pub client: Option<IpAddr>,
+}
+
+impl Request {
+    fn header(&self, name: &str) -> Option<&str> {
+        let mut fields = self.headers.iter();
+        fields.find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// What happens to a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    /// The object that serves it; none: 404.
+    pub route: Option<RouteView>,
+    /// The policies, in the order they apply.
+    pub policies: Vec<PolicyView>,
+    /// How the response is stored; only for an EdgeCache.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheView>,
+    /// What a handshake meets; only for a WsRoute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub web_socket: Option<WebSocketView>,
+    /// What happens before the request would reach the cache or a server, when that can be said: the first refusal of
+    /// a policy that enforces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+}
+
+/// The object that serves a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteView {
+    /// `Kind/namespace/name`.
+    pub resource: String,
+    /// The claimed host that matched.
+    pub host: String,
+    /// The claimed path that matched.
+    pub path: PathMatch,
+    /// The servers behind it, `host:port`.
+    pub servers: Vec<String>,
+}
+
+/// A policy on that object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyView {
+    /// `Kind/namespace/name`.
+    pub policy: String,
+    /// Whether it refuses.
+    pub mode: Mode,
+    /// The lists it has and what they say to this request.
+    pub lists: Vec<ListView>,
+    /// The limits that count this request.
+    pub limits: Vec<LimitView>,
+}
+
+/// One list of a policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListView {
+    /// `addresses.deny`, `uris.allow` and so on.
+    pub list: String,
+    /// The entry that matches; none when nothing does, or when the client's address is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entry: Option<String>,
+    /// In words.
+    pub effect: String,
+}
+
+/// One limit of a policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LimitView {
+    /// Its name.
+    pub name: String,
+    /// In words.
+    pub limit: String,
+}
+
+/// How a response is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CacheView {
+    /// Whether the cache is asked at all.
+    pub looked_up: bool,
+    /// Why not, or that it is.
+    pub reason: String,
+    /// The parts of the key: name and value.
+    pub key: Vec<(String, String)>,
+    /// The rules that may apply, in order; the first whose status fits does.
+    pub rules: Vec<RuleView>,
+    /// `spec.cache.stale.whileRevalidate`, milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stale_while_revalidate_ms: Option<u64>,
+    /// `spec.cache.stale.ifError`, milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stale_if_error_ms: Option<u64>,
+}
+
+/// A cache rule that may apply.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RuleView {
+    /// Its field: `spec.cache.rules[0]`.
+    pub rule: String,
+    /// The statuses it is for; empty means all.
+    pub statuses: Vec<u16>,
+    /// Its lifetime, milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl_ms: Option<u64>,
+    /// Whether it goes past the cache.
+    pub bypass: bool,
+}
+
+/// What a handshake meets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WebSocketView {
+    /// Whether the request's `Origin` is let through, in words.
+    pub origin: String,
+    /// Subprotocols that may be negotiated; empty means any.
+    pub subprotocols: Vec<String>,
+    /// Limits and timeouts in words.
+    pub limits: Vec<String>,
+}
+
+/// Explains what `snapshot` does with `request`.
+pub fn explain(snapshot: &Snapshot, request: &Request) -> Explanation {
+    let units = units(snapshot);
+    let claims = units.iter().flat_map(|(id, unit)| {
+        let (claims, servers): (&[Claim], &[Endpoint]) = match unit {
+            Unit::EdgeCache(site) => (&site.claims, &site.origin.endpoints),
+            Unit::WsRoute(route) => (&route.claims, &route.backend.endpoints),
+            Unit::WafPolicy(_) | Unit::CachePurge(_) => (&[], &[]),
+        };
+        claims.iter().map(move |claim| (claim, (id, unit, servers)))
+    });
+    let Some((claim, (id, unit, servers))) = route::find(claims, &request.host, &request.path) else {
+        return Explanation {
+            route: None,
+            policies: Vec::new(),
+            cache: None,
+            web_socket: None,
+            refused: Some("404: no object serves this host and path".to_owned()),
+        };
+    };
+    let mut attached: Vec<(&ObjectId, &WafPolicy)> = units
+        .iter()
+        .filter_map(|(policy_id, unit)| match unit {
+            Unit::WafPolicy(policy) if policy.targets.contains(id) => Some((policy_id, policy)),
+            _ => None,
+        })
+        .collect();
+    attached.sort_by_key(|(policy_id, policy)| (policy.order, (*policy_id).clone()));
+    let mut refused = None;
+    let policies = attached
+        .into_iter()
+        .map(|(id, policy)| {
+            let (view, refusal) = policy_view(id, policy, request);
+            refused = refused.take().or(refusal);
+            view
+        })
+        .collect();
+    Explanation {
+        route: Some(RouteView {
+            resource: id.to_string(),
+            host: claim.host.clone(),
+            path: claim.path.clone(),
+            servers: servers.iter().map(server).collect(),
+        }),
+        policies,
+        cache: match unit {
+            Unit::EdgeCache(site) => Some(cache_view(site, request)),
+            _ => None,
+        },
+        web_socket: match unit {
+            Unit::WsRoute(route) => Some(web_socket_view(route, request)),
+            _ => None,
+        },
+        refused,
+    }
+}
+
+fn units(snapshot: &Snapshot) -> Vec<(ObjectId, Unit)> {
+    let entries = snapshot.manifest().entries.iter();
+    entries
+        .filter_map(|entry| match Blob::from_json(snapshot.blob(&entry.sha256)?).ok()? {
+            Blob::Valid { unit } => Some((entry.id.clone(), *unit)),
+            Blob::Invalid { .. } => None,
+        })
+        .collect()
+}
+
+fn server(endpoint: &Endpoint) -> String {
+    if endpoint.host.contains(':') {
+        format!("[{}]:{}", endpoint.host, endpoint.port)
+    } else {
+        format!("{}:{}", endpoint.host, endpoint.port)
+    }
+}
+
+fn policy_view(id: &ObjectId, policy: &WafPolicy, request: &Request) -> (PolicyView, Option<String>) {
+    let mut lists = Vec::new();
+    let mut refusals = Vec::new();
+    address_lists(policy, request, &mut lists, &mut refusals);
+    uri_lists(policy, request, &mut lists, &mut refusals);
+    let limits = policy
+        .limits
+        .iter()
+        .filter(|limit| {
+            let path = limit.paths.is_empty() || first(&limit.paths, &request.path).is_some();
+            path && (limit.methods.is_empty() || limit.methods.contains(&request.method))
+        })
+        .map(|limit| LimitView {
+            name: limit.name.clone(),
+            limit: limit_text(limit),
+        })
+        .collect();
+    let refusal = match policy.mode {
+        Mode::Enforce => refusals
+            .first()
+            .map(|reason| format!("{} by {id}: {reason}", policy.block_status)),
+        Mode::DetectOnly => None,
+    };
+    let view = PolicyView {
+        policy: id.to_string(),
+        mode: policy.mode,
+        lists,
+        limits,
+    };
+    (view, refusal)
+}
+
+fn address_lists(policy: &WafPolicy, request: &Request, lists: &mut Vec<ListView>, refusals: &mut Vec<String>) {
+    let addresses = &policy.addresses;
+    let matching = |list: &[IpNet]| {
+        let client = request.client?;
+        list.iter().find(|net| net.contains(&client)).map(ToString::to_string)
+    };
+    let allowed = matching(&addresses.allow);
+    let denied = matching(&addresses.deny);
+    for (list, nets, entry, effect) in [
+        (
+            "addresses.allow",
+            &addresses.allow,
+            &allowed,
+            "passes this policy's address lists",
+        ),
+        ("addresses.deny", &addresses.deny, &denied, "is refused"),
+    ] {
+        if nets.is_empty() {
+            continue;
+        }
+        lists.push(ListView {
+            list: list.to_owned(),
+            entry: entry.clone(),
+            effect: match (entry, request.client) {
+                (Some(_), Some(client)) => format!("{client} {effect}"),
+                (None, Some(client)) => format!("{client} is not on the list"),
+                (_, None) => format!("a client on one of {} entries {effect}", nets.len()),
+            },
+        });
+    }
+    if let (None, Some(entry)) = (&allowed, &denied) {
+        refusals.push(format!("addresses.deny {entry}"));
+    }
+    if !addresses.default_allow {
+        lists.push(ListView {
+            list: "addresses.default".to_owned(),
+            entry: None,
+            effect: "a client on neither list is refused".to_owned(),
+        });
+        if request.client.is_some() && allowed.is_none() && denied.is_none() {
+            refusals.push("addresses.default Deny".to_owned());
+        }
+    }
+}
+
+fn uri_lists(policy: &WafPolicy, request: &Request, lists: &mut Vec<ListView>, refusals: &mut Vec<String>) {
+    let allowed = first(&policy.uris.allow, &request.path).map(describe);
+    let denied = first(&policy.uris.deny, &request.path).map(describe);
+    for (list, paths, entry, effect) in [
+        (
+            "uris.allow",
+            &policy.uris.allow,
+            &allowed,
+            "the path passes uris.deny unread",
+        ),
+        ("uris.deny", &policy.uris.deny, &denied, "the path is refused"),
+    ] {
+        if paths.is_empty() {
+            continue;
+        }
+        lists.push(ListView {
+            list: list.to_owned(),
+            entry: entry.clone(),
+            effect: match entry {
+                Some(_) => effect.to_owned(),
+                None => "the path is not on the list".to_owned(),
+            },
+        });
+    }
+    if let (None, Some(entry)) = (allowed, denied) {
+        refusals.push(format!("uris.deny {entry}"));
+    }
+}
+
+fn first<'a>(list: &'a [PathMatch], path: &str) -> Option<&'a PathMatch> {
+    list.iter().find(|entry| route::path_matches(entry, path))
+}
+
+fn limit_text(limit: &Limit) -> String {
+    let requests = limit.requests.map(|rate| {
+        let burst = rate.burst.unwrap_or(rate.count);
+        format!(
+            "{} requests in {} ms per client, {burst} at once",
+            rate.count, rate.per_ms
+        )
+    });
+    let connections = limit.connections.map(|count| format!("{count} connections per client"));
+    [requests, connections]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+fn cache_view(site: &EdgeCache, request: &Request) -> CacheView {
+    let policy = &site.cache;
+    let matching = policy
+        .rules
+        .iter()
+        .enumerate()
+        .filter(|(_, rule)| rule.paths.is_empty() || first(&rule.paths, &request.path).is_some());
+    let mut rules = Vec::new();
+    for (index, rule) in matching {
+        rules.push(RuleView {
+            rule: format!("spec.cache.rules[{index}]"),
+            statuses: if rule.bypass { Vec::new() } else { rule.statuses.clone() },
+            ttl_ms: rule.ttl_ms,
+            bypass: rule.bypass,
+        });
+        if rule.bypass || rule.statuses.is_empty() {
+            break;
+        }
+    }
+    // Whether to go past the cache is decided before there is a status, by the first bypass rule whose path matches
+    // and that no rule for every status precedes.
+    let bypass = rules.iter().find(|rule| rule.bypass).map(|rule| rule.rule.clone());
+    let (looked_up, reason) = match (request.method.as_str(), bypass) {
+        ("GET" | "HEAD", None) => (true, "the method may be answered from the cache".to_owned()),
+        ("GET" | "HEAD", Some(rule)) => (false, format!("{rule} goes past the cache")),
+        (method, _) => (false, format!("{method} is never answered from the cache")),
+    };
+    CacheView {
+        looked_up,
+        reason,
+        key: key(policy, request),
+        rules,
+        stale_while_revalidate_ms: policy.stale_while_revalidate_ms,
+        stale_if_error_ms: policy.stale_if_error_ms,
+    }
+}
+
+fn key(policy: &CachePolicy, request: &Request) -> Vec<(String, String)> {
+    let ignored = |name: &str| {
+        policy
+            .ignore_query
+            .iter()
+            .any(|pattern| match pattern.strip_suffix('*') {
+                Some(prefix) => name.starts_with(prefix),
+                None => name == pattern,
+            })
+    };
+    let mut key = vec![
+        ("host".to_owned(), request.host.clone()),
+        ("path".to_owned(), request.path.clone()),
+    ];
+    if let Some(query) = &request.query {
+        let kept: Vec<&str> = query
+            .split('&')
+            .filter(|pair| !ignored(pair.split('=').next().unwrap_or_default()))
+            .collect();
+        key.push(("query".to_owned(), kept.join("&")));
+    }
+    for name in &policy.key_headers {
+        let value = request.header(name).unwrap_or_default();
+        key.push((format!("header {name}"), value.to_owned()));
+    }
+    for name in &policy.key_cookies {
+        let cookies = request.header("cookie").unwrap_or_default();
+        let value = cookies
+            .split(';')
+            .filter_map(|pair| pair.trim().split_once('='))
+            .find_map(|(key, value)| (key == name).then_some(value));
+        key.push((format!("cookie {name}"), value.unwrap_or_default().to_owned()));
+    }
+    key
+}
+
+fn web_socket_view(route: &WsRoute, request: &Request) -> WebSocketView {
+    let origin = match request.header("origin").map(str::to_ascii_lowercase) {
+        _ if route.origins.is_empty() => "any Origin is let through".to_owned(),
+        Some(origin) if route.origins.contains(&origin) => format!("{origin} is let through"),
+        Some(origin) => format!("{origin} is refused with 403; allowed are {}", route.origins.join(", ")),
+        None => format!("allowed are {}", route.origins.join(", ")),
+    };
+    let limits = &route.limits;
+    let counts = [
+        ("connections", limits.connections.map(u64::from)),
+        ("connections per client", limits.connections_per_client.map(u64::from)),
+        ("bytes in a frame", limits.frame_size),
+        ("bytes in a message", limits.message_size),
+        ("messages per second", limits.messages_per_second.map(u64::from)),
+        ("ms of silence", Some(route.idle_timeout_ms)),
+        ("ms of life", route.lifetime_ms),
+    ];
+    WebSocketView {
+        origin,
+        subprotocols: route.subprotocols.clone(),
+        limits: counts
+            .into_iter()
+            .filter_map(|(what, count)| Some(format!("at most {} {what}", count?)))
+            .collect(),
+    }
+}

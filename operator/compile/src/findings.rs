@@ -1,0 +1,62 @@
+//! Collects what is wrong with one object, in the order of its fields.
+
+use std::fmt::Display;
+
+use crate::{Problem, Severity};
+
+/// Findings of one object. After its fields have been read, [`Findings::invalid`] says whether it can be used.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    problems: Vec<Problem>,
+}
+
+/// Most findings reported of one object; the rest is counted.
+const MOST: usize = 64;
+
+impl Findings {
+    pub(crate) fn error(&mut self, field: impl Into<String>, message: impl Display) {
+        self.push(Severity::Error, field.into(), message);
+    }
+
+    pub(crate) fn warning(&mut self, field: impl Into<String>, message: impl Display) {
+        self.push(Severity::Warning, field.into(), message);
+    }
+
+    fn push(&mut self, severity: Severity, field: String, message: impl Display) {
+        self.problems.push(Problem {
+            severity,
+            field,
+            message: message.to_string(),
+        });
+    }
+
+    /// Takes a value, or the reason why there is none.
+    pub(crate) fn take<T, E: Display>(&mut self, field: impl Into<String>, result: Result<T, E>) -> Option<T> {
+        result.map_err(|error| self.error(field, error)).ok()
+    }
+
+    /// The first error, as a condition's message, if there is one.
+    pub(crate) fn invalid(&self) -> Option<String> {
+        let mut errors = self.problems.iter().filter(|p| p.severity == Severity::Error);
+        let first = errors.next()?;
+        let place = if first.field.is_empty() {
+            String::new()
+        } else {
+            format!("{}: ", first.field)
+        };
+        Some(match errors.count() {
+            0 => format!("{place}{}", first.message),
+            1 => format!("{place}{} (and 1 more error)", first.message),
+            more => format!("{place}{} (and {more} more errors)", first.message),
+        })
+    }
+
+    pub(crate) fn finish(mut self) -> Vec<Problem> {
+        let more = self.problems.len().saturating_sub(MOST);
+        if more > 0 {
+            self.problems.truncate(MOST);
+            self.error("spec", format!("{more} more findings are not listed"));
+        }
+        self.problems
+    }
+}

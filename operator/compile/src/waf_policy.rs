@@ -1,0 +1,233 @@
+//! Compiles WafPolicies.
+
+use std::collections::HashMap;
+
+use breakwater_crds as crds;
+use breakwater_snapshot::unit::{Addresses, ClientAddress, Limit, Mode, Redact, RequestRate, Uris, WafPolicy};
+use breakwater_snapshot::{Kind, ObjectId};
+
+use crate::claims::Age;
+use crate::edge_cache::collect;
+use crate::findings::Findings;
+use crate::index::{Index, positive};
+use crate::{Judgement, Object, Reason, value};
+
+/// Reads every field but the targets.
+pub(crate) fn read(spec: &crds::WafPolicySpec, findings: &mut Findings) -> WafPolicy {
+    if spec.target_refs.is_empty() {
+        findings.error(
+            "spec.targetRefs",
+            "the list is empty: name the EdgeCaches and WsRoutes to protect",
+        );
+    }
+    for (i, target) in spec.target_refs.iter().enumerate() {
+        if target.group != crds::GROUP {
+            findings.error(
+                format!("spec.targetRefs[{i}].group"),
+                format!(
+                    "`{}` is not a group whose objects can be protected: write {}",
+                    target.group,
+                    crds::GROUP
+                ),
+            );
+        }
+    }
+    let client = ClientAddress {
+        trusted_proxies: value::networks(findings, "spec.client.trustedProxies", &spec.client.trusted_proxies),
+        header: findings.take("spec.client.header", value::header(spec.client.header.as_str())),
+    };
+    if client.trusted_proxies.iter().any(|net| net.prefix_len() == 0) {
+        findings.warning(
+            "spec.client.trustedProxies",
+            "a prefix of length 0 believes every client's word about its own address: name your proxies' addresses",
+        );
+    }
+    let addresses = Addresses {
+        allow: value::networks(findings, "spec.addresses.allow", &spec.addresses.allow),
+        deny: value::networks(findings, "spec.addresses.deny", &spec.addresses.deny),
+        default_allow: spec.addresses.default == crds::DefaultAction::Allow,
+    };
+    for net in addresses.deny.iter().filter(|net| addresses.allow.contains(net)) {
+        findings.warning(
+            "spec.addresses.deny",
+            format!("`{net}` is on both lists; allow is read first, so it passes"),
+        );
+    }
+    let uris = Uris {
+        allow: value::paths(findings, "spec.uris.allow", &spec.uris.allow),
+        deny: value::paths(findings, "spec.uris.deny", &spec.uris.deny),
+    };
+    let limits = limits(&spec.limits, findings);
+    if !matches!(spec.block.status, 403 | 404) {
+        findings.error(
+            "spec.block.status",
+            format!(
+                "`{}` cannot be the status of a refusal: write 403 or 404",
+                spec.block.status
+            ),
+        );
+    }
+    let redact = &spec.audit.redact;
+    WafPolicy {
+        targets: Vec::new(),
+        order: 0,
+        mode: match spec.mode {
+            crds::WafMode::Enforce => Mode::Enforce,
+            crds::WafMode::DetectOnly => Mode::DetectOnly,
+        },
+        client,
+        addresses,
+        uris,
+        limits,
+        block_status: spec.block.status,
+        redact: Redact {
+            arguments: sorted(redact.arguments.clone()),
+            headers: sorted(collect(
+                findings,
+                "spec.audit.redact.headers",
+                &redact.headers,
+                |name| value::header(name.as_str()),
+            )),
+        },
+    }
+}
+
+fn limits(list: &[crds::Limit], findings: &mut Findings) -> Vec<Limit> {
+    let mut out: Vec<Limit> = Vec::with_capacity(list.len());
+    for (i, limit) in list.iter().enumerate() {
+        let field = format!("spec.limits[{i}]");
+        if limit.name.is_empty() {
+            findings.error(
+                format!("{field}.name"),
+                "the name is empty: metrics and audit lines show it",
+            );
+        }
+        if out.iter().any(|earlier| earlier.name == limit.name) {
+            findings.error(
+                format!("{field}.name"),
+                format!("`{}` is the name of an earlier limit: give each its own", limit.name),
+            );
+        }
+        if limit.requests.is_none() && limit.connections.is_none() {
+            findings.error(&field, "the limit limits nothing: give requests or connections");
+        }
+        if limit.by != [crds::LimitBy::ClientAddress] {
+            findings.error(
+                format!("{field}.by"),
+                "a limit counts by ClientAddress: write [ClientAddress] or leave it out",
+            );
+        }
+        let requests = limit.requests.as_ref().map(|rate| {
+            for (name, count) in [("count", Some(rate.count)), ("burst", rate.burst)] {
+                if count == Some(0) {
+                    findings.error(
+                        format!("{field}.requests.{name}"),
+                        "`0` allows nothing: write at least 1",
+                    );
+                }
+            }
+            RequestRate {
+                count: rate.count,
+                per_ms: positive(findings, &format!("{field}.requests.per"), &rate.per),
+                burst: rate.burst,
+            }
+        });
+        if limit
+            .connections
+            .as_ref()
+            .is_some_and(|connections| connections.count == 0)
+        {
+            findings.error(
+                format!("{field}.connections.count"),
+                "`0` allows nothing: write at least 1",
+            );
+        }
+        out.push(Limit {
+            name: limit.name.clone(),
+            paths: value::paths(findings, &format!("{field}.paths"), &limit.paths),
+            methods: sorted(collect(findings, &format!("{field}.methods"), &limit.methods, |name| {
+                value::method(name.as_str())
+            })),
+            requests,
+            connections: limit.connections.as_ref().map(|connections| connections.count),
+        });
+    }
+    out
+}
+
+/// The targets that exist, sorted, and what `Accepted` and `ResolvedRefs` say of them.
+pub(crate) fn targets(
+    object: &Object<crds::WafPolicySpec>,
+    index: &Index<'_>,
+    findings: &mut Findings,
+) -> (Vec<ObjectId>, Judgement, Judgement) {
+    let namespace = object.meta.namespace.as_str();
+    let mut found = Vec::new();
+    let mut missing = Vec::new();
+    for (i, target) in object.spec.target_refs.iter().enumerate() {
+        let field = format!("spec.targetRefs[{i}]");
+        let kind = match target.kind {
+            crds::TargetKind::EdgeCache => Kind::EdgeCache,
+            crds::TargetKind::WsRoute => Kind::WsRoute,
+        };
+        let other = target.namespace.as_deref().filter(|other| *other != namespace);
+        let id = ObjectId::new(kind, namespace, target.name.as_str());
+        let message = match other {
+            Some(other) => format!(
+                "{kind} {other}/{} is in another namespace; a policy protects objects of its own, {namespace}",
+                target.name
+            ),
+            None if index.exists(&id) => {
+                found.push(id);
+                continue;
+            }
+            None => format!(
+                "there is no {kind} {namespace}/{}: create it, or correct the name",
+                target.name
+            ),
+        };
+        findings.error(field, &message);
+        missing.push(message);
+    }
+    found.sort();
+    found.dedup();
+    let accepted = if found.is_empty() {
+        let message = missing.first().cloned().unwrap_or_default();
+        Judgement::new(false, Reason::TargetNotFound, message)
+    } else {
+        Judgement::new(true, Reason::Accepted, "the policy is valid")
+    };
+    let resolved = match missing.as_slice() {
+        [] => Judgement::new(true, Reason::ResolvedRefs, "every reference was found"),
+        [one] => Judgement::new(false, Reason::TargetNotFound, one.clone()),
+        [first, rest @ ..] => Judgement::new(
+            false,
+            Reason::TargetNotFound,
+            format!("{first} (and {} more)", rest.len()),
+        ),
+    };
+    (found, accepted, resolved)
+}
+
+/// Gives each policy its place: one more than the last among the older policies that share a target with it.
+///
+/// So places ascend with age on each target, and a policy's unit changes only when its neighbours do.
+pub(crate) fn orders(mut policies: Vec<(Age<'_>, &ObjectId, &[ObjectId])>) -> HashMap<ObjectId, u32> {
+    policies.sort_by(|a, b| a.0.cmp(&b.0));
+    let mut next: HashMap<&ObjectId, u32> = HashMap::new();
+    let mut orders = HashMap::new();
+    for (_, id, targets) in policies {
+        let order = targets.iter().filter_map(|t| next.get(t)).max().copied().unwrap_or(0);
+        for target in targets {
+            next.insert(target, order + 1);
+        }
+        orders.insert(id.clone(), order);
+    }
+    orders
+}
+
+fn sorted(mut list: Vec<String>) -> Vec<String> {
+    list.sort();
+    list.dedup();
+    list
+}

@@ -1,0 +1,159 @@
+//! The World: everything the compile step may look at, as plain values.
+//!
+//! Order means nothing: any permutation of the same objects compiles to the same bytes.
+
+use breakwater_crds::{CachePurgeSpec, EdgeCacheSpec, WafPolicySpec, WsRouteSpec};
+use breakwater_snapshot::{Kind, ObjectId};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// Everything the compile step may look at.
+#[derive(Clone, Debug, Default)]
+pub struct World {
+    /// Every EdgeCache.
+    pub edge_caches: Vec<Object<EdgeCacheSpec>>,
+    /// Every WafPolicy.
+    pub waf_policies: Vec<Object<WafPolicySpec>>,
+    /// Every WsRoute.
+    pub ws_routes: Vec<Object<WsRouteSpec>>,
+    /// Every CachePurge.
+    pub cache_purges: Vec<Object<CachePurgeSpec>>,
+    /// Objects that are there but could not be read.
+    pub broken: Vec<Broken>,
+    /// Services that objects may name; others may be left out.
+    pub services: Vec<Service>,
+    /// EndpointSlices of these Services.
+    pub endpoint_slices: Vec<EndpointSlice>,
+}
+
+/// An object a user wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object<S> {
+    /// Whose it is.
+    pub meta: Meta,
+    /// What it says.
+    pub spec: S,
+}
+
+/// What the compile step reads of an object's metadata.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Meta {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its UID; it tells a purge from an earlier one of the same name.
+    pub uid: String,
+    /// Its generation; 0 outside Kubernetes.
+    pub generation: i64,
+    /// When it was created, Unix seconds. Outside Kubernetes its position among the manifests: only the order counts.
+    /// An object without one comes after all that have one.
+    pub created: Option<i64>,
+}
+
+impl Meta {
+    /// The object's identity.
+    pub fn id(&self, kind: Kind) -> ObjectId {
+        ObjectId::new(kind, self.namespace.as_str(), self.name.as_str())
+    }
+}
+
+/// An object that is there but could not be read. Each node keeps the last good unit it has of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// Which object.
+    pub id: ObjectId,
+    /// Its generation; 0 outside Kubernetes.
+    pub generation: i64,
+    /// Where the fault is, such as `spec.limits[0].requests.count`; empty when it has no place.
+    pub field: String,
+    /// What is wrong, for a person.
+    pub message: String,
+    /// The objects that a broken policy names, as far as they could be made out: where no node has a last good unit,
+    /// these are what it fails closed on.
+    pub targets: Vec<ObjectId>,
+}
+
+/// A Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its ports.
+    pub ports: Vec<ServicePort>,
+}
+
+/// A port of a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePort {
+    /// Its name; empty when the Service has one unnamed port. An EndpointSlice's port of the same name carries the
+    /// number to connect to, with `targetPort` already resolved.
+    pub name: String,
+    /// Its number.
+    pub port: u16,
+}
+
+/// An EndpointSlice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointSlice {
+    /// Its namespace.
+    pub namespace: String,
+    /// The Service it belongs to: its label `kubernetes.io/service-name`.
+    pub service: String,
+    /// Its ports, TCP only.
+    pub ports: Vec<ServicePort>,
+    /// The addresses of its ready endpoints.
+    pub ready: Vec<String>,
+}
+
+/// Reads an object's `spec` from JSON.
+///
+/// # Errors
+/// A [`Broken`] that says which field cannot be read, with the policy targets that can be made out.
+pub fn decode<S: DeserializeOwned + Serialize>(id: &ObjectId, generation: i64, spec: &Value) -> Result<S, Box<Broken>> {
+    serde_path_to_error::deserialize(spec).map_err(|error| {
+        let path = error.path().to_string();
+        let field = if path == "." {
+            "spec".to_owned()
+        } else {
+            format!("spec.{path}")
+        };
+        Box::new(Broken {
+            id: id.clone(),
+            generation,
+            field,
+            message: error.into_inner().to_string(),
+            targets: raw_targets(id, spec),
+        })
+    })
+}
+
+/// The targets a policy names, read from JSON that need not be valid.
+pub fn raw_targets(id: &ObjectId, spec: &Value) -> Vec<ObjectId> {
+    if id.kind != Kind::WafPolicy {
+        return Vec::new();
+    }
+    let refs = spec.get("targetRefs").and_then(Value::as_array);
+    let mut targets: Vec<ObjectId> = refs
+        .into_iter()
+        .flatten()
+        .filter_map(|target| {
+            let kind = match target.get("kind")?.as_str()? {
+                "EdgeCache" => Kind::EdgeCache,
+                "WsRoute" => Kind::WsRoute,
+                _ => return None,
+            };
+            Some(ObjectId::new(
+                kind,
+                id.namespace.as_str(),
+                target.get("name")?.as_str()?,
+            ))
+        })
+        .collect();
+    targets.sort();
+    targets.dedup();
+    targets
+}

@@ -1,0 +1,91 @@
+//! Compiles WsRoutes.
+
+use breakwater_crds as crds;
+use breakwater_snapshot::unit::{WsLimits, WsRoute};
+
+use crate::claims::Claims;
+use crate::edge_cache::collect;
+use crate::findings::Findings;
+use crate::index::{Backend, origin, positive};
+use crate::{Object, value};
+
+/// Longest wait for a connection to a backend; the handshake's own timeout is the user's to set.
+const CONNECT_TIMEOUT_MS: u64 = 2000;
+
+/// Reads every field but claims. The unit has no claims yet, and the servers its URLs name.
+pub(crate) fn read(object: &Object<crds::WsRouteSpec>, findings: &mut Findings) -> (Claims, WsRoute) {
+    let spec = &object.spec;
+    let claims = Claims::read(&spec.hostnames, &spec.paths, findings);
+    let servers = backend(object).check(findings);
+    let mut origins = collect(findings, "spec.handshake.origins", &spec.handshake.origins, |o| {
+        value::web_origin(o.as_str())
+    });
+    origins.sort();
+    origins.dedup();
+    let subprotocols = collect(
+        findings,
+        "spec.handshake.subprotocols",
+        &spec.handshake.subprotocols,
+        |name| value::token(name.as_str(), "a subprotocol"),
+    );
+    let handshake = positive(findings, "spec.handshake.timeout", &spec.handshake.timeout);
+    let limits = limits(&spec.limits, findings);
+    let idle = positive(findings, "spec.timeouts.idle", &spec.timeouts.idle);
+    let lifetime = spec.timeouts.lifetime.as_ref();
+    let unit = WsRoute {
+        claims: Vec::new(),
+        backend: origin(servers, CONNECT_TIMEOUT_MS.min(handshake.max(1)), handshake),
+        origins,
+        subprotocols,
+        handshake_timeout_ms: handshake,
+        limits,
+        idle_timeout_ms: idle,
+        lifetime_ms: lifetime.map(|lifetime| positive(findings, "spec.timeouts.lifetime", lifetime)),
+    };
+    (claims, unit)
+}
+
+pub(crate) fn backend(object: &Object<crds::WsRouteSpec>) -> Backend<'_> {
+    Backend {
+        field: "spec.backend",
+        namespace: &object.meta.namespace,
+        service: object.spec.backend.service.as_ref(),
+        urls: object.spec.backend.urls.as_deref(),
+    }
+}
+
+fn limits(spec: &crds::WsLimits, findings: &mut Findings) -> WsLimits {
+    let counts = [
+        ("connections", Some(spec.connections)),
+        ("connectionsPerClient", spec.connections_per_client),
+        ("messagesPerSecond", spec.messages_per_second),
+    ];
+    for (name, count) in counts {
+        if count == Some(0) {
+            findings.error(
+                format!("spec.limits.{name}"),
+                "`0` allows nothing: write at least 1, or leave it out",
+            );
+        }
+    }
+    let size = |findings: &mut Findings, name: &str, size: Option<&crds::Quantity>| {
+        size.and_then(|size| findings.take(format!("spec.limits.{name}"), value::positive_bytes(size)))
+    };
+    let frame_size = size(findings, "frameSize", spec.frame_size.as_ref());
+    let message_size = size(findings, "messageSize", spec.message_size.as_ref());
+    if let (Some(frame), Some(message)) = (frame_size, message_size)
+        && frame > message
+    {
+        findings.warning(
+            "spec.limits.frameSize",
+            "a frame cannot be larger than its message: messageSize is the limit that is felt",
+        );
+    }
+    WsLimits {
+        connections: Some(spec.connections),
+        connections_per_client: spec.connections_per_client,
+        frame_size,
+        message_size,
+        messages_per_second: spec.messages_per_second,
+    }
+}
