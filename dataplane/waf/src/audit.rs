@@ -86,6 +86,26 @@ pub enum Action {
     Detect,
 }
 
+impl Action {
+    /// As in audit lines: lower case.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Block => "block",
+            Self::Detect => "detect",
+        }
+    }
+}
+
+impl From<Mode> for Action {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Enforce => Self::Block,
+            Mode::DetectOnly => Self::Detect,
+        }
+    }
+}
+
 /// Anomaly scores of request and response.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Score {
@@ -137,10 +157,7 @@ impl<'a> Event<'a> {
             resource,
             policy: &policy.name,
             mode: policy.mode,
-            action: match policy.mode {
-                Mode::Enforce => Action::Block,
-                Mode::DetectOnly => Action::Detect,
-            },
+            action: policy.mode.into(),
             reason: finding.reason,
             status: finding.status,
             score: Score::default(),
@@ -208,4 +225,167 @@ fn tags<S: Serializer>(tags: &[&str], serializer: S) -> Result<S::Ok, S::Error> 
         sequence.serialize_element(cut(tag, MAX_NAME))?;
     }
     sequence.end()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::policy::{Detail, Identity};
+
+    fn finding(mode: Mode) -> Finding {
+        let redaction = Redaction::new(["password".to_owned()], []);
+        Finding {
+            policy: Arc::new(Identity {
+                name: "edge/shop".into(),
+                mode,
+                redaction,
+            }),
+            reason: Reason::Address,
+            status: 403,
+            retry_after: None,
+            detail: Detail::Prefix("203.0.113.0/24".parse().unwrap()),
+        }
+    }
+
+    fn line(event: &Event<'_>) -> String {
+        let mut out = Vec::new();
+        write_line(event, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn request<'a>(method: &'a str, host: &'a str, path: &'a str, query: Option<&'a str>) -> RequestView<'a> {
+        RequestView::new("::ffff:203.0.113.9".parse().unwrap(), method, host, path, query)
+    }
+
+    #[test]
+    fn a_line_has_the_fields_in_the_documented_order() {
+        let finding = finding(Mode::Enforce);
+        let request = request("GET", "shop.example.com", "/login", Some("user=a&password=b"));
+        let event = Event::new(&finding, &request, "r-1", "EdgeCache/edge/shop", 1_000_000_000_001);
+        assert_eq!(
+            line(&event),
+            concat!(
+                r#"{"time":"2001-09-09T01:46:40.001Z","request_id":"r-1","client":"203.0.113.9","method":"GET","#,
+                r#""host":"shop.example.com","uri":"/login?user=a&password=***","resource":"EdgeCache/edge/shop","#,
+                r#""policy":"edge/shop","mode":"Enforce","action":"block","reason":"address","status":403,"#,
+                r#""score":{"inbound":0,"outbound":0},"rules":[],"detail":"203.0.113.0/24"}"#,
+                "\n"
+            )
+        );
+    }
+
+    #[test]
+    fn what_is_only_detected_says_so() {
+        let finding = finding(Mode::DetectOnly);
+        let event = Event::new(&finding, &request("GET", "h", "/", None), "r", "k", 0);
+        assert!(line(&event).contains(r#""mode":"DetectOnly","action":"detect""#));
+    }
+
+    #[test]
+    fn actions_are_written_the_same_in_lines_and_labels() {
+        for action in [Action::Block, Action::Detect] {
+            assert_eq!(
+                serde_json::to_string(&action).unwrap(),
+                format!("\"{}\"", action.as_str())
+            );
+        }
+    }
+
+    #[test]
+    fn rules_are_written_with_all_their_fields() {
+        let finding = finding(Mode::Enforce);
+        let mut event = Event::new(&finding, &request("GET", "h", "/", None), "r", "k", 0);
+        event.detail = None;
+        event.score = Score {
+            inbound: 5,
+            outbound: 0,
+        };
+        event.rules.push(RuleMatch {
+            id: 942_100,
+            msg: "SQL Injection",
+            severity: "CRITICAL",
+            tags: vec!["attack-sqli"],
+            data: "1' or '1".into(),
+            phase: 2,
+        });
+        assert!(line(&event).ends_with(concat!(
+            r#""score":{"inbound":5,"outbound":0},"rules":[{"id":942100,"msg":"SQL Injection","severity":"CRITICAL","#,
+            r#""tags":["attack-sqli"],"data":"1' or '1","phase":2}]}"#,
+            "\n"
+        )));
+    }
+
+    #[test]
+    fn nothing_a_client_sends_starts_a_second_line_or_field() {
+        let nasty = "\r\n{\"action\":\"x\"}\u{0}\u{1b}[2K\u{7f}\u{85}\u{9b}\u{2028}\u{2029}\u{202e}\u{2066}\u{feff}\\\",\"status\":200";
+        let finding = finding(Mode::Enforce);
+        let request = request(nasty, nasty, nasty, Some(nasty));
+        let event = Event::new(&finding, &request, nasty, nasty, 0);
+        let line = line(&event);
+        let (text, end) = line.split_at(line.len() - 1);
+        assert_eq!(end, "\n");
+        assert!(!text.chars().any(|c| c.is_control()), "{text:?}");
+        assert!(
+            !text
+                .chars()
+                .any(|c| matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}'))
+        );
+        // Escaped, not lost: a reader gets every character back.
+        let parsed: serde_json::Value = serde_json::from_str(text).unwrap();
+        assert_eq!(parsed.get("uri").unwrap().as_str().unwrap(), format!("{nasty}?{nasty}"));
+        assert_eq!(parsed.get("status").unwrap(), 403);
+        assert_eq!(parsed.get("action").unwrap(), "block");
+    }
+
+    #[test]
+    fn long_strings_are_cut_between_characters_and_marked() {
+        let finding = finding(Mode::Enforce);
+        let long = "é".repeat(10_000);
+        let event = Event::new(&finding, &request(&long, &long, &long, None), &long, &long, 0);
+        let parsed: serde_json::Value = serde_json::from_str(&line(&event)).unwrap();
+        for (field, most) in [
+            ("method", MAX_TOKEN),
+            ("host", MAX_HOST),
+            ("uri", MAX_URI),
+            ("request_id", MAX_NAME),
+            ("resource", MAX_NAME),
+        ] {
+            let text = parsed.get(field).unwrap().as_str().unwrap();
+            assert!(text.len() <= most && text.len() + 4 > most, "{field}: {}", text.len());
+            assert!(text.ends_with("é…"), "{field}");
+        }
+    }
+
+    #[test]
+    fn lists_are_cut_too() {
+        let finding = finding(Mode::Enforce);
+        let mut event = Event::new(&finding, &request("GET", "h", "/", None), "r", "k", 0);
+        let rule = RuleMatch {
+            id: 1,
+            msg: "m",
+            severity: "s",
+            tags: vec!["t"; 1000],
+            data: "d".repeat(5000).into(),
+            phase: 1,
+        };
+        event.rules = vec![rule; 1000];
+        let parsed: serde_json::Value = serde_json::from_str(&line(&event)).unwrap();
+        let rules = parsed.get("rules").unwrap().as_array().unwrap();
+        assert_eq!(rules.len(), MAX_RULES);
+        assert_eq!(rules[0].get("tags").unwrap().as_array().unwrap().len(), MAX_TAGS);
+        assert_eq!(rules[0].get("data").unwrap().as_str().unwrap().len(), MAX_DATA);
+    }
+
+    #[test]
+    fn lines_are_appended() {
+        let finding = finding(Mode::Enforce);
+        let event = Event::new(&finding, &request("GET", "h", "/", None), "r", "k", 0);
+        let mut out = b"before\n".to_vec();
+        write_line(&event, &mut out);
+        write_line(&event, &mut out);
+        assert!(out.starts_with(b"before\n{"));
+        assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 3);
+    }
 }

@@ -381,3 +381,6 @@ impl Connections {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,8 +13,8 @@ use crate::ConfigError;
 /// Longest value of one pattern, in bytes.
 pub const MAX_VALUE: usize = 4096;
 
-/// Largest compiled regular expression, in bytes of its program. The lazy automaton built while matching has a cache
-/// of the same size.
+/// Largest compiled regular expression, in bytes of its program. Each thread that matches it has a cache of at most the
+/// same size besides.
 pub const MAX_REGEX_SIZE: usize = 1 << 20;
 
 /// How a pattern is compared.
@@ -299,7 +299,7 @@ mod tests {
     #[test]
     fn random_sets_agree_with_the_definition() {
         let mut random = Random::new(11);
-        let mut path = |random: &mut Random| -> String {
+        let path = |random: &mut Random| -> String {
             (0..random.below(4)).fold(String::from("/"), |path, _| {
                 path + ["a", "b", "ab", "/", "a/", "é"].get(random.below(6) as usize).unwrap()
             })

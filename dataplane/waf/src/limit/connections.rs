@@ -41,7 +41,7 @@ type Shard = HashMap<Key, u32, foldhash::quality::FixedState>;
 pub struct Overdrawn;
 
 impl ConnectionTable {
-    /// 262,144 clients with a connection open; memory grows with those that are, to some 12 MiB.
+    /// 262,144 clients with a connection open; memory grows with those that are, to some 17 MiB.
     pub const DEFAULT_ENTRIES: usize = 262_144;
 
     /// An empty table for about `entries` clients at once, all limits together. `seed` keys its hash.

@@ -366,6 +366,33 @@ mod tests {
     }
 
     #[test]
+    fn threads_that_replace_each_others_clients_admit_no_more_than_what_is_forgotten() {
+        const BURST: u32 = 3;
+        let (table, admitted) = (RateTable::new(WAYS, 1), AtomicU64::new(0));
+        thread::scope(|scope| {
+            for thread in 0..4 {
+                let (table, admitted) = (&table, &admitted);
+                scope.spawn(move || {
+                    let mut random = Random::new(thread);
+                    for _ in 0..50_000 {
+                        if table.check(1 + random.below(12), 0, SIX_SECONDS, BURST) == Check::Allowed {
+                            admitted.fetch_add(1, SeqCst);
+                        }
+                    }
+                });
+            }
+        });
+        // At one instant every admitted request is a debt: of an entry, or of one that was forgotten.
+        let forgotten = table.evictions();
+        let admitted = admitted.load(SeqCst);
+        assert!(forgotten > 0);
+        assert!(
+            admitted <= u64::from(BURST) * (forgotten + WAYS as u64),
+            "{admitted}, {forgotten} forgotten"
+        );
+    }
+
+    #[test]
     fn four_threads_with_a_moving_clock_stay_within_the_bound() {
         let table = RateTable::new(64, 9);
         let (clock, admitted) = (AtomicU64::new(0), AtomicU64::new(0));

@@ -1,0 +1,80 @@
+//! Judging a request that nothing objects to allocates nothing.
+
+use std::{net::IpAddr, sync::Arc};
+
+use allocation_counter::measure;
+use breakwater_waf::{
+    address::Fallback,
+    limit::{ConnectionGuard, Tables},
+    policy::{Config, LimitConfig, Outcome, Policy, RequestRate, RequestView, admit_all, evaluate_all},
+    uri::{Kind, Pattern},
+};
+
+fn policy(tables: &Arc<Tables>) -> Arc<Policy> {
+    let mut config = Config::new("edge/shop");
+    let net = |text: &str| text.parse().expect("a prefix");
+    config.addresses.allow = vec![net("198.51.100.0/24"), net("2001:db8::/32")];
+    config.addresses.deny = vec![net("203.0.113.0/24")];
+    config.addresses.default = Fallback::Deny;
+    config.uris.deny = vec![
+        Pattern::new(Kind::Prefix, "/admin"),
+        Pattern::new(Kind::Exact, "/.git"),
+        Pattern::new(Kind::Regex, "(?i)/.*[.]bak"),
+    ];
+    config.limits = vec![LimitConfig {
+        name: "all".into(),
+        methods: vec!["GET".into()],
+        requests: Some(RequestRate {
+            count: 1_000_000,
+            per_ms: 1000,
+            burst: None,
+        }),
+        connections: Some(10),
+        ..LimitConfig::default()
+    }];
+    Arc::new(Policy::new(config, tables).expect("a valid configuration"))
+}
+
+#[test]
+fn a_request_that_passes_costs_no_allocation() {
+    let policies = [policy(&Arc::new(Tables::new(1))), policy(&Arc::new(Tables::new(2)))];
+    for client in ["198.51.100.7", "2001:db8::7", "::ffff:198.51.100.7"] {
+        let client: IpAddr = client.parse().unwrap();
+        let request = RequestView::new(
+            client,
+            "GET",
+            "shop.example.com",
+            "/static/app.js",
+            Some("v=1&password=x"),
+        );
+        let mut guard = ConnectionGuard::new();
+        // The first request makes the expressions' caches and puts the connection in the table.
+        assert!(matches!(evaluate_all(&policies, &request, 0).outcome, Outcome::Pass));
+        assert!(matches!(
+            admit_all(&policies, &request, &mut guard).outcome,
+            Outcome::Pass
+        ));
+        let mut passed = 0;
+        let allocations = measure(|| {
+            for now_ms in 1..1000 {
+                let judged = evaluate_all(&policies, &request, now_ms);
+                let admitted = admit_all(&policies, &request, &mut guard);
+                passed += usize::from(matches!(
+                    (judged.outcome, admitted.outcome),
+                    (Outcome::Pass, Outcome::Pass)
+                ));
+            }
+        });
+        assert_eq!((passed, allocations.count_total), (999, 0), "{client}");
+    }
+}
+
+#[test]
+fn the_counter_sees_what_a_refusal_allocates() {
+    let mut config = Config::new("edge/shop");
+    config.mode = breakwater_waf::policy::Mode::DetectOnly;
+    config.uris.deny = vec![Pattern::new(Kind::Prefix, "/")];
+    let policy = Policy::new(config, &Arc::new(Tables::new(1))).unwrap();
+    let request = RequestView::new("192.0.2.1".parse().unwrap(), "GET", "h", "/", None);
+    assert!(measure(|| drop(policy.evaluate(&request, 0))).count_total > 0);
+}
