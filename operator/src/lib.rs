@@ -1,1 +1,17 @@
-//! The operator: watches, compiles, publishes, reports status.
+//! The operator: it watches custom resources, compiles them, publishes the result to the data plane and reports what
+//! became of it in each object's status.
+//!
+//! ```text
+//! API server -> watch -> World -> breakwater-compile -> Snapshot -> publish -> nodes
+//!                                        |                             |
+//!                                     Verdicts ------> status <------ acks
+//!                                                        ^
+//!                                                      lease (one replica writes)
+//! ```
+//!
+//! Every replica watches, compiles and publishes; only the one that holds the Lease writes to the API server.
+
+mod metrics;
+pub mod publish;
+
+pub use metrics::Metrics;

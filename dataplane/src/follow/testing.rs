@@ -1,0 +1,40 @@
+//! Small snapshots for the tests of this module.
+
+use breakwater_snapshot::unit::{CachePurge, PurgeSelector, Unit};
+use breakwater_snapshot::{Blob, Kind, ObjectId, Snapshot};
+
+pub(super) type Object = (ObjectId, i64, Blob);
+
+pub(super) fn snapshot<const N: usize>(objects: [Object; N]) -> Snapshot {
+    Snapshot::build(objects)
+}
+
+pub(super) fn purge(name: &str, generation: i64) -> Object {
+    let unit = Unit::CachePurge(CachePurge {
+        uid: format!("{name}-{generation}"),
+        target: ObjectId::new(Kind::EdgeCache, "default", "shop"),
+        selector: PurgeSelector::Everything,
+    });
+    let blob = Blob::Valid { unit: Box::new(unit) };
+    (ObjectId::new(Kind::CachePurge, "default", name), generation, blob)
+}
+
+pub(super) fn invalid(name: &str, generation: i64) -> Object {
+    let blob = Blob::Invalid {
+        targets: Vec::new(),
+        message: format!("generation {generation} is broken"),
+    };
+    (ObjectId::new(Kind::CachePurge, "default", name), generation, blob)
+}
+
+/// A route, as far as its identity goes: nothing here looks into units.
+pub(super) fn ws(name: &str) -> Object {
+    let (_, generation, blob) = purge(name, 1);
+    (ObjectId::new(Kind::WsRoute, "default", name), generation, blob)
+}
+
+/// A policy, as far as its identity goes.
+pub(super) fn waf(name: &str) -> Object {
+    let (_, generation, blob) = purge(name, 2);
+    (ObjectId::new(Kind::WafPolicy, "default", name), generation, blob)
+}

@@ -1,0 +1,457 @@
+//! What one replica knows of the nodes: who they are, when they last spoke, what they said they run.
+//!
+//! [`Nodes`] is a value that takes the time as an argument; [`NodeTable`] shares it and tells of changes. A node is
+//! *seen* when it opens a stream, on each heartbeat of that stream, and when it acknowledges. A node that said
+//! goodbye is kept as such until its entry ages out, so that older word of it at another replica is overruled.
+//! Bounded: nodes, rejections for each, rejections in all. Ages go over the wire, never clock readings, so replicas
+//! need not agree on the time.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use breakwater_snapshot::{Ack, Digest, Rejection};
+
+/// Longest node name: that of a DNS subdomain name, which Kubernetes node names are.
+const LONGEST_NAME: usize = 253;
+/// Longest rejection message kept, bytes.
+const LONGEST_MESSAGE: usize = 512;
+
+/// What a replica tells its peers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodesView {
+    /// The replica that speaks.
+    pub replica: String,
+    /// Rises when more than ages changed.
+    pub version: u64,
+    /// The nodes, sorted by name.
+    pub nodes: Vec<NodeView>,
+}
+
+/// One node, as one replica knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeView {
+    /// The node's name.
+    pub node: String,
+    /// How long ago it was seen, ms.
+    pub seen_ms: u64,
+    /// What it last said.
+    #[serde(flatten)]
+    pub state: NodeState,
+}
+
+/// What a node last said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "camelCase")]
+pub enum NodeState {
+    /// Nothing yet: it reads the stream and has applied nothing.
+    Starting,
+    /// It runs a manifest.
+    Running {
+        /// How long ago it said so, ms.
+        acked_ms: u64,
+        /// Which.
+        manifest: Digest,
+        /// The objects it could not apply.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        rejected: Vec<Rejection>,
+        /// How many more it could not apply, which were not kept.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        rejected_more: usize,
+    },
+    /// It said goodbye.
+    Left,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde calls")]
+const fn is_zero(n: &usize) -> bool {
+    *n == 0
+}
+
+/// Word of a node that cannot be kept.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NodesError {
+    /// The name is none.
+    #[error("a node name is 1 to 253 letters, digits, `-`, `_` and `.`")]
+    Name,
+    /// The table is full.
+    #[error("{0} nodes are known already, which is this operator's limit")]
+    Full(usize),
+}
+
+/// The nodes one replica knows.
+#[derive(Debug)]
+pub struct Nodes {
+    nodes: BTreeMap<String, Node>,
+    limit: usize,
+    rejections_per_node: usize,
+    rejections: usize,
+    memory: Duration,
+    version: u64,
+}
+
+#[derive(Debug)]
+struct Node {
+    seen: Instant,
+    word: Word,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Word {
+    None,
+    Ack {
+        at: Instant,
+        manifest: Digest,
+        rejected: Vec<Rejection>,
+        more: usize,
+    },
+    Left,
+}
+
+impl Nodes {
+    /// An empty table of at most `limit` nodes, each forgotten after `memory` of silence.
+    pub const fn new(limit: usize, rejections_per_node: usize, rejections: usize, memory: Duration) -> Self {
+        Self {
+            nodes: BTreeMap::new(),
+            limit,
+            rejections_per_node,
+            rejections,
+            memory,
+            version: 0,
+        }
+    }
+
+    /// Notes what a node runs.
+    ///
+    /// # Errors
+    /// When the name is none or the table is full.
+    pub fn ack(&mut self, ack: Ack, now: Instant) -> Result<(), NodesError> {
+        self.admit(&ack.node, now)?;
+        let others: usize = self
+            .nodes
+            .iter()
+            .filter(|(name, _)| **name != ack.node)
+            .map(|(_, node)| node.word.rejected())
+            .sum();
+        let room = self.rejections_per_node.min(self.rejections.saturating_sub(others));
+        let mut rejected = ack.rejected;
+        let more = rejected.len().saturating_sub(room);
+        rejected.truncate(room);
+        for rejection in &mut rejected {
+            shorten(&mut rejection.message);
+        }
+        let word = Word::Ack {
+            at: now,
+            manifest: ack.manifest,
+            rejected,
+            more,
+        };
+        self.put(ack.node, word, now);
+        Ok(())
+    }
+
+    /// Notes that a node reads the stream.
+    ///
+    /// # Errors
+    /// When the name is none or the table is full.
+    pub fn touch(&mut self, name: &str, now: Instant) -> Result<(), NodesError> {
+        self.admit(name, now)?;
+        match self.nodes.get_mut(name) {
+            Some(node) if node.word != Word::Left => node.seen = now,
+            _ => self.put(name.to_owned(), Word::None, now),
+        }
+        Ok(())
+    }
+
+    /// Notes that a node said goodbye.
+    ///
+    /// # Errors
+    /// When the name is none or the table is full.
+    pub fn leave(&mut self, name: &str, now: Instant) -> Result<(), NodesError> {
+        self.admit(name, now)?;
+        self.put(name.to_owned(), Word::Left, now);
+        Ok(())
+    }
+
+    /// What a peer is told.
+    pub fn view(&self, replica: &str, now: Instant) -> NodesView {
+        let age = |at: Instant| u64::try_from(now.saturating_duration_since(at).as_millis()).unwrap_or(u64::MAX);
+        let nodes = self
+            .nodes
+            .iter()
+            .filter(|(_, node)| self.remembers(node, now))
+            .map(|(name, node)| NodeView {
+                node: name.clone(),
+                seen_ms: age(node.seen),
+                state: match &node.word {
+                    Word::None => NodeState::Starting,
+                    Word::Left => NodeState::Left,
+                    Word::Ack {
+                        at,
+                        manifest,
+                        rejected,
+                        more,
+                    } => NodeState::Running {
+                        acked_ms: age(*at),
+                        manifest: *manifest,
+                        rejected: rejected.clone(),
+                        rejected_more: *more,
+                    },
+                },
+            })
+            .collect();
+        NodesView {
+            replica: replica.to_owned(),
+            version: self.version,
+            nodes,
+        }
+    }
+
+    /// How many nodes are known and have not left.
+    fn known(&self, now: Instant) -> usize {
+        self.nodes
+            .values()
+            .filter(|node| node.word != Word::Left && self.remembers(node, now))
+            .count()
+    }
+
+    fn remembers(&self, node: &Node, now: Instant) -> bool {
+        now.saturating_duration_since(node.seen) < self.memory
+    }
+
+    /// Refuses what is no name, and a new node when there is no room even after the silent ones were forgotten.
+    fn admit(&mut self, name: &str, now: Instant) -> Result<(), NodesError> {
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        if name.is_empty() || name.len() > LONGEST_NAME || !name.bytes().all(legal) {
+            return Err(NodesError::Name);
+        }
+        if self.nodes.contains_key(name) || self.nodes.len() < self.limit {
+            return Ok(());
+        }
+        let memory = self.memory;
+        self.nodes
+            .retain(|_, node| now.saturating_duration_since(node.seen) < memory);
+        if self.nodes.len() < self.limit {
+            Ok(())
+        } else {
+            Err(NodesError::Full(self.limit))
+        }
+    }
+
+    fn put(&mut self, name: String, word: Word, now: Instant) {
+        let memory = self.memory;
+        let before = self
+            .nodes
+            .get(&name)
+            .filter(|node| now.saturating_duration_since(node.seen) < memory);
+        if !before.is_some_and(|node| node.word.says_the_same(&word)) {
+            self.version += 1;
+        }
+        self.nodes.insert(name, Node { seen: now, word });
+    }
+}
+
+impl Word {
+    const fn rejected(&self) -> usize {
+        match self {
+            Self::Ack { rejected, .. } => rejected.len(),
+            Self::None | Self::Left => 0,
+        }
+    }
+
+    fn says_the_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Ack {
+                    manifest,
+                    rejected,
+                    more,
+                    ..
+                },
+                Self::Ack {
+                    manifest: m,
+                    rejected: r,
+                    more: n,
+                    ..
+                },
+            ) => manifest == m && rejected == r && more == n,
+            _ => self == other,
+        }
+    }
+}
+
+fn shorten(message: &mut String) {
+    if message.len() > LONGEST_MESSAGE {
+        let end = (0..=LONGEST_MESSAGE)
+            .rev()
+            .find(|at| message.is_char_boundary(*at))
+            .unwrap_or(0);
+        message.truncate(end);
+        message.push('…');
+    }
+}
+
+/// A [`Nodes`] that is shared and tells of changes.
+#[derive(Debug)]
+pub(super) struct NodeTable {
+    nodes: Mutex<Nodes>,
+    version: watch::Sender<u64>,
+}
+
+impl NodeTable {
+    pub(super) fn new(nodes: Nodes) -> Self {
+        Self {
+            nodes: Mutex::new(nodes),
+            version: watch::Sender::new(0),
+        }
+    }
+
+    pub(super) fn ack(&self, ack: Ack, now: Instant) -> Result<(), NodesError> {
+        self.change(|nodes| nodes.ack(ack, now))
+    }
+
+    pub(super) fn touch(&self, name: &str, now: Instant) -> Result<(), NodesError> {
+        self.change(|nodes| nodes.touch(name, now))
+    }
+
+    pub(super) fn leave(&self, name: &str, now: Instant) -> Result<(), NodesError> {
+        self.change(|nodes| nodes.leave(name, now))
+    }
+
+    pub(super) fn view(&self, replica: &str, now: Instant) -> NodesView {
+        self.nodes.lock().view(replica, now)
+    }
+
+    pub(super) fn known(&self, now: Instant) -> usize {
+        self.nodes.lock().known(now)
+    }
+
+    pub(super) fn changed(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Nodes) -> Result<(), NodesError>) -> Result<(), NodesError> {
+        let mut nodes = self.nodes.lock();
+        let outcome = change(&mut nodes);
+        self.version
+            .send_if_modified(|seen| std::mem::replace(seen, nodes.version) != nodes.version);
+        outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use breakwater_snapshot::{Kind, ObjectId};
+
+    const MEMORY: Duration = Duration::from_secs(90);
+
+    fn ack(node: &str, rejected: usize) -> Ack {
+        Ack {
+            node: node.to_owned(),
+            manifest: Digest::of(b"m"),
+            rejected: (0..rejected)
+                .map(|n| Rejection {
+                    id: ObjectId::new(Kind::WafPolicy, "default", n.to_string()),
+                    message: "é".repeat(400),
+                })
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn a_silent_node_is_forgotten() {
+        let start = Instant::now();
+        let mut nodes = Nodes::new(10, 10, 10, MEMORY);
+        nodes.ack(ack("a", 0), start).unwrap();
+        nodes.touch("a", start + MEMORY / 2).unwrap();
+        assert_eq!(nodes.view("me", start + MEMORY).nodes.len(), 1);
+        assert_eq!(nodes.view("me", start + MEMORY * 2).nodes.len(), 0);
+    }
+
+    #[test]
+    fn only_news_raises_the_version() {
+        let now = Instant::now();
+        let mut nodes = Nodes::new(10, 10, 10, MEMORY);
+        nodes.ack(ack("a", 0), now).unwrap();
+        assert_eq!(nodes.version, 1);
+        nodes.ack(ack("a", 0), now + MEMORY / 3).unwrap();
+        nodes.touch("a", now + MEMORY / 3).unwrap();
+        assert_eq!(nodes.version, 1);
+        nodes.ack(ack("a", 1), now + MEMORY / 3).unwrap();
+        assert_eq!(nodes.version, 2);
+        nodes.leave("a", now + MEMORY / 3).unwrap();
+        assert_eq!(nodes.version, 3);
+    }
+
+    #[test]
+    fn a_full_table_takes_a_new_node_only_in_place_of_a_forgotten_one() {
+        let now = Instant::now();
+        let mut nodes = Nodes::new(2, 10, 10, MEMORY);
+        nodes.touch("a", now).unwrap();
+        nodes.touch("b", now + MEMORY / 2).unwrap();
+        assert_eq!(nodes.touch("c", now + MEMORY / 2), Err(NodesError::Full(2)));
+        nodes.touch("c", now + MEMORY).unwrap();
+        assert_eq!(nodes.known(now + MEMORY), 2);
+    }
+
+    #[test]
+    fn rejections_past_the_limits_are_counted_and_messages_are_cut() {
+        let now = Instant::now();
+        let mut nodes = Nodes::new(10, 3, 4, MEMORY);
+        nodes.ack(ack("a", 5), now).unwrap();
+        nodes.ack(ack("b", 5), now).unwrap();
+        let kept: Vec<_> = nodes
+            .view("me", now)
+            .nodes
+            .into_iter()
+            .map(|node| match node.state {
+                NodeState::Running {
+                    rejected,
+                    rejected_more,
+                    ..
+                } => {
+                    assert!(rejected.iter().all(|r| r.message.len() <= LONGEST_MESSAGE + 3));
+                    (rejected.len(), rejected_more)
+                }
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(kept, [(3, 2), (1, 4)]);
+    }
+
+    #[test]
+    fn what_is_no_node_name_is_refused() {
+        let mut nodes = Nodes::new(10, 3, 4, MEMORY);
+        for bad in ["", "a b", "a/b", "a\n", &"x".repeat(254)] {
+            assert_eq!(nodes.touch(bad, Instant::now()), Err(NodesError::Name), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_node_that_left_and_returns_is_known_again() {
+        let now = Instant::now();
+        let mut nodes = Nodes::new(10, 3, 4, MEMORY);
+        nodes.ack(ack("a", 0), now).unwrap();
+        nodes.leave("a", now).unwrap();
+        assert_eq!(nodes.known(now), 0);
+        nodes.touch("a", now).unwrap();
+        assert_eq!(nodes.known(now), 1);
+        assert_eq!(nodes.view("me", now).nodes[0].state, NodeState::Starting);
+    }
+
+    #[test]
+    fn a_view_survives_json() {
+        let now = Instant::now();
+        let mut nodes = Nodes::new(10, 3, 4, MEMORY);
+        nodes.ack(ack("a", 1), now).unwrap();
+        nodes.leave("b", now).unwrap();
+        nodes.touch("c", now).unwrap();
+        let view = nodes.view("me", now);
+        let text = serde_json::to_string(&view).unwrap();
+        assert_eq!(serde_json::from_str::<NodesView>(&text).unwrap(), view);
+    }
+}
