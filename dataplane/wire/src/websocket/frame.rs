@@ -58,7 +58,11 @@ pub struct Until {
 
 impl Until {
     /// No stop but those the protocol demands.
-    pub const END: Self = Self { charge: u32::MAX, boundary: false, before_close: false };
+    pub const END: Self = Self {
+        charge: u32::MAX,
+        boundary: false,
+        before_close: false,
+    };
 }
 
 /// Why [`FrameTracker::feed`] stopped.
@@ -306,7 +310,11 @@ impl FrameTracker {
             fed.charged += 1;
         }
         if !opcode.is_control() {
-            let begun = if opcode == Opcode::Continuation { self.message } else { 0 };
+            let begun = if opcode == Opcode::Continuation {
+                self.message
+            } else {
+                0
+            };
             self.message = begun + header.length;
             self.open = !header.fin;
             self.last = header.fin;

@@ -118,8 +118,11 @@ impl RequestRefusal {
     #[must_use]
     pub fn fields(self) -> &'static [(HeaderName, &'static str)] {
         const ALLOW: &[(HeaderName, &str)] = &[(http::header::ALLOW, "GET")];
-        const UPGRADE_TO: &[(HeaderName, &str)] =
-            &[(UPGRADE, "websocket"), (CONNECTION, "upgrade"), (SEC_WEBSOCKET_VERSION, VERSION)];
+        const UPGRADE_TO: &[(HeaderName, &str)] = &[
+            (UPGRADE, "websocket"),
+            (CONNECTION, "upgrade"),
+            (SEC_WEBSOCKET_VERSION, VERSION),
+        ];
         match self {
             Self::Method => ALLOW,
             Self::Upgrade | Self::Version => UPGRADE_TO,
@@ -225,7 +228,9 @@ pub fn check_request(
     if only(fields, &SEC_WEBSOCKET_VERSION).is_none_or(|version| version != VERSION) {
         return Err(RequestRefusal::Version);
     }
-    let key = only(fields, &SEC_WEBSOCKET_KEY).filter(|key| is_key(key.as_bytes())).ok_or(RequestRefusal::Key)?;
+    let key = only(fields, &SEC_WEBSOCKET_KEY)
+        .filter(|key| is_key(key.as_bytes()))
+        .ok_or(RequestRefusal::Key)?;
     check_origin(fields, rules)?;
     Ok(Offer {
         key: key.clone(),
@@ -272,10 +277,18 @@ fn check_origin(fields: &HeaderMap, rules: &Rules) -> Result<(), RequestRefusal>
         return Ok(());
     }
     if !fields.contains_key(ORIGIN) {
-        return if rules.allow_missing_origin { Ok(()) } else { Err(RequestRefusal::Origin) };
+        return if rules.allow_missing_origin {
+            Ok(())
+        } else {
+            Err(RequestRefusal::Origin)
+        };
     }
-    let allowed = only(fields, &ORIGIN)
-        .is_some_and(|value| rules.origins.iter().any(|origin| value.as_bytes().eq_ignore_ascii_case(origin.as_bytes())));
+    let allowed = only(fields, &ORIGIN).is_some_and(|value| {
+        rules
+            .origins
+            .iter()
+            .any(|origin| value.as_bytes().eq_ignore_ascii_case(origin.as_bytes()))
+    });
     if allowed { Ok(()) } else { Err(RequestRefusal::Origin) }
 }
 
@@ -293,7 +306,11 @@ fn subprotocols(fields: &HeaderMap, rules: &Rules) -> Result<Vec<String>, Reques
         return Ok(offered);
     }
     offered.retain(|name| rules.subprotocols.contains(name));
-    if offered.is_empty() { Err(RequestRefusal::Subprotocol) } else { Ok(offered) }
+    if offered.is_empty() {
+        Err(RequestRefusal::Subprotocol)
+    } else {
+        Ok(offered)
+    }
 }
 
 fn extensions(fields: &HeaderMap, strip: bool) -> Result<Option<HeaderValue>, RequestRefusal> {
@@ -313,7 +330,9 @@ fn extensions(fields: &HeaderMap, strip: bool) -> Result<Option<HeaderValue>, Re
     if kept.is_empty() {
         return Ok(None);
     }
-    HeaderValue::from_bytes(&kept).map(Some).map_err(|_| RequestRefusal::Extensions)
+    HeaderValue::from_bytes(&kept)
+        .map(Some)
+        .map_err(|_| RequestRefusal::Extensions)
 }
 
 fn chosen_subprotocol(fields: &HeaderMap, offered: &[String]) -> Result<Option<String>, ResponseRefusal> {
@@ -379,13 +398,20 @@ fn offers(fields: &HeaderMap) -> impl Iterator<Item = &[u8]> {
 
 /// The extension's name; none if it is not a token.
 fn offer_name(offer: &[u8]) -> Option<&[u8]> {
-    let name = offer.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    let name = offer
+        .split(|byte| *byte == b';')
+        .next()
+        .unwrap_or_default()
+        .trim_ascii();
     is_token(name).then_some(name)
 }
 
 /// RFC 9110 section 5.6.2.
 fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
+    !bytes.is_empty()
+        && bytes
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
 }
 
 #[cfg(test)]

@@ -37,14 +37,19 @@ impl Frame {
             bytes[1] |= 0x80;
             bytes[2..6].copy_from_slice(&mask);
         }
-        Self { bytes, length: length + header as u8 }
+        Self {
+            bytes,
+            length: length + header as u8,
+        }
     }
 }
 
 /// A close frame with this code and reason; the reason is cut to 123 bytes, at a character's boundary.
 #[must_use]
 pub fn close_frame(code: u16, reason: &str, mask: Option<[u8; 4]>) -> Frame {
-    let reason = reason.get(..reason.floor_char_boundary(LONGEST - 2)).unwrap_or_default();
+    let reason = reason
+        .get(..reason.floor_char_boundary(LONGEST - 2))
+        .unwrap_or_default();
     Frame::new(Opcode::Close, &[&code.to_be_bytes(), reason.as_bytes()], mask)
 }
 
