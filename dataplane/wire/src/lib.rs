@@ -8,3 +8,4 @@ pub mod forwarded;
 pub mod hop;
 pub mod http1;
 pub mod path;
+pub mod websocket;
