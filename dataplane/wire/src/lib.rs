@@ -4,8 +4,18 @@
 //! outside is bounded, and nothing here panics on it. What a message means for a route, a cache or a
 //! filter is decided by the crates that use this one.
 
+pub mod age;
+pub mod cache_control;
+pub mod cache_status;
+pub mod cdn_cache_control;
+pub mod conditional;
+pub mod etag;
 pub mod forwarded;
 pub mod hop;
 pub mod http1;
+pub mod http_date;
 pub mod path;
+pub mod range;
+pub mod structured;
+pub mod vary;
 pub mod websocket;
