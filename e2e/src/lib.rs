@@ -1,1 +1,18 @@
 //! End-to-end tests on real parts, and the cluster they run on.
+//!
+//! Nothing here is a stand-in: [`cluster`] starts the upstream Kubernetes programs on this machine,
+//! [`kubectl`] and [`helm`] are the clients people use, [`client`] is a machine outside the pod
+//! network. The invariant of the crate: whatever a test starts is gone when its guard is dropped,
+//! also when the test panics, and what a killed test left behind is removed by the next one.
+
+pub mod client;
+pub mod cluster;
+pub mod command;
+mod error;
+pub mod helm;
+pub mod kubectl;
+pub mod process;
+pub mod requirements;
+pub mod wait;
+
+pub use error::{Error, Result};
