@@ -157,7 +157,7 @@ impl<'a> Event<'a> {
             resource,
             policy: &policy.name,
             mode: policy.mode,
-            action: policy.mode.into(),
+            action: finding.action(),
             reason: finding.reason,
             status: finding.status,
             score: Score::default(),
@@ -169,9 +169,15 @@ impl<'a> Event<'a> {
 
 /// Appends `event` and a line feed to `out`.
 pub fn write_line(event: &Event<'_>, out: &mut Vec<u8>) {
+    write_json_line(event, out);
+}
+
+/// Appends any value as one line of JSON with the escapes of this module, for logs of other kinds. Bounding its strings
+/// is the caller's; [`cut`] helps. A value that JSON cannot hold, such as a map whose keys are no strings, writes nothing.
+pub fn write_json_line(value: &impl Serialize, out: &mut Vec<u8>) {
     let start = out.len();
-    if event.serialize(&mut json::serializer(&mut *out)).is_err() {
-        // A vector takes every byte and the types above have no value that JSON lacks; half a line would be worse than none.
+    if value.serialize(&mut json::serializer(&mut *out)).is_err() {
+        // Half a line would be worse than none.
         out.truncate(start);
         return;
     }
@@ -179,7 +185,8 @@ pub fn write_line(event: &Event<'_>, out: &mut Vec<u8>) {
 }
 
 /// At most `most` bytes of `text`, ending between characters.
-pub(crate) fn cut(text: &str, most: usize) -> &str {
+#[must_use]
+pub fn cut(text: &str, most: usize) -> &str {
     text.get(..text.floor_char_boundary(most)).unwrap_or_default()
 }
 
@@ -376,6 +383,13 @@ mod tests {
         assert_eq!(rules.len(), MAX_RULES);
         assert_eq!(rules[0].get("tags").unwrap().as_array().unwrap().len(), MAX_TAGS);
         assert_eq!(rules[0].get("data").unwrap().as_str().unwrap().len(), MAX_DATA);
+    }
+
+    #[test]
+    fn a_value_that_json_cannot_hold_leaves_no_half_line() {
+        let mut out = b"before\n".to_vec();
+        write_json_line(&vec![std::collections::BTreeMap::from([(vec![1], 1)])], &mut out);
+        assert_eq!(out, b"before\n");
     }
 
     #[test]

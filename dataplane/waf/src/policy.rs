@@ -56,25 +56,27 @@ struct Live {
 }
 
 /// Which requests a limit counts.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Scope {
     name: Arc<str>,
-    /// Of the limit in the tables: the same after a reload.
-    id: u64,
     paths: UriSet,
     methods: Vec<String>,
 }
 
+/// A limit on a request rate. `id` names it in the tables: the same after a reload.
 #[derive(Debug)]
 struct Rate {
-    scope: Scope,
+    scope: Arc<Scope>,
+    id: u64,
     interval: Duration,
     burst: u32,
 }
 
+/// A limit on open connections; `id` as in [`Rate`].
 #[derive(Debug)]
 struct Connections {
-    scope: Scope,
+    scope: Arc<Scope>,
+    id: u64,
     most: u32,
 }
 
@@ -101,26 +103,19 @@ impl Policy {
         };
         for (index, limit) in config.limits.into_iter().enumerate() {
             let paths = UriSet::new(&limit.paths).map_err(|error| error.below(&format!("limits[{index}].paths")))?;
-            let name = (config.name.as_str(), limit.name.as_str());
-            let scope = |id| Scope {
-                name: limit.name.as_str().into(),
-                id,
+            let scope = Arc::new(Scope {
+                name: limit.name.into(),
                 paths,
                 methods: limit.methods,
-            };
-            match (limit.requests, limit.connections) {
-                (Some(rate), None) => live.rates.push(rate.compile(scope, name, tables)),
-                (None, Some(most)) => live.connections.push(Connections::new(scope, name, most, tables)),
-                (Some(rate), Some(most)) => {
-                    let rate = rate.compile(scope, name, tables);
-                    let scope = |id| Scope {
-                        id,
-                        ..rate.scope.clone()
-                    };
-                    live.connections.push(Connections::new(scope, name, most, tables));
-                    live.rates.push(rate);
-                }
-                (None, None) => {}
+            });
+            let name = (config.name.as_str(), &*scope.name);
+            if let Some(rate) = limit.requests {
+                live.rates.push(Rate::new(rate, name, &scope, tables));
+            }
+            if let Some(most) = limit.connections {
+                let id = tables.rates.key(("connections", name));
+                let scope = Arc::clone(&scope);
+                live.connections.push(Connections { scope, id, most });
             }
         }
         let redaction = Redaction::new(config.redact_arguments, config.redact_headers);
@@ -163,6 +158,15 @@ impl Policy {
         // The break is in the verdict too.
         let _ = self.judge(request, now_ms, &mut verdict);
         verdict
+    }
+
+    /// What the path lists alone say of `path`, in either mode: for a second reading of a request's path, such as one that
+    /// takes `%2F` for `/`. None for a policy that never was valid: that one refuses in [`Policy::evaluate`].
+    #[must_use]
+    pub fn denies_path(&self, path: &str) -> Option<Finding> {
+        let live = self.live()?;
+        let detail = Detail::Path(live.denied_path(path)?);
+        Some(self.finding(Reason::Uri, live.block_status, None, detail))
     }
 
     /// The limits on open connections: name and number.
@@ -225,7 +229,7 @@ impl Policy {
         if !live.rates.is_empty() {
             let (rates, client) = (&live.tables.rates, ClientKey::from(request.client));
             for rate in live.rates.iter().filter(|rate| rate.scope.holds(request)) {
-                let key = rates.key((rate.scope.id, client));
+                let key = rates.key((rate.id, client));
                 if let Check::Refused { retry_after_ms } = rates.check(key, now_ms, rate.interval, rate.burst) {
                     let seconds = retry_after_ms.div_ceil(1000).try_into().unwrap_or(u32::MAX);
                     let detail = Detail::Limit(Arc::clone(&rate.scope.name));
@@ -251,10 +255,10 @@ impl Policy {
             if !request.map_or_else(|| limit.scope.is_whole(), |request| limit.scope.holds(request)) {
                 continue;
             }
-            if table.open(guard, limit.scope.id, client, limit.most) == Err(Overdrawn) {
+            if table.open(guard, limit.id, client, limit.most) == Err(Overdrawn) {
                 let detail = Detail::Limit(Arc::clone(&limit.scope.name));
                 self.report(verdict, Reason::Limit, TOO_MANY_REQUESTS, None, detail)?;
-                table.pass_over(guard, limit.scope.id, client);
+                table.pass_over(guard, limit.id, client);
             }
         }
         ControlFlow::Continue(())
@@ -269,22 +273,16 @@ impl Policy {
         retry_after: Option<u32>,
         detail: Detail,
     ) -> ControlFlow<()> {
-        let finding = Finding {
+        self.finding(reason, status, retry_after, detail).put(verdict)
+    }
+
+    fn finding(&self, reason: Reason, status: u16, retry_after: Option<u32>, detail: Detail) -> Finding {
+        Finding {
             policy: Arc::clone(&self.identity),
             reason,
             status,
             retry_after,
             detail,
-        };
-        match self.identity.mode {
-            Mode::Enforce => {
-                verdict.outcome = Outcome::Block(finding);
-                ControlFlow::Break(())
-            }
-            Mode::DetectOnly => {
-                verdict.detections.push(finding);
-                ControlFlow::Continue(())
-            }
         }
     }
 
@@ -312,6 +310,21 @@ pub fn evaluate_all<P: AsRef<Policy>>(
     let mut verdict = Verdict::default();
     for policy in policies {
         if policy.as_ref().judge(request, now_ms, &mut verdict).is_break() {
+            break;
+        }
+    }
+    verdict
+}
+
+/// What the path lists of several policies say of a second reading of a path ([`Policy::denies_path`]), until one blocks.
+#[must_use]
+pub fn evaluate_path_all<P: AsRef<Policy>>(policies: impl IntoIterator<Item = P>, path: &str) -> Verdict {
+    let mut verdict = Verdict::default();
+    for policy in policies {
+        let Some(finding) = policy.as_ref().denies_path(path) else {
+            continue;
+        };
+        if finding.put(&mut verdict).is_break() {
             break;
         }
     }
@@ -360,24 +373,16 @@ impl Scope {
     }
 }
 
-impl RequestRate {
-    fn compile(self, scope: impl FnOnce(u64) -> Scope, name: (&str, &str), tables: &Tables) -> Rate {
+impl Rate {
+    fn new(rate: RequestRate, name: (&str, &str), scope: &Arc<Scope>, tables: &Tables) -> Self {
         // Rounded up: never more than `count`.
-        let interval = (self.per_ms.saturating_mul(1_000_000)).div_ceil(u64::from(self.count.max(1)));
-        let burst = self.burst.unwrap_or(self.count);
-        Rate {
-            scope: scope(tables.rates.key(("requests", name, interval, burst))),
+        let interval = rate.per_ms.saturating_mul(1_000_000).div_ceil(rate.count.max(1).into());
+        let burst = rate.burst.unwrap_or(rate.count);
+        Self {
+            scope: Arc::clone(scope),
+            id: tables.rates.key(("requests", name, interval, burst)),
             interval: Duration::from_nanos(interval),
             burst,
-        }
-    }
-}
-
-impl Connections {
-    fn new(scope: impl FnOnce(u64) -> Scope, name: (&str, &str), most: u32, tables: &Tables) -> Self {
-        Self {
-            scope: scope(tables.rates.key(("connections", name))),
-            most,
         }
     }
 }

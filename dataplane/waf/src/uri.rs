@@ -254,6 +254,13 @@ mod tests {
         ]);
         assert_eq!(set.matches("/a/b"), Some(1));
         assert_eq!(set.matches("/x/a"), Some(0));
+        let behind = [
+            (Kind::Regex, "/no"),
+            (Kind::Regex, "/a.*"),
+            (Kind::Prefix, "/a"),
+            (Kind::Exact, "/a"),
+        ];
+        assert_eq!(self::set(&behind).matches("/a"), Some(1));
         assert_eq!(set.value(4).map(|value| &**value), Some("/a/b"));
         assert_eq!(set.value(5), None);
     }

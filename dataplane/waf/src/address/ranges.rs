@@ -137,3 +137,15 @@ impl<A: Bits> Ranges<A> {
         self.index = index;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_of_one_length_share_a_range() {
+        let ranges = Ranges::new((0..256u32).map(|i| (i << 8, 24)).collect());
+        assert_eq!(ranges.starts, [0, 1 << 16]);
+        assert_eq!(ranges.lengths, [24, NONE]);
+    }
+}

@@ -119,6 +119,45 @@ fn a_denied_path_is_refused_unless_an_allowed_pattern_matches_it() {
 }
 
 #[test]
+fn another_reading_of_a_path_is_held_against_the_path_lists_alone() {
+    for mode in [Mode::Enforce, Mode::DetectOnly] {
+        let policy = build(|config| {
+            config.mode = mode;
+            config.block_status = 404;
+            config.uris.deny = vec![Pattern::new(Kind::Prefix, "/admin")];
+            config.uris.allow = vec![Pattern::new(Kind::Exact, "/admin/health")];
+        })
+        .unwrap();
+        let finding = policy.denies_path("/admin/users").unwrap();
+        assert_eq!(
+            (finding.reason, finding.status, finding.policy.mode),
+            (Reason::Uri, 404, mode)
+        );
+        assert!(policy.denies_path("/admin/health").is_none());
+        assert!(policy.denies_path("/").is_none());
+    }
+    assert!(Policy::fail_closed("edge/shop", "bad").denies_path("/").is_none());
+}
+
+#[test]
+fn a_policy_that_only_detects_does_not_hide_one_that_blocks_another_reading() {
+    let deny = |mode| {
+        let policy = build(|config| {
+            config.mode = mode;
+            config.uris.deny = vec![Pattern::new(Kind::Prefix, "/admin")];
+        });
+        Arc::new(policy.unwrap())
+    };
+    let policies = [deny(Mode::DetectOnly), deny(Mode::Enforce)];
+    let verdict = evaluate_path_all(&policies, "/admin");
+    assert_eq!(
+        (blocked(&verdict), detected(&verdict)),
+        (Some((Reason::Uri, 403, "/admin".into())), vec![Reason::Uri])
+    );
+    assert_eq!(blocked(&evaluate_path_all(&policies, "/")), None);
+}
+
+#[test]
 fn an_allowed_address_still_has_path_lists_and_limits() {
     let policy = build(|config| {
         config.addresses.allow = vec!["192.0.2.1/32".parse().unwrap()];
@@ -146,6 +185,13 @@ fn a_request_over_its_limit_gets_429_and_is_told_when_to_return() {
     // Another client is not touched, nor is this one after six seconds.
     assert_eq!(blocked(&policy.evaluate(&view("192.0.2.2", "GET", "/"), 100)), None);
     assert_eq!(blocked(&policy.evaluate(&view(CLIENT, "GET", "/"), 6100)), None);
+}
+
+#[test]
+fn without_a_burst_the_whole_count_may_come_at_once() {
+    let policy = build(|config| config.limits = vec![rate("all", 10, None)]).unwrap();
+    let passed = (0..20).filter(|_| blocked(&policy.evaluate(&view(CLIENT, "GET", "/"), 0)).is_none());
+    assert_eq!(passed.count(), 10);
 }
 
 #[test]
@@ -340,6 +386,11 @@ fn detect_only_reports_a_connection_over_its_limit_once() {
     assert_eq!(detected(&policy.admit_request(&request, &mut guard)), [Reason::Limit]);
     assert_eq!(detected(&policy.admit_request(&request, &mut guard)), []);
     assert_eq!(policy.admit_connection(ip(CLIENT)).unwrap().detections.len(), 1);
+    // Those that were let through over the limit take nothing from the count when they close.
+    drop(guard);
+    assert_eq!(policy.admit_connection(ip(CLIENT)).unwrap().detections.len(), 1);
+    drop(first);
+    assert_eq!(policy.admit_connection(ip(CLIENT)).unwrap().detections.len(), 0);
 }
 
 #[test]

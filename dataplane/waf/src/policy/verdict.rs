@@ -1,11 +1,14 @@
 //! What a policy is shown, and what it says.
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{fmt, net::IpAddr, ops::ControlFlow, sync::Arc};
 
 use ipnet::IpNet;
 
 use super::Mode;
-use crate::{audit::Redaction, limit::ConnectionGuard};
+use crate::{
+    audit::{Action, Redaction},
+    limit::ConnectionGuard,
+};
 
 /// The parts of a request that a policy reads.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +72,28 @@ pub struct Finding {
     pub retry_after: Option<u32>,
     /// What exactly objects.
     pub detail: Detail,
+}
+
+impl Finding {
+    /// What is done about it: `action` in audit lines and metrics.
+    #[must_use]
+    pub fn action(&self) -> Action {
+        self.policy.mode.into()
+    }
+
+    /// Goes where its policy's mode puts it, and breaks if that decides.
+    pub(super) fn put(self, verdict: &mut Verdict) -> ControlFlow<()> {
+        match self.policy.mode {
+            Mode::Enforce => {
+                verdict.outcome = Outcome::Block(self);
+                ControlFlow::Break(())
+            }
+            Mode::DetectOnly => {
+                verdict.detections.push(self);
+                ControlFlow::Continue(())
+            }
+        }
+    }
 }
 
 /// A connection that was admitted.
