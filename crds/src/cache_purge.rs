@@ -70,7 +70,7 @@ pub struct CachePurgeSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-validations" = [{
         "rule": "self",
-        "message": "the only value is true: leave everything out and name urls or tags",
+        "message": "the only value is true: leave the field out and name urls or tags",
     }]))]
     pub everything: Option<bool>,
     /// How responses are forgotten. Hard: the next request goes to the origin.

@@ -16,7 +16,7 @@ pub fn all() -> Vec<CustomResourceDefinition> {
         .map(|mut crd| {
             for version in &mut crd.spec.versions {
                 if let Some(schema) = version.schema.as_mut().and_then(|s| s.open_api_v3_schema.as_mut()) {
-                    kubernetes_formats(schema);
+                    plain(schema);
                 }
             }
             crd
@@ -66,18 +66,28 @@ impl std::fmt::Display for GenerateError {
 
 impl std::error::Error for GenerateError {}
 
-/// Replaces the formats of Rust's integers, at which an API server warns, with those Kubernetes knows.
-fn kubernetes_formats(schema: &mut JSONSchemaProps) {
+/// Makes a schema what a person would have written for Kubernetes.
+///
+/// The formats of Rust's integers, at which an API server warns, become one it knows. Nothing is `nullable`: an API
+/// server then drops a null as if the field were not there, and CEL's `has()` means what it says. Descriptions lose
+/// the line breaks of the source.
+fn plain(schema: &mut JSONSchemaProps) {
     schema.format = match schema.format.take().as_deref() {
         Some("uint8" | "uint16" | "uint32" | "int8" | "int16") => Some("int64".to_owned()),
-        Some(other) => Some(other.to_owned()),
-        None => None,
+        other => other.map(str::to_owned),
     };
+    schema.nullable = None;
+    if let Some(description) = &mut schema.description {
+        *description = description
+            .replace("\n\n", "\0")
+            .replace('\n', " ")
+            .replace('\0', "\n\n");
+    }
     for property in schema.properties.iter_mut().flat_map(|map| map.values_mut()) {
-        kubernetes_formats(property);
+        plain(property);
     }
     if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
-        kubernetes_formats(items);
+        plain(items);
     }
 }
 

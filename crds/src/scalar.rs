@@ -201,7 +201,6 @@ pub struct Quantity(pub String);
 
 text!(@common Quantity, {
     "x-kubernetes-int-or-string": true,
-    "anyOf": [{"type": "integer"}, {"type": "string"}],
     "pattern": "^[0-9]{1,15}([.][0-9]{1,9})?(Ki|Mi|Gi|Ti|k|M|G|T)?$",
 });
 

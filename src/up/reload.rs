@@ -1,0 +1,105 @@
+//! From the directory to the data plane: read, compile, apply, and say what is wrong.
+//!
+//! Invariant: whatever is written into the directory, what worked goes on working. A file that cannot be read keeps the
+//! objects it last held; an object that is wrong keeps its last good version; the rest is applied.
+
+use std::path::{Path, PathBuf};
+
+use breakwater_compile::compile;
+use breakwater_dataplane::{Applied, DataPlane};
+use breakwater_snapshot::{Digest, Snapshot};
+
+use crate::exit::Failure;
+use crate::manifests::{Diagnostic, Loaded, load};
+
+/// Reads the directory again and again.
+pub(super) struct Reloader {
+    dir: PathBuf,
+    state: Option<super::super::state::LastGood>,
+    loaded: Loaded,
+    digest: Option<Digest>,
+    said: Vec<String>,
+}
+
+impl Reloader {
+    /// Reads the directory for the first time.
+    pub(super) fn open(dir: PathBuf, state_dir: Option<PathBuf>) -> Result<Self, Failure> {
+        let loaded = load(&dir).map_err(|error| Failure::environment(error.to_string()))?;
+        Ok(Self {
+            dir,
+            state: state_dir.map(crate::state::LastGood::new),
+            loaded,
+            digest: None,
+            said: Vec::new(),
+        })
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Applies what was read first, on top of the last good versions of an earlier run. Returns how many objects there are.
+    pub(super) async fn start(&mut self, data_plane: &DataPlane) -> usize {
+        if let Some(snapshot) = self.state.as_ref().and_then(|state| state.load()) {
+            data_plane.apply(&snapshot).await;
+        }
+        let snapshot = self.compile();
+        self.apply(data_plane, &snapshot).await;
+        snapshot.manifest().entries.len()
+    }
+
+    /// Reads the directory again and applies what changed.
+    pub(super) async fn reload(&mut self, data_plane: &DataPlane, asked: bool) {
+        match load(&self.dir) {
+            Ok(mut loaded) => {
+                loaded.keep_last_good(&self.loaded);
+                self.loaded = loaded;
+            }
+            Err(error) => {
+                eprintln!("breakwater: {error}; the configuration in force stays");
+                return;
+            }
+        }
+        let snapshot = self.compile();
+        if self.digest == Some(snapshot.manifest().digest()) && !asked {
+            return;
+        }
+        let objects = snapshot.manifest().entries.len();
+        let applied = self.apply(data_plane, &snapshot).await;
+        let kept = applied.kept.len();
+        eprintln!(
+            "breakwater: reloaded, {objects} objects, {} rejected, {kept} kept in their last good version",
+            applied.rejected.len()
+        );
+    }
+
+    /// Compiles what was read, and says what is wrong with it unless that was said before.
+    fn compile(&mut self) -> Snapshot {
+        let output = compile(&self.loaded.world());
+        let mut diagnostics = self.loaded.diagnostics.clone();
+        diagnostics.extend(self.loaded.locate(&output.verdicts));
+        let lines: Vec<_> = diagnostics.iter().map(Diagnostic::to_string).collect();
+        for line in lines.iter().filter(|line| !self.said.contains(line)) {
+            eprintln!("{line}");
+        }
+        self.said = lines;
+        output.snapshot
+    }
+
+    async fn apply(&mut self, data_plane: &DataPlane, snapshot: &Snapshot) -> Applied {
+        let applied = data_plane.apply(snapshot).await;
+        self.digest = Some(applied.manifest);
+        for rejection in &applied.rejected {
+            let in_force = if applied.kept.contains(&rejection.id) { "its last good version stays" } else { "it is not in force" };
+            let line = format!("breakwater: {} is rejected: {}; {in_force}", rejection.id, rejection.message);
+            if !self.said.contains(&line) {
+                eprintln!("{line}");
+                self.said.push(line);
+            }
+        }
+        if let Some(state) = &self.state {
+            state.save(snapshot, &applied.rejected);
+        }
+        applied
+    }
+}
