@@ -68,7 +68,13 @@ impl BodyDecoder {
             ResponseFraming::Chunked => (State::Size, 0),
             ResponseFraming::UntilClose => (State::UntilClose, 0),
         };
-        Self { state, left, digits: 0, extensions: 0, trailers: 0 }
+        Self {
+            state,
+            left,
+            digits: 0,
+            extensions: 0,
+            trailers: 0,
+        }
     }
 
     /// The body is complete.
@@ -96,14 +102,30 @@ impl BodyDecoder {
         let mut at = 0;
         loop {
             match self.state {
-                State::Done => return Ok(Decoded { consumed: at, data: at..at, done: true }),
+                State::Done => {
+                    return Ok(Decoded {
+                        consumed: at,
+                        data: at..at,
+                        done: true,
+                    });
+                }
                 State::Failed(error) => return Err(error),
-                State::UntilClose => return Ok(Decoded { consumed: input.len(), data: at..input.len(), done: false }),
+                State::UntilClose => {
+                    return Ok(Decoded {
+                        consumed: input.len(),
+                        data: at..input.len(),
+                        done: false,
+                    });
+                }
                 State::Length | State::Data if at < input.len() => return Ok(self.take_data(at, input.len())),
                 _ => {}
             }
             let Some(&byte) = input.get(at) else {
-                return Ok(Decoded { consumed: at, data: at..at, done: false });
+                return Ok(Decoded {
+                    consumed: at,
+                    data: at..at,
+                    done: false,
+                });
             };
             at += 1;
             if let Err(error) = self.step(byte) {
@@ -130,13 +152,30 @@ impl BodyDecoder {
         let taken = usize::try_from(self.left).map_or(available, |left| left.min(available));
         self.left -= taken as u64;
         if self.left == 0 {
-            self.state = if self.state == State::Length { State::Done } else { State::DataCr };
+            self.state = if self.state == State::Length {
+                State::Done
+            } else {
+                State::DataCr
+            };
         }
-        Decoded { consumed: at + taken, data: at..at + taken, done: self.state == State::Done }
+        Decoded {
+            consumed: at + taken,
+            data: at..at + taken,
+            done: self.state == State::Done,
+        }
     }
 
     /// One byte of the chunked framing.
     fn step(&mut self, byte: u8) -> Result<(), BodyError> {
+        if matches!(
+            self.state,
+            State::TrailerStart | State::TrailerName | State::TrailerValue | State::TrailerLf | State::EndLf
+        ) {
+            self.trailers += 1;
+            if self.trailers > MAX_TRAILERS {
+                return Err(BodyError::TrailersTooLarge);
+            }
+        }
         self.state = match (self.state, byte) {
             (State::Size, _) if byte.is_ascii_hexdigit() => {
                 self.digits += 1;
@@ -171,23 +210,25 @@ impl BodyDecoder {
             (State::SizeLf | State::TrailerLf | State::EndLf, _) => return Err(BodyError::BareCr),
             (State::Done | State::Length | State::UntilClose | State::Data | State::Failed(_), _) => return Ok(()),
         };
-        if matches!(self.state, State::TrailerName | State::TrailerValue | State::TrailerLf | State::EndLf) {
-            self.trailers += 1;
-            if self.trailers > MAX_TRAILERS {
-                return Err(BodyError::TrailersTooLarge);
-            }
-        }
         Ok(())
     }
 
     fn extension(&mut self) -> Result<State, BodyError> {
         self.extensions += 1;
-        if self.extensions > MAX_EXTENSIONS { Err(BodyError::ExtensionsTooLarge) } else { Ok(State::Extension) }
+        if self.extensions > MAX_EXTENSIONS {
+            Err(BodyError::ExtensionsTooLarge)
+        } else {
+            Ok(State::Extension)
+        }
     }
 
     fn size_done(&mut self) -> State {
         self.digits = 0;
-        if self.left == 0 { State::TrailerStart } else { State::Data }
+        if self.left == 0 {
+            State::TrailerStart
+        } else {
+            State::Data
+        }
     }
 }
 
@@ -262,3 +303,149 @@ impl fmt::Display for BodyError {
 }
 
 impl std::error::Error for BodyError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Decodes with at most `step` bytes for each call: the body, the rest of the input, or the error.
+    fn run(framing: ResponseFraming, input: &[u8], step: usize) -> Result<(Vec<u8>, usize, bool), BodyError> {
+        let (mut decoder, mut body, mut at) = (BodyDecoder::new(framing), Vec::new(), 0);
+        while at < input.len() && !decoder.is_done() {
+            let window = &input[at..input.len().min(at.saturating_add(step))];
+            let decoded = decoder.decode(window)?;
+            body.extend_from_slice(&window[decoded.data.clone()]);
+            assert!(decoded.consumed > 0, "no progress at {at}");
+            assert_eq!(decoded.done, decoder.is_done());
+            at += decoded.consumed;
+        }
+        Ok((body, at, decoder.at_eof().is_ok()))
+    }
+
+    fn chunked(input: &str) -> Result<(Vec<u8>, usize, bool), BodyError> {
+        let whole = run(ResponseFraming::Chunked, input.as_bytes(), usize::MAX);
+        for step in 1..=5 {
+            assert_eq!(
+                run(ResponseFraming::Chunked, input.as_bytes(), step),
+                whole,
+                "{input:?} in steps of {step}"
+            );
+        }
+        whole
+    }
+
+    #[test]
+    fn chunks_are_joined_and_the_next_message_is_left_alone() {
+        let input = "5;ext=\"a b\"\r\nhello\r\n0A\r\n, world!!!\r\n000\r\nTrailer: x\r\nB:\r\n\r\n";
+        let (body, consumed, complete) = chunked(&format!("{input}GET / HTTP/1.1")).expect("valid");
+        assert_eq!(
+            (body.as_slice(), consumed, complete),
+            (&b"hello, world!!!"[..], input.len(), true)
+        );
+    }
+
+    #[test]
+    fn malformed_chunks_are_refused() {
+        for (input, error) in [
+            ("5\nhello\r\n0\r\n\r\n", BodyError::BareLf),
+            ("5;a\nhello\r\n0\r\n\r\n", BodyError::BareLf),
+            ("0x1\r\na\r\n0\r\n\r\n", BodyError::ChunkSize),
+            ("+5\r\nhello\r\n", BodyError::ChunkSize),
+            ("-5\r\nhello\r\n", BodyError::ChunkSize),
+            ("5 \r\nhello\r\n", BodyError::ChunkSize),
+            ("5 ;a\r\nhello\r\n", BodyError::ChunkSize),
+            (" 5\r\nhello\r\n", BodyError::ChunkSize),
+            ("\r\nhello\r\n", BodyError::ChunkSize),
+            (";a\r\nhello\r\n", BodyError::ChunkSize),
+            ("g\r\n", BodyError::ChunkSize),
+            ("00000000000000005\r\nhello\r\n", BodyError::ChunkSize),
+            ("5\rhello\r\n", BodyError::BareCr),
+            ("5;a\rb\r\nhello\r\n", BodyError::BareCr),
+            ("5;a\0\r\nhello\r\n", BodyError::ChunkExtension),
+            ("5\r\nhelloX\n", BodyError::ChunkEnd),
+            ("5\r\nhello\n0\r\n\r\n", BodyError::ChunkEnd),
+            ("5\r\nhello\rX", BodyError::ChunkEnd),
+            ("0\r\n\n", BodyError::BareLf),
+            ("0\r\nX: y\n\r\n", BodyError::BareLf),
+            ("0\r\nX y\r\n\r\n", BodyError::Trailer),
+            ("0\r\n: y\r\n\r\n", BodyError::Trailer),
+            ("0\r\n X: y\r\n\r\n", BodyError::Trailer),
+            ("0\r\nX: y\r\n z\r\n\r\n", BodyError::Trailer),
+            ("0\r\nX: \0\r\n\r\n", BodyError::Trailer),
+            ("0\r\n\rX", BodyError::BareCr),
+        ] {
+            assert_eq!(chunked(input), Err(error), "{input:?}");
+        }
+    }
+
+    #[test]
+    fn extensions_and_trailers_are_bounded_over_the_whole_body() {
+        let extensions = format!("1;{}\r\na\r\n", "x".repeat(99)).repeat(usize::from(MAX_EXTENSIONS) / 100 + 1);
+        assert_eq!(chunked(&extensions), Err(BodyError::ExtensionsTooLarge));
+        let trailers = format!("0\r\n{}\r\n", "X: y\r\n".repeat(usize::from(MAX_TRAILERS) / 6 + 1));
+        assert_eq!(chunked(&trailers), Err(BodyError::TrailersTooLarge));
+    }
+
+    #[test]
+    fn the_largest_size_does_not_overflow() {
+        let mut decoder = BodyDecoder::new(Framing::Chunked);
+        let decoded = decoder.decode(b"ffffffffffffffff\r\nabc").expect("valid so far");
+        assert_eq!((decoded.data, decoded.done), (18..21, false));
+    }
+
+    #[test]
+    fn a_body_with_a_length_ends_there() {
+        let length = ResponseFraming::Length(5);
+        assert_eq!(run(length, b"helloGET", 2), Ok((b"hello".to_vec(), 5, true)));
+        assert_eq!(run(length, b"hell", 3), Ok((b"hell".to_vec(), 4, false)));
+        let mut decoder = BodyDecoder::new(length);
+        assert_eq!(decoder.remaining(), Some(5));
+        decoder.decode(b"he").expect("valid");
+        assert_eq!(
+            (decoder.remaining(), decoder.at_eof()),
+            (Some(3), Err(BodyError::Truncated))
+        );
+    }
+
+    #[test]
+    fn no_body_is_done_at_once_and_until_close_never() {
+        for framing in [ResponseFraming::None, ResponseFraming::Length(0)] {
+            assert!(BodyDecoder::new(framing).is_done());
+        }
+        assert_eq!(
+            run(ResponseFraming::UntilClose, b"abc", 2),
+            Ok((b"abc".to_vec(), 3, true))
+        );
+        let mut decoder = BodyDecoder::new(ResponseFraming::UntilClose);
+        assert_eq!(
+            decoder.decode(b"abc"),
+            Ok(Decoded {
+                consumed: 3,
+                data: 0..3,
+                done: false
+            })
+        );
+    }
+
+    #[test]
+    fn every_truncation_of_a_chunked_body_is_an_error_at_eof() {
+        let input = b"3\r\nabc\r\n0\r\nX: y\r\n\r\n";
+        for end in 0..input.len() {
+            assert!(
+                matches!(
+                    run(ResponseFraming::Chunked, &input[..end], usize::MAX),
+                    Ok((_, _, false))
+                ),
+                "{end}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_error_stays() {
+        let mut decoder = BodyDecoder::new(Framing::Chunked);
+        assert_eq!(decoder.decode(b"x"), Err(BodyError::ChunkSize));
+        assert_eq!(decoder.decode(b"5\r\n"), Err(BodyError::ChunkSize));
+        assert_eq!(decoder.at_eof(), Err(BodyError::ChunkSize));
+    }
+}

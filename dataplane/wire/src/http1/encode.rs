@@ -127,7 +127,11 @@ pub fn write_decimal(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(digits.get(digits.len() - count..).unwrap_or_default());
 }
 
-fn finish<'f, N, V>(out: &mut Vec<u8>, start: usize, fields: impl IntoIterator<Item = (&'f N, &'f V)>) -> Result<(), EncodeError>
+fn finish<'f, N, V>(
+    out: &mut Vec<u8>,
+    start: usize,
+    fields: impl IntoIterator<Item = (&'f N, &'f V)>,
+) -> Result<(), EncodeError>
 where
     N: AsRef<str> + ?Sized + 'f,
     V: AsRef<[u8]> + ?Sized + 'f,
@@ -151,7 +155,10 @@ pub struct DateCache {
 
 impl Default for DateCache {
     fn default() -> Self {
-        Self { second: 0, text: imf_fixdate(0) }
+        Self {
+            second: 0,
+            text: imf_fixdate(0),
+        }
     }
 }
 
@@ -207,3 +214,97 @@ impl fmt::Display for EncodeError {
 }
 
 impl std::error::Error for EncodeError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http1::{BodyDecoder, Framing, Limits, Parsed, parse_request, parse_response};
+    use http::{HeaderMap, HeaderValue};
+
+    #[test]
+    fn heads_are_written_as_they_are_parsed() {
+        let mut headers = HeaderMap::new();
+        headers.insert("host", HeaderValue::from_static("a"));
+        headers.append("x", HeaderValue::from_bytes(b"\xff 1").expect("valid"));
+        let mut out = Vec::new();
+        write_request_head(&mut out, "GET", "/a?b", &headers).expect("valid");
+        assert_eq!(out, b"GET /a?b HTTP/1.1\r\nhost: a\r\nx: \xff 1\r\n\r\n");
+        assert!(matches!(
+            parse_request(&out, &Limits::default()),
+            Ok(Parsed::Complete(_))
+        ));
+        out.clear();
+        write_response_head(&mut out, 404, None, &headers).expect("valid");
+        assert!(out.starts_with(b"HTTP/1.1 404 Not Found\r\nhost: a\r\n"));
+        assert!(matches!(
+            parse_response(&out, "GET", &Limits::default()),
+            Ok(Parsed::Complete(_))
+        ));
+        out.clear();
+        write_response_head(&mut out, 299, Some("Odd"), [("a", "b")]).expect("valid");
+        assert_eq!(out, b"HTTP/1.1 299 Odd\r\na: b\r\n\r\n");
+    }
+
+    #[test]
+    fn nothing_that_could_split_a_message_is_written() {
+        let mut out = b"before".to_vec();
+        let none: [(&str, &str); 0] = [];
+        for value in ["a\r\nX: y", "a\nb", "a\rb", "a\0b", "\u{7f}"] {
+            assert_eq!(
+                write_response_head(&mut out, 200, None, [("a", "b"), ("x", value)]),
+                Err(EncodeError::FieldValue)
+            );
+            assert_eq!(
+                write_response_head(&mut out, 200, Some(value), none),
+                Err(EncodeError::Reason)
+            );
+        }
+        for name in ["", "a b", "a:", "a\r\n", "\u{e9}"] {
+            assert_eq!(
+                write_request_head(&mut out, "GET", "/", [(name, "b")]),
+                Err(EncodeError::FieldName)
+            );
+        }
+        for target in ["", "/a b", "/a\r\n", "/\u{e9}"] {
+            assert_eq!(
+                write_request_head(&mut out, "GET", target, none),
+                Err(EncodeError::Target)
+            );
+        }
+        assert_eq!(write_request_head(&mut out, "G T", "/", none), Err(EncodeError::Method));
+        assert_eq!(write_response_head(&mut out, 99, None, none), Err(EncodeError::Status));
+        assert_eq!(out, b"before");
+    }
+
+    #[test]
+    fn chunk_headers_decode_to_their_size() {
+        for len in [1, 9, 10, 15, 16, 255, 256, 65_535, 1 << 20] {
+            let mut out = Vec::new();
+            write_chunk_header(&mut out, len);
+            assert_eq!(out, format!("{len:x}\r\n").as_bytes());
+        }
+        let mut out = Vec::new();
+        write_chunk_header(&mut out, 0);
+        assert!(out.is_empty());
+        let mut decoder = BodyDecoder::new(Framing::Chunked);
+        assert!(decoder.decode(LAST_CHUNK).is_ok_and(|decoded| decoded.done));
+    }
+
+    #[test]
+    fn decimals_are_written_whole() {
+        for number in [0, 7, 10, 1_000_000_007, u64::MAX] {
+            let mut out = Vec::new();
+            write_decimal(&mut out, number);
+            assert_eq!(out, number.to_string().as_bytes());
+        }
+    }
+
+    #[test]
+    fn the_date_changes_with_the_second() {
+        let mut dates = DateCache::default();
+        assert_eq!(dates.at(784_111_777), b"Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(dates.at(784_111_778), b"Sun, 06 Nov 1994 08:49:38 GMT");
+        assert_eq!(dates.at(u64::MAX), b"Fri, 31 Dec 9999 23:59:59 GMT");
+        assert_eq!(DateCache::default().at(0), b"Thu, 01 Jan 1970 00:00:00 GMT");
+    }
+}

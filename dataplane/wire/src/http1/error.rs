@@ -150,37 +150,93 @@ impl GateErrorKind {
     fn row(self) -> (u16, &'static str, &'static str) {
         match self {
             Self::LeadingBytes => (400, "leading-bytes", "more than one empty line before the request line"),
-            Self::RequestLine => (400, "request-line", "the request line is not `method target version` with single spaces"),
+            Self::RequestLine => (
+                400,
+                "request-line",
+                "the request line is not `method target version` with single spaces",
+            ),
             Self::RequestLineTooLong => (414, "request-line-too-long", "the request line is too long"),
             Self::Connect => (501, "connect", "CONNECT is not supported: this is not a forward proxy"),
-            Self::Version => (505, "version", "only HTTP/1.0 and HTTP/1.1 are spoken on this connection"),
-            Self::TargetByte => (400, "target-byte", "the request target contains a byte that must be percent-encoded"),
-            Self::TargetFragment => (400, "target-fragment", "the request target contains `#`: a fragment is never sent"),
-            Self::TargetForm => (400, "target-form", "the request target is neither a path, an http(s) URI, nor `*` with OPTIONS"),
-            Self::TargetAuthority => (400, "target-authority", "the authority of the request target is not a host with an optional port"),
+            Self::Version => (
+                505,
+                "version",
+                "only HTTP/1.0 and HTTP/1.1 are spoken on this connection",
+            ),
+            Self::TargetByte => (
+                400,
+                "target-byte",
+                "the request target contains a byte that must be percent-encoded",
+            ),
+            Self::TargetFragment => (
+                400,
+                "target-fragment",
+                "the request target contains `#`: a fragment is never sent",
+            ),
+            Self::TargetForm => (
+                400,
+                "target-form",
+                "the request target is neither a path, an http(s) URI, nor `*` with OPTIONS",
+            ),
+            Self::TargetAuthority => (
+                400,
+                "target-authority",
+                "the authority of the request target is not a host with an optional port",
+            ),
             Self::BareLf => (400, "bare-lf", "a line of the head ends in LF without CR"),
             Self::BareCr => (400, "bare-cr", "CR without LF in the head"),
             Self::Nul => (400, "nul", "NUL in the head"),
-            Self::FieldName => (400, "field-name", "a field name is empty or has a byte that is not a token character"),
-            Self::SpaceBeforeColon => (400, "space-before-colon", "whitespace between a field name and its colon"),
-            Self::ObsFold => (400, "obs-fold", "a field is continued on the next line, which is obsolete"),
+            Self::FieldName => (
+                400,
+                "field-name",
+                "a field name is empty or has a byte that is not a token character",
+            ),
+            Self::SpaceBeforeColon => (
+                400,
+                "space-before-colon",
+                "whitespace between a field name and its colon",
+            ),
+            Self::ObsFold => (
+                400,
+                "obs-fold",
+                "a field is continued on the next line, which is obsolete",
+            ),
             Self::FieldValue => (400, "field-value", "a field value contains a control character"),
             Self::HeadTooLarge => (431, "head-too-large", "the request head is too large"),
             Self::TooManyFields => (431, "too-many-fields", "the request has too many header fields"),
             Self::HostMissing => (400, "host-missing", "an HTTP/1.1 request needs a Host field"),
             Self::HostRepeated => (400, "host-repeated", "more than one Host field"),
-            Self::HostInvalid => (400, "host-invalid", "Host is not a host name or address with an optional port"),
+            Self::HostInvalid => (
+                400,
+                "host-invalid",
+                "Host is not a host name or address with an optional port",
+            ),
             Self::ContentLengthInvalid => (400, "content-length-invalid", "Content-Length is not a number"),
             Self::ContentLengthRepeated => (400, "content-length-repeated", "more than one Content-Length field"),
-            Self::ContentLengthTooLarge => (413, "content-length-too-large", "Content-Length is larger than any body can be"),
-            Self::LengthAndTransferEncoding => {
-                (400, "length-and-transfer-encoding", "Content-Length and Transfer-Encoding in one request")
-            }
-            Self::TransferEncodingInvalid => (400, "transfer-encoding-invalid", "Transfer-Encoding is not exactly `chunked`"),
-            Self::TransferEncodingUnsupported => {
-                (501, "transfer-encoding-unsupported", "a transfer coding other than chunked is not supported")
-            }
-            Self::TransferEncodingInHttp10 => (400, "transfer-encoding-in-http10", "Transfer-Encoding in an HTTP/1.0 request"),
+            Self::ContentLengthTooLarge => (
+                413,
+                "content-length-too-large",
+                "Content-Length is larger than any body can be",
+            ),
+            Self::LengthAndTransferEncoding => (
+                400,
+                "length-and-transfer-encoding",
+                "Content-Length and Transfer-Encoding in one request",
+            ),
+            Self::TransferEncodingInvalid => (
+                400,
+                "transfer-encoding-invalid",
+                "Transfer-Encoding is not exactly `chunked`",
+            ),
+            Self::TransferEncodingUnsupported => (
+                501,
+                "transfer-encoding-unsupported",
+                "a transfer coding other than chunked is not supported",
+            ),
+            Self::TransferEncodingInHttp10 => (
+                400,
+                "transfer-encoding-in-http10",
+                "Transfer-Encoding in an HTTP/1.0 request",
+            ),
             Self::Expectation => (417, "expectation", "only `Expect: 100-continue` can be met"),
         }
     }

@@ -19,7 +19,8 @@ impl<'b> Fields<'b> {
 
     /// The first value of this name, compared without regard to case.
     pub(crate) fn first(mut self, name: &str) -> Option<&'b [u8]> {
-        self.find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        self.find(|(other, _)| other.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
     }
 
     /// Copies the lines once and makes a map whose values share that copy.
@@ -29,7 +30,10 @@ impl<'b> Fields<'b> {
         for (name, value) in self.clone() {
             let start = offset_in(self.lines, value);
             let value = shared.slice(start..start + value.len());
-            map.try_append(HeaderName::from_bytes(name.as_bytes())?, HeaderValue::from_maybe_shared(value)?)?;
+            map.try_append(
+                HeaderName::from_bytes(name.as_bytes())?,
+                HeaderValue::from_maybe_shared(value)?,
+            )?;
         }
         Ok(map)
     }
@@ -65,8 +69,10 @@ pub(crate) fn trim_ows(mut value: &[u8]) -> &[u8] {
 
 /// `tchar` of RFC 9110 section 5.6.2.
 pub(crate) fn is_tchar(byte: u8) -> bool {
-    matches!(byte, b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~')
-        || byte.is_ascii_alphanumeric()
+    matches!(
+        byte,
+        b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+    ) || byte.is_ascii_alphanumeric()
 }
 
 /// A non-empty token.
@@ -81,7 +87,10 @@ pub(crate) fn is_value_byte(byte: u8) -> bool {
 
 /// The members of a comma-separated list without quoted strings, trimmed, empty members skipped.
 pub(crate) fn list_members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|&b| b == b',').map(trim_ows).filter(|member| !member.is_empty())
+    value
+        .split(|&b| b == b',')
+        .map(trim_ows)
+        .filter(|member| !member.is_empty())
 }
 
 /// `1*DIGIT` as a number. `Err(true)` if it is digits but does not fit in 63 bits, `Err(false)` if it is
@@ -92,7 +101,9 @@ pub(crate) fn parse_length(value: &[u8]) -> Result<u64, bool> {
     }
     value
         .iter()
-        .try_fold(0_u64, |sum, digit| sum.checked_mul(10)?.checked_add(u64::from(digit - b'0')))
+        .try_fold(0_u64, |sum, digit| {
+            sum.checked_mul(10)?.checked_add(u64::from(digit - b'0'))
+        })
         .filter(|&length| length <= i64::MAX as u64)
         .ok_or(true)
 }

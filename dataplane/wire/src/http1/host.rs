@@ -36,10 +36,20 @@ impl<'b> Host<'b> {
         let port = match rest.strip_prefix(':') {
             None if rest.is_empty() => None,
             None => return None,
-            Some("") => return Some(Self { raw: name, name, port: None }),
+            Some("") => {
+                return Some(Self {
+                    raw: name,
+                    name,
+                    port: None,
+                });
+            }
             Some(digits) => Some(parse_port(digits)?),
         };
-        Some(Self { raw: authority, name, port })
+        Some(Self {
+            raw: authority,
+            name,
+            port,
+        })
     }
 
     /// No authority at all: an HTTP/1.0 request without Host. Such a request can only match a route for
@@ -127,8 +137,32 @@ mod tests {
     #[test]
     fn everything_else_is_not_a_host() {
         for raw in [
-            "", ".", "..", "a..b", ".a", "a/b", "a b", "a,b", "u@h", "a%41", "a#b", "a?b", "a\\b", "h:65536", "h:+1", "h:1x", "h:000080",
-            "h:80:80", "[::1", "[::1]x", "[fe80::1%25eth0]", "[v1.x]", "::1", "é", "a\t", "$host",
+            "",
+            ".",
+            "..",
+            "a..b",
+            ".a",
+            "a/b",
+            "a b",
+            "a,b",
+            "u@h",
+            "a%41",
+            "a#b",
+            "a?b",
+            "a\\b",
+            "h:65536",
+            "h:+1",
+            "h:1x",
+            "h:000080",
+            "h:80:80",
+            "[::1",
+            "[::1]x",
+            "[fe80::1%25eth0]",
+            "[v1.x]",
+            "::1",
+            "é",
+            "a\t",
+            "$host",
         ] {
             assert_eq!(Host::parse(raw), None, "{raw}");
         }

@@ -16,7 +16,11 @@ pub struct Limits {
 
 impl Limits {
     /// 8 KiB of request line, 32 KiB of head, 100 fields.
-    pub const DEFAULT: Self = Self { request_line: 8 * 1024, head: 32 * 1024, fields: 100 };
+    pub const DEFAULT: Self = Self {
+        request_line: 8 * 1024,
+        head: 32 * 1024,
+        fields: 100,
+    };
 }
 
 impl Default for Limits {

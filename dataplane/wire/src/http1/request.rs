@@ -4,15 +4,18 @@
 //! possible framing. One `httparse` run finds the fields and one pass over them fills the slots that a cache
 //! hit looks at; nothing is allocated. Routing, limits on bodies and what the fields mean are left to others.
 
+mod diagnose;
+
 use std::mem::MaybeUninit;
 
 use http::{HeaderMap, HeaderValue, Method, header};
 
 use super::Fields;
 use super::error::{GateError, GateErrorKind as Kind};
-use super::fields::{is_tchar, is_value_byte, list_members, offset_in, parse_length, trim_ows};
+use super::fields::{is_token, list_members, offset_in, parse_length, trim_ows};
 use super::host::Host;
 use super::limits::{Limits, MAX_FIELDS};
+use diagnose::diagnose;
 
 /// A parse result that more bytes may complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -413,20 +416,36 @@ impl<'b> RequestHead<'b> {
                 8 if name.eq_ignore_ascii_case("if-range") => fill(&mut self.if_range, value, &mut self.repeated),
                 10 if name.eq_ignore_ascii_case("connection") => hop.connection(value),
                 10 if name.eq_ignore_ascii_case("user-agent") => fill(&mut self.user_agent, value, &mut self.repeated),
-                12 if name.eq_ignore_ascii_case("x-request-id") => fill(&mut self.x_request_id, value, &mut self.repeated),
-                13 if name.eq_ignore_ascii_case("cache-control") => fill(&mut self.cache_control, value, &mut self.repeated),
-                13 if name.eq_ignore_ascii_case("if-none-match") => fill(&mut self.if_none_match, value, &mut self.repeated),
-                13 if name.eq_ignore_ascii_case("authorization") => fill(&mut self.authorization, value, &mut self.repeated),
+                12 if name.eq_ignore_ascii_case("x-request-id") => {
+                    fill(&mut self.x_request_id, value, &mut self.repeated)
+                }
+                13 if name.eq_ignore_ascii_case("cache-control") => {
+                    fill(&mut self.cache_control, value, &mut self.repeated)
+                }
+                13 if name.eq_ignore_ascii_case("if-none-match") => {
+                    fill(&mut self.if_none_match, value, &mut self.repeated)
+                }
+                13 if name.eq_ignore_ascii_case("authorization") => {
+                    fill(&mut self.authorization, value, &mut self.repeated)
+                }
                 14 if name.eq_ignore_ascii_case("content-length") => hop.length(value)?,
-                15 if name.eq_ignore_ascii_case("accept-encoding") => fill(&mut self.accept_encoding, value, &mut self.repeated),
-                15 if name.eq_ignore_ascii_case("accept-language") => fill(&mut self.accept_language, value, &mut self.repeated),
-                15 if name.eq_ignore_ascii_case("x-forwarded-for") => fill(&mut self.x_forwarded_for, value, &mut self.repeated),
+                15 if name.eq_ignore_ascii_case("accept-encoding") => {
+                    fill(&mut self.accept_encoding, value, &mut self.repeated)
+                }
+                15 if name.eq_ignore_ascii_case("accept-language") => {
+                    fill(&mut self.accept_language, value, &mut self.repeated)
+                }
+                15 if name.eq_ignore_ascii_case("x-forwarded-for") => {
+                    fill(&mut self.x_forwarded_for, value, &mut self.repeated)
+                }
                 17 if name.eq_ignore_ascii_case("transfer-encoding") => {
                     if hop.transfer_encoding.replace(value).is_some() {
                         return Err(Kind::TransferEncodingInvalid);
                     }
                 }
-                17 if name.eq_ignore_ascii_case("if-modified-since") => fill(&mut self.if_modified_since, value, &mut self.repeated),
+                17 if name.eq_ignore_ascii_case("if-modified-since") => {
+                    fill(&mut self.if_modified_since, value, &mut self.repeated)
+                }
                 19 if name.eq_ignore_ascii_case("if-unmodified-since") => {
                     fill(&mut self.if_unmodified_since, value, &mut self.repeated);
                 }
@@ -440,7 +459,10 @@ impl<'b> RequestHead<'b> {
     fn settle(&mut self, hop: &HopFields<'b>) -> Result<(), Kind> {
         match hop.host {
             Some(value) => {
-                let host = std::str::from_utf8(value).ok().and_then(Host::parse).ok_or(Kind::HostInvalid)?;
+                let host = std::str::from_utf8(value)
+                    .ok()
+                    .and_then(Host::parse)
+                    .ok_or(Kind::HostInvalid)?;
                 if self.host.is_empty() {
                     self.host = host;
                 }
@@ -493,7 +515,11 @@ impl HopFields<'_> {
             return Err(Kind::ContentLengthRepeated);
         }
         self.content_length = Some(parse_length(value).map_err(|too_large| {
-            if too_large { Kind::ContentLengthTooLarge } else { Kind::ContentLengthInvalid }
+            if too_large {
+                Kind::ContentLengthTooLarge
+            } else {
+                Kind::ContentLengthInvalid
+            }
         })?);
         Ok(())
     }
@@ -516,7 +542,7 @@ fn only_chunked(value: &[u8]) -> Result<Framing, Kind> {
     }
     let mut chunked_before = false;
     for coding in value.split(|&b| b == b',').map(trim_ows) {
-        if chunked_before || !super::fields::is_token(coding) {
+        if chunked_before || !is_token(coding) {
             return Err(Kind::TransferEncodingInvalid);
         }
         chunked_before = coding.eq_ignore_ascii_case(b"chunked");
@@ -524,89 +550,5 @@ fn only_chunked(value: &[u8]) -> Result<Framing, Kind> {
     Err(Kind::TransferEncodingUnsupported)
 }
 
-/// Finds the reason behind a parser error, on the cold path: which rule the bytes break first.
-#[cold]
-fn diagnose(window: &[u8], error: httparse::Error, limits: &Limits) -> Kind {
-    if error == httparse::Error::TooManyHeaders {
-        return Kind::TooManyFields;
-    }
-    let line_end = memchr::memchr(b'\n', window);
-    if line_end.unwrap_or(window.len()) >= limits.request_line {
-        return Kind::RequestLineTooLong;
-    }
-    let (line, rest) = window.split_at_checked(line_end.map_or(window.len(), |at| at + 1)).unwrap_or((window, &[]));
-    match error {
-        httparse::Error::HeaderName | httparse::Error::HeaderValue => diagnose_fields(rest),
-        _ if line_end.is_some() && !line.ends_with(b"\r\n") => Kind::BareLf,
-        httparse::Error::NewLine if memchr::memchr(b'\r', line).is_some_and(|at| line.get(at + 1).is_some_and(|&b| b != b'\n')) => {
-            Kind::BareCr
-        }
-        httparse::Error::NewLine => diagnose_fields(rest),
-        _ => diagnose_request_line(line),
-    }
-}
-
-fn diagnose_request_line(line: &[u8]) -> Kind {
-    let line = line.strip_suffix(b"\r\n").unwrap_or(line);
-    let mut parts = line.splitn(3, |&b| b == b' ');
-    let (method, target, version) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
-    if memchr::memchr(0, line).is_some() {
-        return Kind::Nul;
-    }
-    if !super::fields::is_token(method) {
-        return Kind::RequestLine;
-    }
-    match (target, version) {
-        (None, _) => Kind::RequestLine,
-        (Some(b""), _) => Kind::RequestLine,
-        (Some(_), None) => Kind::Version,
-        (Some(target), Some(version)) => {
-            if let [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] = version
-                && major.is_ascii_digit()
-                && minor.is_ascii_digit()
-            {
-                return if matches!(version, b"HTTP/1.0" | b"HTTP/1.1") { bad_target(target) } else { Kind::Version };
-            }
-            if target.iter().any(|b| !(0x21..=0x7e).contains(b)) { Kind::TargetByte } else { Kind::RequestLine }
-        }
-    }
-}
-
-fn bad_target(target: &[u8]) -> Kind {
-    if target.iter().all(|b| (0x21..=0x7e).contains(b)) { Kind::RequestLine } else { Kind::TargetByte }
-}
-
-fn diagnose_fields(lines: &[u8]) -> Kind {
-    for line in lines.split_inclusive(|&b| b == b'\n') {
-        if line == b"\r\n" {
-            break;
-        }
-        if matches!(line.first(), Some(b' ' | b'\t')) {
-            return Kind::ObsFold;
-        }
-        let colon = memchr::memchr(b':', line);
-        let (name, value) = line.split_at_checked(colon.unwrap_or(line.len())).unwrap_or((line, &[]));
-        if memchr::memchr(0, line).is_some() {
-            return Kind::Nul;
-        }
-        if colon.is_some() && matches!(name.last(), Some(b' ' | b'\t')) {
-            return Kind::SpaceBeforeColon;
-        }
-        let name = name.strip_suffix(b"\n").map_or(name, trim_cr);
-        if name.is_empty() || !name.iter().copied().all(is_tchar) || colon.is_none() {
-            return Kind::FieldName;
-        }
-        let value = value.strip_suffix(b"\n").map_or(value, trim_cr);
-        if memchr::memchr(b'\r', value).is_some() {
-            return Kind::BareCr;
-        }
-        if !value.iter().copied().all(is_value_byte) {
-            return Kind::FieldValue;
-        }
-    }
-    Kind::FieldValue
-}
-
-fn trim_cr(line: &[u8]) -> &[u8] {
-    line.strip_suffix(b"\r").unwrap_or(line)
-}
+#[cfg(test)]
+mod tests;

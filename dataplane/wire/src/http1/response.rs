@@ -143,10 +143,14 @@ impl ResponseError {
             Self::HeadTooLarge => ("head-too-large", "the origin's response head is too large"),
             Self::TooManyFields => ("too-many-fields", "the origin sent too many header fields"),
             Self::ContentLength => ("content-length", "the origin's Content-Length is malformed or repeated"),
-            Self::LengthAndTransferEncoding => {
-                ("length-and-transfer-encoding", "the origin sent Content-Length and Transfer-Encoding in one response")
-            }
-            Self::TransferEncoding => ("transfer-encoding", "the origin's Transfer-Encoding cannot be framed safely"),
+            Self::LengthAndTransferEncoding => (
+                "length-and-transfer-encoding",
+                "the origin sent Content-Length and Transfer-Encoding in one response",
+            ),
+            Self::TransferEncoding => (
+                "transfer-encoding",
+                "the origin's Transfer-Encoding cannot be framed safely",
+            ),
         }
     }
 }
@@ -163,7 +167,11 @@ impl std::error::Error for ResponseError {}
 ///
 /// # Errors
 /// See [`ResponseError`]; the connection must not be used again.
-pub fn parse_response<'b>(buf: &'b [u8], request_method: &str, limits: &Limits) -> Result<Parsed<ResponseHead<'b>>, ResponseError> {
+pub fn parse_response<'b>(
+    buf: &'b [u8],
+    request_method: &str,
+    limits: &Limits,
+) -> Result<Parsed<ResponseHead<'b>>, ResponseError> {
     if matches!(buf.first(), Some(b'\r' | b'\n')) {
         return Err(ResponseError::StatusLine);
     }
@@ -274,6 +282,13 @@ impl ResponseHead<'_> {
             return Ok(ResponseFraming::Chunked);
         }
         let looks_chunked = codings.windows(7).any(|part| part.eq_ignore_ascii_case(b"chunked"));
-        if looks_chunked { Err(ResponseError::TransferEncoding) } else { Ok(ResponseFraming::UntilClose) }
+        if looks_chunked {
+            Err(ResponseError::TransferEncoding)
+        } else {
+            Ok(ResponseFraming::UntilClose)
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;
