@@ -28,7 +28,7 @@ pub async fn run(command: Command) -> Result<String> {
 pub async fn run_with_input(command: Command, input: &str) -> Result<String> {
     let line = line(&command);
     let output = output(command, input, DEADLINE).await?;
-    judge(line, output)
+    judge(line, &output)
 }
 
 /// Runs `command` to its end and returns its output whatever its exit status.
@@ -76,7 +76,7 @@ pub fn run_now(mut command: Command) -> Result<String> {
         command: line.clone(),
         source,
     })?;
-    judge(line, output)
+    judge(line, &output)
 }
 
 /// A command with its arguments, split at white space: for lines that hold no file names.
@@ -113,7 +113,7 @@ pub(crate) fn line(command: &Command) -> String {
     line
 }
 
-pub(crate) fn judge(command: String, output: Output) -> Result<String> {
+pub(crate) fn judge(command: String, output: &Output) -> Result<String> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
     if output.status.success() {
         return Ok(text(&output.stdout));

@@ -176,7 +176,7 @@ async fn make(built: &Built, target: &Target) -> Result<()> {
         .current_dir(module(target))
         .env("CGO_ENABLED", "0");
     let line = command::line(&go);
-    command::judge(line, command::output(go, "", DEADLINE).await?)?;
+    command::judge(line, &command::output(go, "", DEADLINE).await?)?;
     if target.image {
         let name = image::own_name(target.name);
         image::from_program(&program, &name, &built.image(target.name)).await?;

@@ -191,8 +191,8 @@ impl Node {
     /// # Errors
     /// [`Error::Ended`] with the end of the log of one that has ended.
     pub fn check_running(&mut self) -> Result<()> {
-        let processes = self.local.iter_mut().flat_map(|local| &mut local.processes);
-        processes.map(Process::check_running).collect()
+        let mut processes = self.local.iter_mut().flat_map(|local| &mut local.processes);
+        processes.try_for_each(Process::check_running)
     }
 
     pub(super) fn is_running(&self) -> bool {

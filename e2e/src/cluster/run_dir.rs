@@ -7,6 +7,7 @@
 
 use std::{
     fs,
+    io::Write,
     os::{fd::OwnedFd, unix::fs::DirBuilderExt},
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -17,7 +18,7 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
 
-use super::{cgroup, network};
+use super::{build, cgroup, network};
 use crate::{Error, Result, command, error::Context};
 
 const PREFIX: &str = "breakwater-e2e-";
@@ -105,6 +106,23 @@ impl RunDir {
         Ok(path)
     }
 
+    /// Copies the logs to where a failed test's reader finds them after the run is removed.
+    fn keep_logs(&self) {
+        let directory = build::root().join("logs").join(self.number.to_string());
+        let entries = fs::read_dir(&self.path)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path());
+        // The test has failed already: a log that cannot be copied must not hide why.
+        let _ = fs::remove_dir_all(&directory);
+        let _ = fs::create_dir_all(&directory);
+        for log in entries.filter(|path| path.extension().is_some_and(|kind| kind == "log")) {
+            let _ = fs::copy(&log, directory.join(log.file_name().unwrap_or_default()));
+        }
+        let _ = writeln!(std::io::stderr(), "logs of the cluster: {}", directory.display());
+    }
+
     /// Notes a process that is to be killed when the run is removed.
     pub(crate) fn record(&self, name: &str, pid: u32) -> Result<()> {
         let started = start_time(pid).ok_or_else(|| Error::Invalid(format!("{name} (process {pid}) ended at once")))?;
@@ -116,8 +134,10 @@ impl RunDir {
 
 impl Drop for RunDir {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.keep_logs();
+        }
         if let Err(error) = remove(&self.path) {
-            use std::io::Write;
             // A guard cannot return an error, and must not panic during a panic.
             let _ = writeln!(std::io::stderr(), "{}: {error}", self.path.display());
         }
