@@ -397,11 +397,7 @@ impl<'b> RequestHead<'b> {
         for field in fields {
             let (name, value) = (field.name, field.value);
             match name.len() {
-                4 if name.eq_ignore_ascii_case("host") => {
-                    if hop.host.replace(value).is_some() {
-                        return Err(Kind::HostRepeated);
-                    }
-                }
+                4 if name.eq_ignore_ascii_case("host") => once(&mut hop.host, value, Kind::HostRepeated)?,
                 5 if name.eq_ignore_ascii_case("range") => fill(&mut self.range, value, &mut self.repeated),
                 6 if name.eq_ignore_ascii_case("cookie") => fill(&mut self.cookie, value, &mut self.repeated),
                 6 if name.eq_ignore_ascii_case("pragma") => fill(&mut self.pragma, value, &mut self.repeated),
@@ -439,9 +435,7 @@ impl<'b> RequestHead<'b> {
                     fill(&mut self.x_forwarded_for, value, &mut self.repeated)
                 }
                 17 if name.eq_ignore_ascii_case("transfer-encoding") => {
-                    if hop.transfer_encoding.replace(value).is_some() {
-                        return Err(Kind::TransferEncodingInvalid);
-                    }
+                    once(&mut hop.transfer_encoding, value, Kind::TransferEncodingInvalid)?
                 }
                 17 if name.eq_ignore_ascii_case("if-modified-since") => {
                     fill(&mut self.if_modified_since, value, &mut self.repeated)
@@ -531,6 +525,15 @@ fn fill<'b>(slot: &mut Option<&'b [u8]>, value: &'b [u8], repeated: &mut bool) {
         *repeated = true;
     } else {
         *slot = Some(value);
+    }
+}
+
+/// Fills a slot whose field must not come twice.
+pub(super) fn once<'b, E>(slot: &mut Option<&'b [u8]>, value: &'b [u8], twice: E) -> Result<(), E> {
+    if slot.replace(value).is_some() {
+        Err(twice)
+    } else {
+        Ok(())
     }
 }
 

@@ -12,7 +12,7 @@ use http::{HeaderMap, StatusCode};
 use super::error::GateErrorKind;
 use super::fields::{Fields, is_value_byte, list_members, parse_length};
 use super::limits::{Limits, MAX_FIELDS};
-use super::request::{Parsed, Version, check_line_ends};
+use super::request::{Parsed, Version, check_line_ends, once};
 
 /// How the body of a response ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -244,9 +244,7 @@ impl ResponseHead<'_> {
                     }
                 }
                 17 if name.eq_ignore_ascii_case("transfer-encoding") => {
-                    if codings.replace(value).is_some() {
-                        return Err(ResponseError::TransferEncoding);
-                    }
+                    once(&mut codings, value, ResponseError::TransferEncoding)?
                 }
                 _ => {}
             }
