@@ -40,10 +40,14 @@ impl Vary {
 /// languages with weights: without regard to case, order or the way a weight is written.
 #[must_use]
 pub fn normalize_value<'v>(name: &str, lines: impl IntoIterator<Item = &'v [u8]>) -> Option<Vec<u8>> {
-    let mut lines = lines.into_iter().peekable();
-    lines.peek()?;
-    let mut members: Vec<Vec<u8>> = lines
-        .flat_map(split_members)
+    let lines: Vec<&[u8]> = lines.into_iter().collect();
+    if lines.is_empty() {
+        return None;
+    }
+    // Joined before it is split, so that a quoted string left open is read as a recipient of the joined
+    // line would read it.
+    let joined = lines.join(&b","[..]);
+    let mut members: Vec<Vec<u8>> = split_members(&joined)
         .map(squeeze)
         .filter(|member| !member.is_empty())
         .collect();
@@ -172,6 +176,13 @@ mod tests {
         assert_eq!(form("foo", &[" 1 ,\t2 ; q=1"]), Some("1,2;q=1".into()));
         assert_eq!(form("foo", &["\"a  , b\", c"]), Some("\"a  , b\",c".into()));
         assert_ne!(form("foo", &["1, 2"]), form("foo", &["2, 1"]));
+    }
+
+    #[test]
+    fn a_quote_left_open_on_one_line_goes_on_on_the_next() {
+        let once = form("foo", &["a, \"b , ", "c \" 1"]).expect("present");
+        assert_eq!(once, "a,\"b , ,c \" 1");
+        assert_eq!(form("foo", &[&once]), Some(once));
     }
 
     #[test]
