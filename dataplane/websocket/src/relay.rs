@@ -39,7 +39,7 @@ const ROUNDS: u32 = 16;
 const GRACE_MS: u64 = 1_000;
 
 /// What a relay needs besides its sockets.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Session<'a> {
     worker: &'a Worker,
     settings: &'a Rc<Settings>,
@@ -93,7 +93,7 @@ impl<'a> Session<'a> {
 
 /// Relays between a client and a backend until both are done; resolves to how it ended. Drop it to cut both off.
 ///
-/// With two `TcpStream`s it takes 352 bytes; while idle it owns no heap memory.
+/// With two `TcpStream`s it takes 360 bytes; while idle it owns no heap memory.
 #[derive(Debug)]
 #[must_use = "a relay does nothing unless it is polled"]
 pub struct Relay<C, B> {
