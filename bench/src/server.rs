@@ -25,8 +25,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub enum Kind {
     /// The bare epoll loop ([`crate::floor`]); the program is the bench itself.
     Floor(PathBuf),
-    /// nginx, `proxy_cache`.
+    /// nginx, `proxy_cache`, with Debian's settings.
     Nginx,
+    /// nginx with what helps these rows most.
+    NginxTuned,
     /// HAProxy, `cache`.
     Haproxy,
     /// Breakwater, at this path.
@@ -40,6 +42,7 @@ impl Kind {
         match self {
             Self::Floor(_) => "floor",
             Self::Nginx => "nginx",
+            Self::NginxTuned => "nginx-tuned",
             Self::Haproxy => "haproxy",
             Self::Breakwater(_) => "breakwater",
         }
@@ -50,7 +53,7 @@ impl Kind {
     pub fn version(&self) -> String {
         match self {
             Self::Floor(_) => "epoll loop of this bench".to_owned(),
-            Self::Nginx => machine::first_line("nginx", &["-v"]),
+            Self::Nginx | Self::NginxTuned => machine::first_line("nginx", &["-v"]),
             Self::Haproxy => machine::first_line("haproxy", &["-v"]),
             Self::Breakwater(program) => machine::first_line(program, &["--version"]),
         }
@@ -136,10 +139,11 @@ fn arguments(
             arguments.extend(sizes.iter().map(ToString::to_string));
             arguments
         }
-        Kind::Nginx => {
+        Kind::Nginx | Kind::NginxTuned => {
+            let tuned = *kind == Kind::NginxTuned;
             write(
                 "nginx.conf",
-                config::nginx(&directory.display().to_string(), address, origin),
+                config::nginx(&directory.display().to_string(), address, origin, tuned),
             )?;
             ["nginx", "-p", &path(""), "-c", &path("nginx.conf")]
                 .map(str::to_owned)

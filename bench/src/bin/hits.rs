@@ -49,7 +49,7 @@ struct Options {
     /// Where hits.md and hits.json go.
     #[arg(long, default_value = "bench/results")]
     output: PathBuf,
-    /// Rounds; each measures every server once. Default 5, with --quick 3.
+    /// Rounds; each measures every server once. Default 5, with --quick 2.
     #[arg(long)]
     rounds: Option<u32>,
     /// Seconds of load in one round. Default 2, with --quick 1.
@@ -89,7 +89,7 @@ fn serve_floor(address: SocketAddr, sizes: &[usize]) -> Result<bool, Error> {
 
 /// True when a budget was missed and that counts.
 fn bench(options: &Options) -> Result<bool, Error> {
-    let rounds = options.rounds.unwrap_or(if options.quick { 3 } else { 5 });
+    let rounds = options.rounds.unwrap_or(if options.quick { 2 } else { 5 });
     let seconds = options.seconds.unwrap_or(if options.quick { 1 } else { 2 });
     let idle = options.idle.unwrap_or(if options.quick { 1000 } else { 4000 });
     machine::require("taskset", "it is part of util-linux")?;
@@ -150,7 +150,7 @@ fn choose(options: &Options) -> Result<(Vec<Kind>, Skipped), Error> {
     machine::require("nginx", "apt-get install nginx-light")?;
     machine::require("haproxy", "apt-get install haproxy")?;
     let own = std::env::current_exe().map_err(Error::io("looking for the bench's own program"))?;
-    let mut kinds = vec![Kind::Floor(own), Kind::Nginx, Kind::Haproxy];
+    let mut kinds = vec![Kind::Floor(own), Kind::Nginx, Kind::NginxTuned, Kind::Haproxy];
     let mut skipped = BTreeMap::new();
     let program = &options.breakwater;
     if program.is_file() {
@@ -202,7 +202,7 @@ fn measure_hits(
                     });
                 }
                 eprintln!(
-                    "{}, round {round}/{rounds}: {:10} {:6.2} us/request, {:.0}/s",
+                    "{}, round {round}/{rounds}: {:11} {:6.2} us/request, {:.0}/s",
                     row.name, server.name, run.cpu_us, run.rate
                 );
                 row.runs.entry(server.name).or_default().push(run);
@@ -228,7 +228,7 @@ fn measure_idle(
         check::prove_hit(&server, origin, &path, size)?;
         let bytes = load::idle(&server, &path, count)?;
         eprintln!(
-            "idle keep-alive: {:10} {bytes:.0} bytes of RSS per connection",
+            "idle keep-alive: {:11} {bytes:.0} bytes of RSS per connection",
             server.name
         );
         found.insert(server.name, bytes);
