@@ -4,6 +4,11 @@
 //! every reader that does without an API server. What a schema can say (CEL) is said there; `breakwater-compile`
 //! checks the same again, since a manifest may reach it by another way, and checks what CEL cannot.
 
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "kube's `printcolumn` repeats `type_`; the lint takes that for a mistake"
+)]
+
 mod cache_purge;
 mod edge_cache;
 mod generate;

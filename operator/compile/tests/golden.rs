@@ -1,0 +1,103 @@
+//! Golden cases: `golden/NAME.in.yaml` compiles to `golden/NAME.out.yaml`, verdicts and units, whatever the order of
+//! the input. `UPDATE_GOLDEN=1 cargo test -p breakwater-compile --test golden` rewrites the outputs; review them.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use breakwater_compile::{Output, compile};
+use breakwater_snapshot::Blob;
+use serde_json::{Value, json};
+
+fn dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+fn cases() -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(dir())
+        .unwrap()
+        .filter_map(|entry| {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            name.strip_suffix(".in.yaml").map(str::to_owned)
+        })
+        .collect();
+    names.sort();
+    names
+}
+
+fn show(output: &Output) -> String {
+    let units: BTreeMap<String, Value> = output
+        .snapshot
+        .manifest()
+        .entries
+        .iter()
+        .map(|entry| {
+            let blob = Blob::from_json(output.snapshot.blob(&entry.sha256).unwrap()).unwrap();
+            (entry.id.to_string(), serde_json::to_value(blob).unwrap())
+        })
+        .collect();
+    let verdicts: BTreeMap<String, Value> = output
+        .verdicts
+        .iter()
+        .map(|verdict| {
+            let mut value = serde_json::to_value(verdict).unwrap();
+            value.as_object_mut().unwrap().remove("id");
+            (verdict.id.to_string(), value)
+        })
+        .collect();
+    serde_saphyr::to_string(&json!({"verdicts": verdicts, "units": units})).unwrap()
+}
+
+#[test]
+fn every_case_compiles_to_its_golden_output() {
+    let update = std::env::var_os("UPDATE_GOLDEN").is_some();
+    let mut wrong = Vec::new();
+    let cases = cases();
+    for name in &cases {
+        let world = support::world(&std::fs::read_to_string(dir().join(format!("{name}.in.yaml"))).unwrap());
+        let shown = show(&compile(&world));
+        let golden = dir().join(format!("{name}.out.yaml"));
+        if update {
+            std::fs::write(&golden, shown).unwrap();
+        } else if std::fs::read_to_string(&golden).unwrap_or_default() != shown {
+            wrong.push(format!("{name}:\n{shown}"));
+        }
+    }
+    assert!(cases.len() >= 15, "golden cases are missing: {cases:?}");
+    assert!(
+        wrong.is_empty(),
+        "outputs differ from their golden files: {}",
+        wrong.join("\n")
+    );
+}
+
+#[test]
+fn every_golden_output_has_its_input() {
+    let cases = cases();
+    for entry in std::fs::read_dir(dir()).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if let Some(case) = name.strip_suffix(".out.yaml") {
+            assert!(cases.iter().any(|known| known == case), "{name} has no input");
+        }
+    }
+}
+
+#[test]
+fn the_order_of_objects_does_not_change_a_byte() {
+    for name in cases() {
+        let world = support::world(&std::fs::read_to_string(dir().join(format!("{name}.in.yaml"))).unwrap());
+        let straight = compile(&world);
+        for seed in 1..=8 {
+            let shuffled = compile(&support::shuffle(world.clone(), seed));
+            assert_eq!(straight.verdicts, shuffled.verdicts, "{name}, seed {seed}");
+            assert_eq!(
+                straight.snapshot.manifest().to_json(),
+                shuffled.snapshot.manifest().to_json(),
+                "{name}, seed {seed}"
+            );
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Reads a World from YAML documents in Kubernetes' form, and shuffles one.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use breakwater_compile::{Broken, EndpointSlice, Meta, Object, Service, ServicePort, World, decode};
+use breakwater_snapshot::{Kind, ObjectId};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+pub(crate) fn world(yaml: &str) -> World {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(yaml).unwrap();
+    let mut world = World::default();
+    for document in &documents {
+        add(&mut world, document);
+    }
+    world
+}
+
+fn add(world: &mut World, document: &Value) {
+    let metadata = &document["metadata"];
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let meta = Meta {
+        namespace: metadata["namespace"].as_str().unwrap_or("default").to_owned(),
+        name: text(&metadata["name"]),
+        uid: text(&metadata["uid"]),
+        generation: metadata["generation"].as_i64().unwrap_or(1),
+        created: metadata["created"].as_i64(),
+    };
+    let kind = document["kind"].as_str().unwrap();
+    match kind {
+        "EdgeCache" => read(
+            &mut world.edge_caches,
+            &mut world.broken,
+            Kind::EdgeCache,
+            meta,
+            document,
+        ),
+        "WafPolicy" => read(
+            &mut world.waf_policies,
+            &mut world.broken,
+            Kind::WafPolicy,
+            meta,
+            document,
+        ),
+        "WsRoute" => read(&mut world.ws_routes, &mut world.broken, Kind::WsRoute, meta, document),
+        "CachePurge" => read(
+            &mut world.cache_purges,
+            &mut world.broken,
+            Kind::CachePurge,
+            meta,
+            document,
+        ),
+        "Service" => world.services.push(Service {
+            namespace: meta.namespace,
+            name: meta.name,
+            ports: ports(&document["spec"]["ports"]),
+        }),
+        "EndpointSlice" => world.endpoint_slices.push(EndpointSlice {
+            namespace: meta.namespace,
+            service: text(&metadata["labels"]["kubernetes.io/service-name"]),
+            ports: ports(&document["ports"]),
+            ready: document["endpoints"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter(|endpoint| endpoint["conditions"]["ready"].as_bool().unwrap_or(true))
+                .flat_map(|endpoint| endpoint["addresses"].as_array().into_iter().flatten().map(text))
+                .collect(),
+        }),
+        other => panic!("a case has an object of unknown kind {other}"),
+    }
+}
+
+fn read<S: DeserializeOwned + Serialize>(
+    objects: &mut Vec<Object<S>>,
+    broken: &mut Vec<Broken>,
+    kind: Kind,
+    meta: Meta,
+    document: &Value,
+) {
+    let id = ObjectId::new(kind, meta.namespace.as_str(), meta.name.as_str());
+    match decode(&id, meta.generation, &document["spec"]) {
+        Ok(spec) => objects.push(Object { meta, spec }),
+        Err(fault) => broken.push(*fault),
+    }
+}
+
+fn ports(list: &Value) -> Vec<ServicePort> {
+    list.as_array()
+        .into_iter()
+        .flatten()
+        .map(|port| ServicePort {
+            name: port["name"].as_str().unwrap_or_default().to_owned(),
+            port: u16::try_from(port["port"].as_u64().unwrap()).unwrap(),
+        })
+        .collect()
+}
+
+pub(crate) fn shuffle(mut world: World, seed: u64) -> World {
+    let mut state = seed;
+    mix(&mut world.edge_caches, &mut state);
+    mix(&mut world.waf_policies, &mut state);
+    mix(&mut world.ws_routes, &mut state);
+    mix(&mut world.cache_purges, &mut state);
+    mix(&mut world.broken, &mut state);
+    mix(&mut world.services, &mut state);
+    mix(&mut world.endpoint_slices, &mut state);
+    world
+}
+
+fn mix<T>(list: &mut [T], state: &mut u64) {
+    for i in (1..list.len()).rev() {
+        *state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        list.swap(i, (*state >> 33) as usize % (i + 1));
+    }
+}
