@@ -6,7 +6,12 @@ use breakwater_wire::{cdn_cache_control, structured};
 use libfuzzer_sys::fuzz_target;
 
 fn check(directives: &CacheControl) {
-    for seconds in [directives.max_age, directives.s_maxage, directives.stale_if_error, directives.min_fresh] {
+    for seconds in [
+        directives.max_age,
+        directives.s_maxage,
+        directives.stale_if_error,
+        directives.min_fresh,
+    ] {
         assert!(seconds.is_none_or(|seconds| seconds <= MAX_DELTA));
     }
     for scope in [&directives.private, &directives.no_cache] {
@@ -29,7 +34,10 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(more.public, directives.public);
 
     // Letter case does not matter to Cache-Control.
-    assert_eq!(CacheControl::parse([data.to_ascii_uppercase().as_slice()]), CacheControl::parse([data]));
+    assert_eq!(
+        CacheControl::parse([data.to_ascii_uppercase().as_slice()]),
+        CacheControl::parse([data])
+    );
 
     if let Some(targeted) = cdn_cache_control::parse(lines()) {
         check(&targeted);

@@ -20,7 +20,9 @@ fn decode(input: &[u8], mut step: impl FnMut() -> usize) -> Outcome {
 }
 
 fuzz_target!(|data: &[u8]| {
-    let Some((&seed, input)) = data.split_first() else { return };
+    let Some((&seed, input)) = data.split_first() else {
+        return;
+    };
     let whole = decode(input, || usize::MAX);
     assert_eq!(decode(input, || 1), whole);
     let mut state = usize::from(seed);

@@ -13,7 +13,9 @@ use libfuzzer_sys::fuzz_target;
 const NOW: u64 = 1_800_000_000;
 
 fuzz_target!(|data: &[u8]| {
-    let Some((&choice, data)) = data.split_first() else { return };
+    let Some((&choice, data)) = data.split_first() else {
+        return;
+    };
     let lines = || data.split(|&byte| byte == b'\n');
     match choice % 8 {
         0 => {
@@ -28,9 +30,17 @@ fuzz_target!(|data: &[u8]| {
                 assert!(tag.weak_eq(&tag) && tag.strong_eq(&tag) != tag.weak);
                 assert_eq!(if_range_holds(data, Some(data), None, NOW), !tag.weak);
                 let list = [b"\"other\", garbage, ", data].concat();
-                assert!(etag::TagList::parse(&list).any(|member| member.opaque == tag.opaque && member.weak == tag.weak));
-                let preconditions = Preconditions { if_none_match: Some(&list), ..Default::default() };
-                let stored = Validators { etag: Some(data), ..Default::default() };
+                assert!(
+                    etag::TagList::parse(&list).any(|member| member.opaque == tag.opaque && member.weak == tag.weak)
+                );
+                let preconditions = Preconditions {
+                    if_none_match: Some(&list),
+                    ..Default::default()
+                };
+                let stored = Validators {
+                    etag: Some(data),
+                    ..Default::default()
+                };
                 assert_eq!(evaluate("GET", &preconditions, &stored, NOW), Outcome::NotModified);
             }
             if let etag::TagList::Tags(tags) = etag::TagList::parse(data) {
@@ -46,7 +56,9 @@ fuzz_target!(|data: &[u8]| {
                     }
                 }
             }
-            let single = range::parse(data).filter(|ranges| ranges.len() == 1).map(|ranges| ranges[0]);
+            let single = range::parse(data)
+                .filter(|ranges| ranges.len() == 1)
+                .map(|ranges| ranges[0]);
             assert_eq!(range::parse_single(data), single);
         }
         4 => {
@@ -58,7 +70,10 @@ fuzz_target!(|data: &[u8]| {
         }
         5 => {
             if let Vary::Names(names) = Vary::parse(lines()) {
-                assert_eq!(Vary::parse(names.iter().map(String::as_bytes)), Vary::Names(names.clone()));
+                assert_eq!(
+                    Vary::parse(names.iter().map(String::as_bytes)),
+                    Vary::Names(names.clone())
+                );
             }
             assert_eq!(Vary::parse(lines().chain([&b"*"[..]])), Vary::Star);
             for name in ["foo", "accept-language"] {

@@ -10,7 +10,10 @@ fuzz_target!(|data: &[u8]| {
     let Ok(path) = normalize(raw) else { return };
     assert!(path.as_str() == "*" || path.as_str().starts_with('/'));
     for reading in [path.as_str(), &path.with_separators()] {
-        assert!(!reading.split('/').any(|segment| matches!(segment, "." | "..")), "{reading:?}");
+        assert!(
+            !reading.split('/').any(|segment| matches!(segment, "." | "..")),
+            "{reading:?}"
+        );
     }
     let again = normalize(path.as_str()).expect("normal paths are valid");
     assert_eq!(again.as_str(), path.as_str());

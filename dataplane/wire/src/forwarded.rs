@@ -38,7 +38,14 @@ pub struct Hop<'a> {
 /// cannot tell apart (`X_Forwarded_For`).
 pub fn set_forwarding(headers: &mut HeaderMap, hop: &Hop<'_>) {
     if !hop.trusted {
-        for name in [FORWARDED, X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, X_FORWARDED_PORT, X_REAL_IP] {
+        for name in [
+            FORWARDED,
+            X_FORWARDED_FOR,
+            X_FORWARDED_PROTO,
+            X_FORWARDED_HOST,
+            X_FORWARDED_PORT,
+            X_REAL_IP,
+        ] {
             headers.remove(name);
         }
     }
@@ -107,8 +114,12 @@ pub fn via_count(headers: &HeaderMap, pseudonym: &str) -> usize {
         .iter()
         .flat_map(|value| list_members(value.as_bytes()))
         .filter(|member| {
-            let mut words = member.split(|b| matches!(b, b' ' | b'\t')).filter(|word| !word.is_empty());
-            words.nth(1).is_some_and(|by| by.eq_ignore_ascii_case(pseudonym.as_bytes()))
+            let mut words = member
+                .split(|b| matches!(b, b' ' | b'\t'))
+                .filter(|word| !word.is_empty());
+            words
+                .nth(1)
+                .is_some_and(|by| by.eq_ignore_ascii_case(pseudonym.as_bytes()))
         })
         .count()
 }
@@ -144,7 +155,10 @@ fn parse_address(member: &[u8]) -> Option<IpAddr> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let address = match bare {
         Some(inner) => IpAddr::V6(inner.parse().ok()?),
-        None => text.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|with_port| with_port.ip()))?,
+        None => text
+            .parse()
+            .ok()
+            .or_else(|| text.parse::<SocketAddr>().ok().map(|with_port| with_port.ip()))?,
     };
     Some(address.to_canonical())
 }
@@ -168,7 +182,8 @@ fn strip_underscore_spellings(headers: &mut HeaderMap) {
         .filter(|name| name.as_str().contains('_'))
         .filter(|name| {
             let dashed = name.as_str().replace('_', "-");
-            dashed.starts_with("x-forwarded-") || matches!(dashed.as_str(), "x-real-ip" | "content-length" | "transfer-encoding")
+            dashed.starts_with("x-forwarded-")
+                || matches!(dashed.as_str(), "x-real-ip" | "content-length" | "transfer-encoding")
         })
         .cloned()
         .collect();
@@ -186,7 +201,12 @@ mod tests {
     }
 
     fn hop(peer: &str, trusted: bool) -> Hop<'static> {
-        Hop { peer: ip(peer), proto: "https", host: "shop.example:8443", trusted }
+        Hop {
+            peer: ip(peer),
+            proto: "https",
+            host: "shop.example:8443",
+            trusted,
+        }
     }
 
     fn trusted(address: IpAddr) -> bool {
@@ -205,7 +225,10 @@ mod tests {
     #[test]
     fn the_walk_stops_at_the_first_untrusted_address_from_the_right() {
         assert_eq!(client("10.0.0.1", &["1.1.1.1, 192.0.2.9, 10.0.0.2"]), ip("192.0.2.9"));
-        assert_eq!(client("10.0.0.1", &["1.1.1.1", "192.0.2.9", "10.0.0.2"]), ip("192.0.2.9"));
+        assert_eq!(
+            client("10.0.0.1", &["1.1.1.1", "192.0.2.9", "10.0.0.2"]),
+            ip("192.0.2.9")
+        );
         assert_eq!(client("::ffff:10.0.0.1", &["::ffff:192.0.2.9"]), ip("192.0.2.9"));
     }
 
@@ -228,7 +251,14 @@ mod tests {
     #[test]
     fn claims_of_an_untrusted_peer_are_replaced() {
         let mut headers = HeaderMap::new();
-        for name in ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "forwarded", "x-real-ip", "x_forwarded_for"] {
+        for name in [
+            "x-forwarded-for",
+            "x-forwarded-proto",
+            "x-forwarded-host",
+            "forwarded",
+            "x-real-ip",
+            "x_forwarded_for",
+        ] {
             headers.append(name, HeaderValue::from_static("evil"));
         }
         set_forwarding(&mut headers, &hop("192.0.2.1", false));
@@ -248,7 +278,10 @@ mod tests {
         set_forwarding(&mut headers, &hop("2001:db8::1", true));
         assert_eq!(headers["x-forwarded-for"], "192.0.2.1, 10.0.0.9, 2001:db8::1");
         assert_eq!(headers["x-forwarded-proto"], "http");
-        assert_eq!(headers["forwarded"], "for=192.0.2.1, for=\"[2001:db8::1]\";proto=https;host=\"shop.example:8443\"");
+        assert_eq!(
+            headers["forwarded"],
+            "for=192.0.2.1, for=\"[2001:db8::1]\";proto=https;host=\"shop.example:8443\""
+        );
     }
 
     #[test]

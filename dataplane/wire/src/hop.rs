@@ -142,7 +142,11 @@ mod tests {
             let mut headers = map(&[(name, value)]);
             headers.insert("connection", HeaderValue::from_static(name));
             strip_hop_by_hop(&mut headers);
-            assert_eq!(headers.get(name).map(HeaderValue::as_bytes), Some(value.as_bytes()), "{name}");
+            assert_eq!(
+                headers.get(name).map(HeaderValue::as_bytes),
+                Some(value.as_bytes()),
+                "{name}"
+            );
             assert_eq!(headers.len(), 1);
         }
     }

@@ -85,7 +85,10 @@ impl PathError {
             Self::NotAbsolute => ("path-not-absolute", "the path does not start with `/`"),
             Self::Percent => ("path-percent", "the path has `%` without two hexadecimal digits"),
             Self::Nul => ("path-nul", "the path has an encoded NUL"),
-            Self::AmbiguousDots => ("path-ambiguous-dots", "the path has `..` behind an encoded slash, a backslash or before `;`"),
+            Self::AmbiguousDots => (
+                "path-ambiguous-dots",
+                "the path has `..` behind an encoded slash, a backslash or before `;`",
+            ),
         }
     }
 }
@@ -104,7 +107,12 @@ impl std::error::Error for PathError {}
 /// See [`PathError`].
 pub fn normalize(raw: &str) -> Result<NormalPath<'_>, PathError> {
     if raw == "*" {
-        return Ok(NormalPath { path: Cow::Borrowed(raw), raw, had_dot_segments: false, has_separators: false });
+        return Ok(NormalPath {
+            path: Cow::Borrowed(raw),
+            raw,
+            had_dot_segments: false,
+            has_separators: false,
+        });
     }
     if !raw.starts_with('/') {
         return Err(PathError::NotAbsolute);
@@ -117,8 +125,17 @@ pub fn normalize(raw: &str) -> Result<NormalPath<'_>, PathError> {
             return Err(PathError::AmbiguousDots);
         }
     }
-    let path = if dots { Cow::Owned(remove_dot_segments(&path)) } else { path };
-    Ok(NormalPath { path, raw, had_dot_segments: dots, has_separators })
+    let path = if dots {
+        Cow::Owned(remove_dot_segments(&path))
+    } else {
+        path
+    };
+    Ok(NormalPath {
+        path,
+        raw,
+        had_dot_segments: dots,
+        has_separators,
+    })
 }
 
 /// Decodes unreserved characters and puts other encodings in upper case. Also tells whether there is a
@@ -141,7 +158,9 @@ fn decode(raw: &str) -> Result<(Cow<'_, str>, bool), PathError> {
         }
         match u8::from_str_radix(code, 16).map_err(|_| PathError::Percent)? {
             0 => return Err(PathError::Nul),
-            byte if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') => out.push(char::from(byte)),
+            byte if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') => {
+                out.push(char::from(byte))
+            }
             byte => {
                 separators |= matches!(byte, b'/' | b'\\');
                 out.push('%');
@@ -155,7 +174,11 @@ fn decode(raw: &str) -> Result<(Cow<'_, str>, bool), PathError> {
         }
     }
     out.push_str(rest);
-    if out == raw { Ok((Cow::Borrowed(raw), separators)) } else { Ok((Cow::Owned(out), separators)) }
+    if out == raw {
+        Ok((Cow::Borrowed(raw), separators))
+    } else {
+        Ok((Cow::Owned(out), separators))
+    }
 }
 
 fn is_dots(segment: &str) -> bool {
@@ -167,7 +190,10 @@ fn hides_dots(segment: &str) -> bool {
     if is_dots(segment) {
         return false;
     }
-    let parts = segment.split('\\').flat_map(|part| part.split("%2F")).flat_map(|part| part.split("%5C"));
+    let parts = segment
+        .split('\\')
+        .flat_map(|part| part.split("%2F"))
+        .flat_map(|part| part.split("%5C"));
     parts.into_iter().any(|part| is_dots(part) || has_dots_parameter(part))
 }
 
