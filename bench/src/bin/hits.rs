@@ -123,6 +123,14 @@ fn bench(options: &Options) -> Result<bool, Error> {
             "1 worker or thread each, no access log; Breakwater with metrics and 64 denied prefixes".to_owned(),
         ),
         (
+            "nginx-tuned is",
+            "nginx with open_file_cache, and without tcp_nopush for the large object".to_owned(),
+        ),
+        (
+            "bodies",
+            "nginx sends files by sendfile; the floor and the others copy the body into the socket".to_owned(),
+        ),
+        (
             "idle",
             format!("{idle} connections after one 1 KiB hit each, fresh server"),
         ),
