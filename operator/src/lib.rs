@@ -11,7 +11,16 @@
 //!
 //! Every replica watches, compiles and publishes; only the one that holds the Lease writes to the API server.
 
+pub mod debounce;
+mod error;
+pub mod lease;
 mod metrics;
 pub mod publish;
+pub mod rbac;
+mod run;
+pub mod status;
+pub mod watch;
 
+pub use error::{OperatorError, client};
 pub use metrics::Metrics;
+pub use run::{Operator, Options};

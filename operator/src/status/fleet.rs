@@ -1,0 +1,308 @@
+//! The nodes as all replicas together know them, and how many of them run an object.
+//!
+//! Pure. A node may be known to several replicas: the youngest word wins, and a goodbye overrules what is older.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use breakwater_snapshot::{Digest, Entry, Manifest, ObjectId, Rejection};
+
+use crate::publish::{NodeState, NodesView};
+
+/// How many manifests are remembered: nodes that run one of these are judged by what it holds.
+const REMEMBERED: usize = 64;
+
+/// The manifests published of late, newest last.
+#[derive(Debug, Default)]
+pub struct History(VecDeque<(Digest, Arc<Manifest>)>);
+
+impl History {
+    /// Remembers a manifest.
+    pub fn push(&mut self, digest: Digest, manifest: Arc<Manifest>) {
+        self.0.retain(|(known, _)| *known != digest);
+        self.0.push_back((digest, manifest));
+        if self.0.len() > REMEMBERED {
+            self.0.pop_front();
+        }
+    }
+
+    fn get(&self, digest: &Digest) -> Option<&Manifest> {
+        let found = self.0.iter().rev().find(|(known, _)| known == digest);
+        found.map(|(_, manifest)| &**manifest)
+    }
+}
+
+/// The nodes, grouped by the manifest they run.
+#[derive(Debug, Default)]
+pub struct Fleet {
+    groups: BTreeMap<Option<Digest>, Group>,
+    nodes: usize,
+    floor: usize,
+}
+
+#[derive(Debug, Default)]
+struct Group {
+    nodes: usize,
+    rejected: BTreeMap<ObjectId, Vec<(String, String)>>,
+    /// Nodes that rejected more than is known here: nothing can be said for them.
+    unclear: usize,
+}
+
+/// How many nodes run an object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// How many should.
+    pub desired: usize,
+    /// How many do.
+    pub programmed: usize,
+    /// How many refused it.
+    pub rejected: usize,
+    /// The first few that refused, and why.
+    pub reasons: Vec<(String, String)>,
+}
+
+impl Fleet {
+    /// Merges what replicas said, each some time ago; nodes silent for `memory` are forgotten. `floor`: how many nodes
+    /// there are at least, for a leader that just started and has not heard of all.
+    pub fn merge(views: &[(NodesView, Duration)], memory: Duration, floor: usize) -> Self {
+        let mut nodes: BTreeMap<&str, Merged<'_>> = BTreeMap::new();
+        for (view, ago) in views {
+            for node in &view.nodes {
+                let merged = nodes.entry(&node.node).or_default();
+                let aged = |ms: u64| Duration::from_millis(ms).saturating_add(*ago);
+                let seen = aged(node.seen_ms);
+                let youngest = |age: &mut Option<Duration>| *age = Some(age.map_or(seen, |age| age.min(seen)));
+                match &node.state {
+                    NodeState::Left => youngest(&mut merged.left),
+                    NodeState::Starting => youngest(&mut merged.seen),
+                    NodeState::Running {
+                        acked_ms,
+                        manifest,
+                        rejected,
+                        rejected_more,
+                    } => {
+                        youngest(&mut merged.seen);
+                        let acked = aged(*acked_ms);
+                        if merged.word.as_ref().is_none_or(|word| acked < word.age) {
+                            merged.word = Some(Word {
+                                age: acked,
+                                manifest: *manifest,
+                                rejected,
+                                unclear: *rejected_more > 0,
+                            });
+                        }
+                    }
+                }
+            }
+        }
+        let mut fleet = Self {
+            floor,
+            ..Self::default()
+        };
+        for (name, node) in nodes {
+            let there = |seen: Duration| seen < memory && node.left.is_none_or(|left| seen < left);
+            if node.seen.is_some_and(there) {
+                fleet.add(name, node.word);
+            }
+        }
+        fleet
+    }
+
+    fn add(&mut self, name: &str, word: Option<Word<'_>>) {
+        self.nodes += 1;
+        let group = self.groups.entry(word.as_ref().map(|word| word.manifest)).or_default();
+        group.nodes += 1;
+        let Some(word) = word else { return };
+        group.unclear += usize::from(word.unclear);
+        for rejection in word.rejected {
+            let reasons = group.rejected.entry(rejection.id.clone()).or_default();
+            reasons.push((name.to_owned(), rejection.message.clone()));
+        }
+    }
+
+    /// How many nodes are counted on.
+    pub fn desired(&self) -> usize {
+        self.nodes.max(self.floor)
+    }
+
+    /// How many nodes run `entry`: those whose manifest holds it at that generation and digest, and who did not reject it.
+    pub fn count(&self, entry: Option<&Entry>, history: &History) -> Count {
+        let mut count = Count {
+            desired: self.desired(),
+            ..Count::default()
+        };
+        let Some(entry) = entry else { return count };
+        for (manifest, group) in &self.groups {
+            let held = manifest.as_ref().and_then(|digest| history.get(digest)?.get(&entry.id));
+            if !held.is_some_and(|held| held.generation == entry.generation && held.sha256 == entry.sha256) {
+                continue;
+            }
+            let refused = group.rejected.get(&entry.id).map(Vec::as_slice).unwrap_or_default();
+            count.rejected += refused.len();
+            count.programmed += group.nodes.saturating_sub(refused.len()).saturating_sub(group.unclear);
+            let room = 3usize.saturating_sub(count.reasons.len());
+            count.reasons.extend(refused.iter().take(room).cloned());
+        }
+        count
+    }
+}
+
+#[derive(Default)]
+struct Merged<'a> {
+    seen: Option<Duration>,
+    left: Option<Duration>,
+    word: Option<Word<'a>>,
+}
+
+struct Word<'a> {
+    age: Duration,
+    manifest: Digest,
+    rejected: &'a [Rejection],
+    unclear: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::publish::NodeView;
+    use breakwater_snapshot::{Blob, Kind, Snapshot};
+
+    const MEMORY: Duration = Duration::from_secs(90);
+
+    fn manifest(generation: i64) -> Arc<Manifest> {
+        let blob = Blob::Invalid {
+            targets: Vec::new(),
+            message: generation.to_string(),
+        };
+        let snapshot = Snapshot::build([(ObjectId::new(Kind::EdgeCache, "d", "shop"), generation, blob)]);
+        Arc::new(snapshot.manifest().clone())
+    }
+
+    fn running(node: &str, acked_ms: u64, manifest: &Manifest, rejected: &[&str], more: usize) -> NodeView {
+        let rejection = |message: &&str| Rejection {
+            id: ObjectId::new(Kind::EdgeCache, "d", "shop"),
+            message: (*message).to_owned(),
+        };
+        NodeView {
+            node: node.to_owned(),
+            seen_ms: acked_ms,
+            state: NodeState::Running {
+                acked_ms,
+                manifest: manifest.digest(),
+                rejected: rejected.iter().map(rejection).collect(),
+                rejected_more: more,
+            },
+        }
+    }
+
+    fn other(node: &str, seen_ms: u64, state: NodeState) -> NodeView {
+        NodeView {
+            node: node.to_owned(),
+            seen_ms,
+            state,
+        }
+    }
+
+    fn view(nodes: Vec<NodeView>) -> (NodesView, Duration) {
+        let view = NodesView {
+            nodes,
+            ..NodesView::default()
+        };
+        (view, Duration::ZERO)
+    }
+
+    #[test]
+    fn nodes_are_counted_by_what_their_manifest_holds() {
+        let (old, new) = (manifest(1), manifest(2));
+        let unknown = manifest(3);
+        let mut history = History::default();
+        history.push(old.digest(), old.clone());
+        history.push(new.digest(), new.clone());
+        let views = [view(vec![
+            running("a", 1, &new, &[], 0),
+            running("b", 1, &old, &[], 0),
+            running("c", 1, &unknown, &[], 0),
+            running("d", 1, &new, &["no"], 0),
+            running("e", 1, &new, &[], 5),
+            other("f", 1, NodeState::Starting),
+        ])];
+        let count = Fleet::merge(&views, MEMORY, 0).count(new.entries.first(), &history);
+        assert_eq!(
+            count,
+            Count {
+                desired: 6,
+                programmed: 1,
+                rejected: 1,
+                reasons: vec![("d".to_owned(), "no".to_owned())],
+            }
+        );
+    }
+
+    #[test]
+    fn an_entry_that_did_not_change_is_programmed_by_an_older_manifest_that_holds_it() {
+        let first = manifest(1);
+        let second = Arc::new(Manifest::new(
+            [
+                first.entries.clone(),
+                vec![Entry {
+                    id: ObjectId::new(Kind::WsRoute, "d", "chat"),
+                    ..first.entries[0].clone()
+                }],
+            ]
+            .concat(),
+        ));
+        let mut history = History::default();
+        history.push(first.digest(), first.clone());
+        history.push(second.digest(), second.clone());
+        let fleet = Fleet::merge(&[view(vec![running("a", 1, &first, &[], 0)])], MEMORY, 0);
+        let counts = second
+            .entries
+            .iter()
+            .map(|entry| fleet.count(Some(entry), &history).programmed);
+        assert_eq!(counts.collect::<Vec<_>>(), [1, 0]);
+    }
+
+    #[test]
+    fn the_youngest_word_wins_over_replicas() {
+        let (old, new) = (manifest(1), manifest(2));
+        let mut history = History::default();
+        history.push(new.digest(), new.clone());
+        for (a, b, programmed) in [(10, 5_000, 1), (5_000, 10, 0)] {
+            let views = [
+                view(vec![running("a", a, &new, &[], 0)]),
+                view(vec![running("a", b, &old, &[], 0)]),
+            ];
+            let fleet = Fleet::merge(&views, MEMORY, 0);
+            assert_eq!(fleet.desired(), 1);
+            assert_eq!(fleet.count(new.entries.first(), &history).programmed, programmed);
+        }
+    }
+
+    #[test]
+    fn a_goodbye_overrules_older_word_and_yields_to_younger() {
+        let new = manifest(2);
+        for (left, acked, desired) in [(10, 5_000, 0), (5_000, 10, 1)] {
+            let views = [
+                view(vec![other("a", left, NodeState::Left)]),
+                view(vec![running("a", acked, &new, &[], 0)]),
+            ];
+            assert_eq!(Fleet::merge(&views, MEMORY, 0).desired(), desired, "{left} {acked}");
+        }
+    }
+
+    #[test]
+    fn what_a_silent_peer_said_ages() {
+        let new = manifest(2);
+        let (said, _) = view(vec![running("a", 1_000, &new, &[], 0)]);
+        assert_eq!(Fleet::merge(&[(said.clone(), MEMORY / 2)], MEMORY, 0).desired(), 1);
+        assert_eq!(Fleet::merge(&[(said, MEMORY)], MEMORY, 0).desired(), 0);
+    }
+
+    #[test]
+    fn a_young_leader_counts_on_the_nodes_there_were() {
+        let new = manifest(2);
+        let views = [view(vec![running("a", 1, &new, &[], 0)])];
+        assert_eq!(Fleet::merge(&views, MEMORY, 3).desired(), 3);
+    }
+}

@@ -1,0 +1,406 @@
+//! Writes status by server-side apply, and events. See [`super`] for when.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use futures_util::{StreamExt, stream};
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::core::{ApiResource, DynamicObject};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Api, Client};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use tokio::sync::watch;
+
+use breakwater_compile::Verdict;
+use breakwater_crds::{CachePurge, CachePurgeStatus, EdgeCache, ResourceStatus, WafPolicy, WsRoute};
+use breakwater_snapshot::{Kind, ObjectId};
+
+use super::fleet::{Fleet, History};
+use super::peers::Peers;
+use super::{Compiled, Patience, judge};
+use crate::Metrics;
+use crate::lease::Leadership;
+use crate::publish::Publisher;
+use crate::watch::{Facts, Watched, resource};
+
+/// Who owns the fields of a status.
+pub const FIELD_MANAGER: &str = "breakwater-operator-status";
+
+/// Writes at once.
+const CONCURRENCY: usize = 8;
+/// How long what was written is believed over what the watch shows, which may be older.
+const ECHO: Duration = Duration::from_secs(10);
+/// Changes this close together are answered by one round.
+const GATHER: Duration = Duration::from_millis(20);
+/// Time between rounds while nothing changes: silent nodes are noticed, and a status that someone overwrote.
+const IDLE: Duration = Duration::from_secs(10);
+/// Longest note of an event.
+const LONGEST_NOTE: usize = 1000;
+
+/// Writes status for as long as this replica leads.
+pub struct StatusWriter {
+    /// How long it waits.
+    pub patience: Patience,
+    client: Client,
+    recorder: Recorder,
+    watched: Watched,
+    publisher: Publisher,
+    peers: Peers,
+    leadership: Leadership,
+    metrics: Metrics,
+    history: History,
+    sent: HashMap<ObjectId, Sent>,
+    holding: HashMap<ObjectId, Instant>,
+    started: Instant,
+}
+
+struct Sent {
+    at: Instant,
+    uid: String,
+    /// None when the write failed: what is there is not known.
+    status: Option<Status>,
+}
+
+/// The status of any kind.
+#[derive(Clone, Debug, PartialEq)]
+enum Status {
+    Resource(ResourceStatus),
+    Purge(CachePurgeStatus),
+}
+
+struct Write {
+    id: ObjectId,
+    uid: String,
+    before: Status,
+    status: Status,
+}
+
+impl StatusWriter {
+    /// A writer that has written nothing. `identity` names this replica in events.
+    pub fn new(
+        client: Client,
+        identity: &str,
+        watched: Watched,
+        publisher: Publisher,
+        peers: Peers,
+        leadership: Leadership,
+        metrics: Metrics,
+    ) -> Self {
+        let reporter = Reporter {
+            controller: "breakwater-operator".to_owned(),
+            instance: Some(identity.to_owned()),
+        };
+        Self {
+            patience: Patience::default(),
+            recorder: Recorder::new(client.clone(), reporter),
+            client,
+            watched,
+            publisher,
+            peers,
+            leadership,
+            metrics,
+            history: History::default(),
+            sent: HashMap::new(),
+            holding: HashMap::new(),
+            started: Instant::now(),
+        }
+    }
+
+    /// Writes whenever there is something to say. Ends with the compiles.
+    pub async fn run(mut self, mut compiled: watch::Receiver<Option<Compiled>>) {
+        let mut nodes = self.publisher.nodes_changed();
+        let mut peers = self.peers.changed();
+        let mut facts = self.watched.facts_changed();
+        let mut leadership = self.leadership.clone();
+        loop {
+            let current = compiled.borrow_and_update().clone();
+            if let Some(current) = &current {
+                self.history.push(current.digest, current.manifest.clone());
+            }
+            let wait = match current {
+                Some(current) if self.leadership.holds(tokio::time::Instant::now()) => self.round(&current).await,
+                _ => IDLE,
+            };
+            tokio::select! {
+                changed = compiled.changed() => if changed.is_err() { return },
+                _ = nodes.changed() => {}
+                _ = peers.changed() => {}
+                _ = facts.changed() => {}
+                () = tokio::time::sleep(wait) => {}
+                () = leadership.gained(), if !self.leadership.holds(tokio::time::Instant::now()) => {}
+            }
+            tokio::time::sleep(GATHER).await;
+            nodes.mark_unchanged();
+            peers.mark_unchanged();
+            facts.mark_unchanged();
+        }
+    }
+
+    /// Writes what is due; the time until something may be due again.
+    async fn round(&mut self, current: &Compiled) -> Duration {
+        let now = Instant::now();
+        let mut wait = IDLE;
+        let (writes, soonest) = self.due(current, now);
+        wait = wait.min(soonest);
+        let leadership = self.leadership.clone();
+        let outcomes: Vec<_> = stream::iter(writes)
+            .map(|write| {
+                let (client, leadership) = (self.client.clone(), leadership.clone());
+                async move {
+                    if !leadership.holds(tokio::time::Instant::now()) {
+                        return None;
+                    }
+                    let outcome = apply(client, &write).await;
+                    Some((write, outcome))
+                }
+            })
+            .buffer_unordered(CONCURRENCY)
+            .filter_map(std::future::ready)
+            .collect()
+            .await;
+        for (write, outcome) in outcomes {
+            let result = match &outcome {
+                Ok(()) => "ok",
+                // Deleted or replaced meanwhile: the watch will say so.
+                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => "gone",
+                Err(error) => {
+                    tracing::warn!(object = %write.id, %error, "a status could not be written and is tried again");
+                    "failed"
+                }
+            };
+            self.metrics.status_write(write.id.kind, result);
+            if outcome.is_ok() {
+                self.tell(&write).await;
+            } else {
+                wait = wait.min(self.patience.pace);
+            }
+            self.sent.insert(
+                write.id,
+                Sent {
+                    at: now,
+                    uid: write.uid,
+                    status: outcome.is_ok().then_some(write.status),
+                },
+            );
+        }
+        wait
+    }
+
+    fn due(&mut self, current: &Compiled, now: Instant) -> (Vec<Write>, Duration) {
+        let facts: HashMap<&ObjectId, (Facts, Status)> = current
+            .verdicts
+            .iter()
+            .filter_map(|verdict| {
+                let facts = self.watched.facts(&verdict.id)?;
+                let before = self.before(&verdict.id, &facts, now);
+                Some((&verdict.id, (facts, before)))
+            })
+            .collect();
+        let young = now.saturating_duration_since(self.started) < self.patience.young;
+        let floor = if young {
+            facts.values().map(|(_, before)| before.desired()).max()
+        } else {
+            None
+        };
+        let fleet = self.fleet(floor.unwrap_or(0));
+        let time = Timestamp::now();
+        let mut wait = IDLE;
+        if young {
+            wait = self
+                .patience
+                .young
+                .saturating_sub(now.saturating_duration_since(self.started))
+                + GATHER;
+        }
+        let mut writes = Vec::new();
+        let mut holding = HashMap::new();
+        for verdict in current.verdicts.iter() {
+            let Some((facts, before)) = facts.get(&verdict.id) else {
+                continue;
+            };
+            let Some(status) = self.judge(verdict, current, &fleet, before, time) else {
+                continue;
+            };
+            if *before == status {
+                continue;
+            }
+            if before.regresses_to(&status) {
+                let since = *self.holding.get(&verdict.id).unwrap_or(&now);
+                holding.insert(verdict.id.clone(), since);
+                let left = self
+                    .patience
+                    .settle
+                    .saturating_sub(now.saturating_duration_since(since));
+                if !left.is_zero() {
+                    wait = wait.min(left);
+                    continue;
+                }
+            }
+            if let Some(sent) = self.sent.get(&verdict.id).filter(|sent| sent.uid == facts.uid) {
+                let left = self
+                    .patience
+                    .pace
+                    .saturating_sub(now.saturating_duration_since(sent.at));
+                if !left.is_zero() {
+                    wait = wait.min(left);
+                    continue;
+                }
+            }
+            writes.push(Write {
+                id: verdict.id.clone(),
+                uid: facts.uid.clone(),
+                before: before.clone(),
+                status,
+            });
+        }
+        self.holding = holding;
+        self.sent
+            .retain(|_, sent| now.saturating_duration_since(sent.at) < ECHO);
+        (writes, wait)
+    }
+
+    fn fleet(&self, floor: usize) -> Fleet {
+        let mut views = self.peers.views(Instant::now());
+        views.push((self.publisher.nodes(), Duration::ZERO));
+        Fleet::merge(&views, self.patience.node_memory, floor)
+    }
+
+    /// The status that is there: what was written a moment ago, or else what the watch shows.
+    fn before(&self, id: &ObjectId, facts: &Facts, now: Instant) -> Status {
+        let sent = self.sent.get(id);
+        let fresh = sent.filter(|sent| sent.uid == facts.uid && now.saturating_duration_since(sent.at) < ECHO);
+        if let Some(status) = fresh.and_then(|sent| sent.status.clone()) {
+            return status;
+        }
+        match id.kind {
+            Kind::CachePurge => Status::Purge(read(facts)),
+            _ => Status::Resource(read(facts)),
+        }
+    }
+
+    fn judge(
+        &self,
+        verdict: &Verdict,
+        current: &Compiled,
+        fleet: &Fleet,
+        before: &Status,
+        time: Timestamp,
+    ) -> Option<Status> {
+        let count = fleet.count(current.manifest.get(&verdict.id), &self.history);
+        match before {
+            Status::Resource(before) => Some(Status::Resource(judge::resource(verdict, &count, before, time))),
+            Status::Purge(before) => judge::purge(verdict, &count, before, time).map(Status::Purge),
+        }
+    }
+
+    /// Emits a Warning for each fault of the author's that is new.
+    async fn tell(&self, write: &Write) {
+        let before = write.before.conditions();
+        let faults = write.status.conditions().iter().filter(|condition| {
+            matches!(condition.type_.as_str(), "Accepted" | "ResolvedRefs") && condition.status == "False"
+        });
+        for fault in faults {
+            let known = before.iter().any(|b| {
+                b.type_ == fault.type_
+                    && b.status == fault.status
+                    && b.reason == fault.reason
+                    && b.message == fault.message
+            });
+            if known {
+                continue;
+            }
+            let event = Event {
+                type_: EventType::Warning,
+                reason: fault.reason.clone(),
+                note: Some(fault.message.chars().take(LONGEST_NOTE).collect()),
+                action: "Compile".to_owned(),
+                secondary: None,
+            };
+            if let Err(error) = self.recorder.publish(&event, &reference(write)).await {
+                tracing::warn!(object = %write.id, %error, "an event could not be written");
+            }
+        }
+    }
+}
+
+impl Status {
+    fn conditions(&self) -> &[Condition] {
+        match self {
+            Self::Resource(status) => &status.conditions,
+            Self::Purge(status) => &status.conditions,
+        }
+    }
+
+    fn desired(&self) -> usize {
+        let desired = match self {
+            Self::Resource(status) => status.nodes.as_ref().map(|nodes| nodes.desired),
+            // How many nodes there were when a purge completed says nothing of today.
+            Self::Purge(_) => None,
+        };
+        desired.and_then(|desired| usize::try_from(desired).ok()).unwrap_or(0)
+    }
+
+    /// Whether this generation was programmed and is now said to be on its way: worth waiting whether it lasts.
+    fn regresses_to(&self, next: &Self) -> bool {
+        let (Self::Resource(before), Self::Resource(after)) = (self, next) else {
+            return false;
+        };
+        let passing = after.conditions.iter().any(|condition| {
+            condition.type_ == "Programmed"
+                && matches!(condition.reason.as_str(), "Pending" | "PartiallyProgrammed" | "NoNodes")
+        });
+        passing
+            && before.observed_generation == after.observed_generation
+            && judge::is_true(&before.conditions, "Programmed")
+    }
+}
+
+fn read<S: DeserializeOwned + Default>(facts: &Facts) -> S {
+    // A status that cannot be read was written by another version: it is written anew.
+    serde_json::from_value(facts.status.clone()).unwrap_or_default()
+}
+
+fn api_resource(kind: Kind) -> ApiResource {
+    match kind {
+        Kind::EdgeCache => resource::<EdgeCache>(),
+        Kind::WafPolicy => resource::<WafPolicy>(),
+        Kind::WsRoute => resource::<WsRoute>(),
+        Kind::CachePurge => resource::<CachePurge>(),
+    }
+}
+
+async fn apply(client: Client, write: &Write) -> Result<(), kube::Error> {
+    let resource = api_resource(write.id.kind);
+    let status = match &write.status {
+        Status::Resource(status) => json!(status),
+        Status::Purge(status) => json!(status),
+    };
+    // The UID makes sure that an object that was replaced by one of the same name does not get this status.
+    let body = json!({
+        "apiVersion": resource.api_version,
+        "kind": resource.kind,
+        "metadata": {"namespace": write.id.namespace, "name": write.id.name, "uid": write.uid},
+        "status": status,
+    });
+    let api: Api<DynamicObject> = Api::namespaced_with(client, &write.id.namespace, &resource);
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    api.patch_status(&write.id.name, &params, &Patch::Apply(&body))
+        .await
+        .map(drop)
+}
+
+fn reference(write: &Write) -> ObjectReference {
+    let resource = api_resource(write.id.kind);
+    ObjectReference {
+        api_version: Some(resource.api_version),
+        kind: Some(resource.kind),
+        namespace: Some(write.id.namespace.clone()),
+        name: Some(write.id.name.clone()),
+        uid: Some(write.uid.clone()),
+        ..ObjectReference::default()
+    }
+}

@@ -1,0 +1,197 @@
+//! From Kubernetes objects to plain values.
+//!
+//! Custom objects arrive untyped and are read one by one, so that one that a newer or older CRD let through costs
+//! nothing but itself.
+
+use k8s_openapi::api::core::v1;
+use k8s_openapi::api::discovery::v1 as discovery;
+use kube::ResourceExt;
+use kube::core::DynamicObject;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use breakwater_compile::{Broken, EndpointSlice, Meta, Object, Service, ServicePort, decode};
+use breakwater_snapshot::{Kind, ObjectId};
+
+use super::Facts;
+use super::slot::{Change, Item, Key, Slot};
+
+/// The label that names the Service an EndpointSlice belongs to.
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
+/// A custom object: what it says, or why that cannot be read.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Custom<S> {
+    value: Result<Object<S>, Box<Broken>>,
+    facts: Facts,
+}
+
+impl<S: DeserializeOwned + Serialize> Custom<S> {
+    pub(super) fn read(kind: Kind, object: &DynamicObject) -> Self {
+        let (namespace, name) = key(object);
+        let meta = Meta {
+            namespace,
+            name,
+            uid: object.uid().unwrap_or_default(),
+            generation: object.metadata.generation.unwrap_or(0),
+            created: object
+                .metadata
+                .creation_timestamp
+                .as_ref()
+                .map(|time| time.0.as_second()),
+        };
+        let spec = object.data.get("spec").unwrap_or(&Value::Null);
+        let facts = Facts {
+            uid: meta.uid.clone(),
+            generation: meta.generation,
+            status: object.data.get("status").cloned().unwrap_or_default(),
+        };
+        let value = decode(&meta.id(kind), meta.generation, spec).map(|spec| Object { meta, spec });
+        Self { value, facts }
+    }
+}
+
+impl<S: PartialEq> Item for Custom<S> {
+    fn change(&self, next: &Self) -> Change {
+        Change {
+            seen: self.value != next.value,
+            facts: self.facts != next.facts,
+        }
+    }
+}
+
+impl<S: Clone + PartialEq> Slot<Custom<S>> {
+    /// The objects that could be read, and those that could not.
+    pub(super) fn split(&self, good: &mut Vec<Object<S>>, broken: &mut Vec<Broken>) {
+        for item in self.values() {
+            match &item.value {
+                Ok(object) => good.push(object.clone()),
+                Err(error) => broken.push((**error).clone()),
+            }
+        }
+    }
+
+    pub(super) fn facts(&self, id: &ObjectId) -> Option<Facts> {
+        let key = (id.namespace.clone(), id.name.clone());
+        self.get(&key).map(|item| item.facts.clone())
+    }
+}
+
+impl Item for Service {}
+impl Item for EndpointSlice {}
+
+pub(super) fn key(object: &impl kube::Resource) -> Key {
+    (object.namespace().unwrap_or_default(), object.name_any())
+}
+
+pub(super) fn service(service: &v1::Service) -> Service {
+    let (namespace, name) = key(service);
+    let ports = service.spec.as_ref().and_then(|spec| spec.ports.as_ref());
+    let tcp = |protocol: &Option<String>| protocol.as_deref().is_none_or(|protocol| protocol == "TCP");
+    Service {
+        namespace,
+        name,
+        ports: ports
+            .into_iter()
+            .flatten()
+            .filter(|port| tcp(&port.protocol))
+            .filter_map(|port| {
+                Some(ServicePort {
+                    name: port.name.clone().unwrap_or_default(),
+                    port: port.port.try_into().ok()?,
+                })
+            })
+            .collect(),
+    }
+}
+
+/// An EndpointSlice; one that belongs to no Service names none and so is never looked at. An endpoint whose readiness
+/// is unknown counts as ready, as the API says.
+pub(super) fn endpoint_slice(slice: &discovery::EndpointSlice) -> EndpointSlice {
+    let tcp = |protocol: &Option<String>| protocol.as_deref().is_none_or(|protocol| protocol == "TCP");
+    let ready = |endpoint: &&discovery::Endpoint| {
+        let conditions = endpoint.conditions.as_ref();
+        conditions.and_then(|conditions| conditions.ready).unwrap_or(true)
+    };
+    let mut addresses: Vec<String> = Vec::new();
+    for endpoint in slice.endpoints.iter().flatten().filter(ready) {
+        addresses.extend(endpoint.addresses.iter().cloned());
+    }
+    EndpointSlice {
+        namespace: slice.namespace().unwrap_or_default(),
+        service: slice.labels().get(SERVICE_NAME).cloned().unwrap_or_default(),
+        ports: slice
+            .ports
+            .iter()
+            .flatten()
+            .filter(|port| tcp(&port.protocol))
+            .filter_map(|port| {
+                Some(ServicePort {
+                    name: port.name.clone().unwrap_or_default(),
+                    port: port.port?.try_into().ok()?,
+                })
+            })
+            .collect(),
+        ready: addresses,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use breakwater_crds::CachePurgeSpec;
+    use serde_json::json;
+
+    fn purge(spec: &Value, status: &Value) -> Custom<CachePurgeSpec> {
+        let object = json!({
+            "apiVersion": "breakwater.dev/v1alpha1", "kind": "CachePurge",
+            "metadata": {
+                "namespace": "default", "name": "p", "uid": "u", "generation": 3,
+                "creationTimestamp": "1970-01-01T00:01:00Z",
+            },
+            "spec": spec, "status": status,
+        });
+        Custom::read(Kind::CachePurge, &serde_json::from_value(object).unwrap())
+    }
+
+    #[test]
+    fn an_object_that_cannot_be_read_is_broken_with_its_field() {
+        let broken = purge(&json!({"edgeCacheRef": 7, "everything": true}), &Value::Null);
+        let error = broken.value.unwrap_err();
+        assert_eq!((error.field.as_str(), error.generation), ("spec.edgeCacheRef", 3));
+        assert_eq!(error.id.to_string(), "CachePurge/default/p");
+    }
+
+    #[test]
+    fn a_status_change_is_no_change_to_the_compile_step() {
+        let spec = json!({"edgeCacheRef": {"name": "shop"}, "everything": true});
+        let (before, after) = (purge(&spec, &Value::Null), purge(&spec, &json!({"nodes": {"done": 1}})));
+        assert_eq!(before.value.as_ref().map(|object| object.meta.created), Ok(Some(60)));
+        assert_eq!(
+            before.change(&after),
+            Change {
+                seen: false,
+                facts: true
+            }
+        );
+    }
+
+    #[test]
+    fn only_ready_tcp_endpoints_are_kept() {
+        let slice = serde_json::from_value(json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {"namespace": "default", "name": "shop-x", "labels": {"kubernetes.io/service-name": "shop"}},
+            "endpoints": [
+                {"addresses": ["10.0.0.1"], "conditions": {"ready": true}},
+                {"addresses": ["10.0.0.2"], "conditions": {"ready": false}},
+                {"addresses": ["10.0.0.3"]},
+            ],
+            "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}, {"name": "dns", "port": 53, "protocol": "UDP"}],
+        }));
+        let slice = endpoint_slice(&slice.unwrap());
+        assert_eq!(slice.service, "shop");
+        assert_eq!(slice.ready, ["10.0.0.1", "10.0.0.3"]);
+        assert_eq!(slice.ports.len(), 1);
+    }
+}

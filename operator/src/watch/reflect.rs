@@ -1,0 +1,178 @@
+//! The watches themselves: one task for each kind.
+//!
+//! Streaming lists are asked for first; an API server that refuses them is listed in pages from then on. A failure is
+//! counted, logged when it changes, and tried again with backoff.
+
+use std::fmt::Debug;
+use std::pin::pin;
+
+use futures_util::StreamExt;
+use k8s_openapi::api::core::v1;
+use k8s_openapi::api::discovery::v1 as discovery;
+use kube::core::{ApiResource, DynamicObject, NamespaceResourceScope};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::task::JoinSet;
+
+use breakwater_crds::{CachePurge, EdgeCache, WafPolicy, WsRoute};
+use breakwater_snapshot::Kind;
+
+use super::decode::{Custom, endpoint_slice, key, service};
+use super::slot::{Event, Item, Slot};
+use super::{Objects, Watched};
+use crate::Metrics;
+
+pub(super) fn start(
+    watched: &Watched,
+    client: &Client,
+    namespace: Option<&str>,
+    metrics: &Metrics,
+    tasks: &mut JoinSet<()>,
+) {
+    let with = Watch {
+        watched: watched.clone(),
+        metrics: metrics.clone(),
+    };
+    let custom = |resource: &ApiResource| match namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, resource),
+        None => Api::all_with(client.clone(), resource),
+    };
+    tasks.spawn(
+        with.clone()
+            .kind(custom(&resource::<EdgeCache>()), Kind::EdgeCache, |o| {
+                &mut o.edge_caches
+            }),
+    );
+    tasks.spawn(
+        with.clone()
+            .kind(custom(&resource::<WafPolicy>()), Kind::WafPolicy, |o| {
+                &mut o.waf_policies
+            }),
+    );
+    tasks.spawn(
+        with.clone()
+            .kind(custom(&resource::<WsRoute>()), Kind::WsRoute, |o| &mut o.ws_routes),
+    );
+    tasks.spawn(
+        with.clone()
+            .kind(custom(&resource::<CachePurge>()), Kind::CachePurge, |o| {
+                &mut o.cache_purges
+            }),
+    );
+    tasks.spawn(
+        with.clone()
+            .run::<v1::Service, _>(typed(client, namespace), "Service", |o| &mut o.services, service),
+    );
+    tasks.spawn(with.run::<discovery::EndpointSlice, _>(
+        typed(client, namespace),
+        "EndpointSlice",
+        |o| &mut o.endpoint_slices,
+        endpoint_slice,
+    ));
+}
+
+/// What the API server calls a kind.
+pub(crate) fn resource<K: Resource<DynamicType = ()>>() -> ApiResource {
+    ApiResource::erase::<K>(&())
+}
+
+fn typed<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+#[derive(Clone)]
+struct Watch {
+    watched: Watched,
+    metrics: Metrics,
+}
+
+impl Watch {
+    async fn kind<S>(self, api: Api<DynamicObject>, kind: Kind, slot: fn(&mut Objects) -> &mut Slot<Custom<S>>)
+    where
+        S: DeserializeOwned + Serialize + PartialEq + Send + 'static,
+    {
+        let read = move |object: &DynamicObject| Custom::read(kind, object);
+        self.run(api, kind.as_str(), slot, read).await;
+    }
+
+    async fn run<K, T>(
+        self,
+        api: Api<K>,
+        name: &'static str,
+        slot: fn(&mut Objects) -> &mut Slot<T>,
+        read: impl Fn(&K) -> T + Send,
+    ) where
+        K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+        T: Item + Send,
+    {
+        let mut config = watcher::Config::default().streaming_lists();
+        let mut last_error = String::new();
+        loop {
+            let mut events = pin!(watcher(api.clone(), config.clone()).default_backoff());
+            while let Some(event) = events.next().await {
+                let event = match event {
+                    Ok(event) => event,
+                    Err(error) => {
+                        self.metrics.watch_error(name);
+                        let text = describe(&error);
+                        if text == last_error {
+                            tracing::debug!(resource = name, error = text, "the watch failed again");
+                        } else {
+                            tracing::warn!(resource = name, error = text, "the watch failed and is tried again");
+                            last_error = text;
+                        }
+                        if config.initial_list_strategy == watcher::InitialListStrategy::StreamingList
+                            && refuses_streaming(&error)
+                        {
+                            tracing::info!(resource = name, "the API server streams no lists; listing in pages");
+                            config = watcher::Config::default();
+                            break;
+                        }
+                        continue;
+                    }
+                };
+                let event = match event {
+                    watcher::Event::Apply(object) => Event::Apply(key(&object), read(&object)),
+                    watcher::Event::Delete(object) => Event::Delete(key(&object)),
+                    watcher::Event::Init => Event::Init,
+                    watcher::Event::InitApply(object) => Event::InitApply(key(&object), read(&object)),
+                    watcher::Event::InitDone => {
+                        last_error.clear();
+                        Event::InitDone
+                    }
+                };
+                self.watched.change(|objects| (slot(objects).event(event), ()));
+            }
+        }
+    }
+}
+
+/// Whether an API server answered that it knows no streaming lists, and not that something else is wrong.
+fn refuses_streaming(error: &watcher::Error) -> bool {
+    let watcher::Error::WatchStartFailed(kube::Error::Api(status)) = error else {
+        return false;
+    };
+    matches!(status.code, 400 | 422)
+}
+
+/// The error and its causes on one line.
+fn describe(error: &watcher::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
