@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt;
 
 use crate::{Error, Result, error::Context};
 
-/// No command run through this module takes longer.
+/// How long a command may take where no other limit is given.
 pub const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Runs `command` and returns its standard output.
@@ -26,8 +26,16 @@ pub async fn run(command: Command) -> Result<String> {
 /// # Errors
 /// As [`run`].
 pub async fn run_with_input(command: Command, input: &str) -> Result<String> {
+    run_within(command, input, DEADLINE).await
+}
+
+/// As [`run_with_input`], with another time limit than [`DEADLINE`].
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_within(command: Command, input: &str, deadline: Duration) -> Result<String> {
     let line = line(&command);
-    let output = output(command, input, DEADLINE).await?;
+    let output = output(command, input, deadline).await?;
     judge(line, &output)
 }
 
@@ -113,7 +121,7 @@ pub(crate) fn line(command: &Command) -> String {
     line
 }
 
-pub(crate) fn judge(command: String, output: &Output) -> Result<String> {
+fn judge(command: String, output: &Output) -> Result<String> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
     if output.status.success() {
         return Ok(text(&output.stdout));

@@ -3,24 +3,30 @@
 use std::{
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
 use crate::{Result, command};
 
-/// Helm bound to one cluster. Its configuration, cache and data stay beside the kubeconfig, so that
-/// neither the user's settings nor another test's reach it.
+/// `helm --wait` waits five minutes unless told otherwise, and then says for what.
+const DEADLINE: Duration = Duration::from_secs(6 * 60);
+
+/// Helm bound to one cluster. Its configuration, cache and data are its own, so that neither the
+/// user's settings nor another test's reach it.
 #[derive(Debug, Clone)]
 pub struct Helm {
     program: PathBuf,
     kubeconfig: PathBuf,
+    home: PathBuf,
 }
 
 impl Helm {
-    /// Binds `program` to the cluster of `kubeconfig`.
-    pub fn new(program: &Path, kubeconfig: &Path) -> Self {
+    /// Binds `program` to the cluster of `kubeconfig`, with all it stores locally below `state`.
+    pub fn new(program: &Path, kubeconfig: &Path, state: &Path) -> Self {
         Self {
             program: program.to_owned(),
             kubeconfig: kubeconfig.to_owned(),
+            home: state.join("helm"),
         }
     }
 
@@ -29,7 +35,7 @@ impl Helm {
     /// # Errors
     /// When Helm fails; the error holds what it said.
     pub async fn run(&self, arguments: &[&str]) -> Result<String> {
-        let home = self.kubeconfig.with_extension("helm");
+        let home = &self.home;
         let mut command = Command::new(&self.program);
         command
             .env("KUBECONFIG", &self.kubeconfig)
@@ -37,6 +43,6 @@ impl Helm {
             .env("HELM_CACHE_HOME", home.join("cache"))
             .env("HELM_DATA_HOME", home.join("data"))
             .args(arguments);
-        command::run(command).await
+        command::run_within(command, "", DEADLINE).await
     }
 }

@@ -10,19 +10,25 @@ use serde_json::Value;
 
 use crate::{Error, Result, command, wait};
 
+/// What kubectl may take beside the time it is told to wait.
+const ITS_OWN: Duration = Duration::from_secs(10);
+
 /// kubectl bound to one cluster.
 #[derive(Debug, Clone)]
 pub struct Kubectl {
     program: PathBuf,
     kubeconfig: PathBuf,
+    cache: PathBuf,
 }
 
 impl Kubectl {
-    /// Binds `program` to the cluster of `kubeconfig`.
-    pub fn new(program: &Path, kubeconfig: &Path) -> Self {
+    /// Binds `program` to the cluster of `kubeconfig`. What kubectl remembers of the cluster's kinds
+    /// goes below `state`, so that it never meets another cluster.
+    pub fn new(program: &Path, kubeconfig: &Path, state: &Path) -> Self {
         Self {
             program: program.to_owned(),
             kubeconfig: kubeconfig.to_owned(),
+            cache: state.join("kubectl"),
         }
     }
 
@@ -40,8 +46,7 @@ impl Kubectl {
     pub fn command<S: AsRef<std::ffi::OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(&self.program);
         command.env("KUBECONFIG", &self.kubeconfig);
-        // What kubectl remembers of one cluster's kinds must not meet the next cluster.
-        command.env("KUBECACHEDIR", self.kubeconfig.with_extension("cache"));
+        command.env("KUBECACHEDIR", &self.cache);
         command.args(arguments);
         command
     }
@@ -138,9 +143,9 @@ impl Kubectl {
     /// When it is not within `deadline`; the error holds kubectl's last line.
     pub async fn wait_rollout(&self, namespace: &str, workload: &str, deadline: Duration) -> Result<()> {
         let timeout = format!("--timeout={}s", deadline.as_secs());
-        self.run_exact(&["-n", namespace, "rollout", "status", workload, &timeout])
-            .await
-            .map(drop)
+        let command = self.command(["-n", namespace, "rollout", "status", workload, &timeout]);
+        // kubectl keeps the deadline by itself and then tells what it waits for.
+        command::run_within(command, "", deadline + ITS_OWN).await.map(drop)
     }
 }
 

@@ -12,6 +12,8 @@ const INTERVAL: Duration = Duration::from_millis(50);
 
 /// Repeats `attempt` until it yields `Ok`, or until `deadline` has passed since the call.
 ///
+/// The future is not `Send`: join such waits, or spawn them on a `LocalSet`.
+///
 /// `attempt` says in its `Err` what it saw; the last such text is in the error.
 ///
 /// # Errors

@@ -49,6 +49,32 @@ async fn two_run_beside_each_other_and_dropping_one_leaves_the_other() -> Result
     Ok(())
 }
 
+#[tokio::test]
+async fn a_test_that_panics_leaves_nothing() -> Result<()> {
+    if requirements::skipped_by_runner("control_plane") {
+        return Ok(());
+    }
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let tasks = tokio::task::LocalSet::new();
+    let test = tasks.spawn_local(async {
+        let control_plane = ControlPlane::start().await.expect("it starts");
+        let directory = control_plane.run_dir().expect("it is ours").path().to_owned();
+        let process = std::fs::read_to_string(directory.join("pids/kube-apiserver")).expect("it is recorded");
+        tell.send((directory, process)).expect("the other end waits");
+        panic!("as a failed assertion does");
+    });
+    tasks.await;
+    let (directory, process) = told.await.expect("the control plane starts");
+    assert!(test.await.expect_err("it panics").is_panic());
+    assert!(!directory.exists(), "{} is left", directory.display());
+    let pid = process.split(' ').next().expect("an id and a start time");
+    assert!(
+        !std::path::Path::new("/proc").join(pid).exists(),
+        "the API server is left"
+    );
+    Ok(())
+}
+
 fn config_map(namespace: &str, data: &str) -> String {
     format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: probe, namespace: {namespace}}}\ndata: {data}\n")
 }

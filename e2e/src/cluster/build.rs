@@ -101,12 +101,12 @@ const COREDNS: Target = Target {
 const HELM: Target = target("helm", "helm", "helm.sh/helm/v3/cmd/helm");
 
 fn targets(ring: Ring) -> Vec<Target> {
-    let mut list = vec![KUBERNETES];
+    let mut list = vec![KUBERNETES, HELM];
     if command::find("kubectl").is_none() {
         list.push(KUBECTL);
     }
     if ring == Ring::Nodes {
-        list.extend([PAUSE, WHOAMI, COREDNS, HELM]);
+        list.extend([PAUSE, WHOAMI, COREDNS]);
     }
     list
 }
@@ -159,11 +159,11 @@ pub fn is_current(ring: Ring) -> bool {
 
 /// The directory everything is built into: `cluster` in Cargo's target directory.
 pub fn root() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    target
-        .unwrap_or_else(|| manifest.parent().unwrap_or(manifest).join("target"))
-        .join("cluster")
+    let workspace = manifest.parent().unwrap_or(manifest);
+    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    // Cargo runs tests in the package's directory, so a relative path is not relative to here.
+    workspace.join(target).join("cluster")
 }
 
 async fn make(built: &Built, target: &Target) -> Result<()> {
@@ -175,8 +175,7 @@ async fn make(built: &Built, target: &Target) -> Result<()> {
         .arg(target.package)
         .current_dir(module(target))
         .env("CGO_ENABLED", "0");
-    let line = command::line(&go);
-    command::judge(line, &command::output(go, "", DEADLINE).await?)?;
+    command::run_within(go, "", DEADLINE).await?;
     if target.image {
         let name = image::own_name(target.name);
         image::from_program(&program, &name, &built.image(target.name)).await?;

@@ -32,7 +32,7 @@ const DEADLINE: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 pub struct ControlPlane {
     kubectl: Kubectl,
-    helm: PathBuf,
+    helm: Helm,
     /// Dropped in this order: the run last, which removes the directory the others write to.
     local: Option<Local>,
 }
@@ -71,18 +71,21 @@ impl ControlPlane {
 
     pub(super) fn existing(kubeconfig: &Path) -> Self {
         let program = |name: &str| command::find(name).unwrap_or_else(|| PathBuf::from(name));
+        let state = build::root().join("user-cluster");
+        let kubectl = Kubectl::new(&program("kubectl"), kubeconfig, &state);
         Self {
-            kubectl: Kubectl::new(&program("kubectl"), kubeconfig),
-            helm: program("helm"),
+            kubectl,
+            helm: Helm::new(&program("helm"), kubeconfig, &state),
             local: None,
         }
     }
 
     pub(super) fn own(local: Local) -> Self {
         let kubectl = local.kubectl();
+        let helm = Helm::new(&local.built.helm(), kubectl.kubeconfig(), local.run.path());
         Self {
             kubectl,
-            helm: local.built.helm(),
+            helm,
             local: Some(local),
         }
     }
@@ -93,8 +96,8 @@ impl ControlPlane {
     }
 
     /// Helm as its administrator.
-    pub fn helm(&self) -> Helm {
-        Helm::new(&self.helm, self.kubectl.kubeconfig())
+    pub fn helm(&self) -> &Helm {
+        &self.helm
     }
 
     /// The administrator's kubeconfig.
@@ -174,7 +177,7 @@ impl Local {
     }
 
     pub(super) fn kubectl(&self) -> Kubectl {
-        Kubectl::new(&self.built.kubectl(), &self.run.join("kubeconfig"))
+        Kubectl::new(&self.built.kubectl(), &self.run.join("kubeconfig"), self.run.path())
     }
 
     /// # Errors

@@ -27,6 +27,9 @@ const PREFIX: &str = "breakwater-e2e-";
 /// what people use by hand.
 const NUMBERS: std::ops::RangeInclusive<u8> = 64..=250;
 
+/// Set to keep the logs of every run; those of a test that panics are kept in any case.
+const KEEP_LOGS: &str = "BREAKWATER_KEEP_LOGS";
+
 /// The end of the names of recorded processes whose child is a namespace's first process.
 pub(super) const PARENT: &str = "-parent";
 
@@ -134,7 +137,7 @@ impl RunDir {
 
 impl Drop for RunDir {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() || std::env::var_os(KEEP_LOGS).is_some() {
             self.keep_logs();
         }
         if let Err(error) = remove(&self.path) {

@@ -128,7 +128,7 @@ impl Cluster {
     }
 
     /// Helm as the administrator.
-    pub fn helm(&self) -> Helm {
+    pub fn helm(&self) -> &Helm {
         self.control_plane.helm()
     }
 
