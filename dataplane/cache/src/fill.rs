@@ -32,21 +32,25 @@ use std::fmt;
 use bytes::Bytes;
 use http::HeaderMap;
 
-use crate::object::Metadata;
+use crate::policy::store::Storable;
+use crate::vary::Fingerprint;
 
 /// The head of a response under way.
 #[derive(Clone, Debug)]
 pub struct FillHead {
     /// Its status code.
     pub status: u16,
-    /// Its fields, without those of the connection.
+    /// Its fields as received, without those of the connection: what the request that was asked for gets.
     pub fields: HeaderMap,
-    /// The status line and field lines as a stored object has them.
+    /// The status line and field lines as followers and later hits get them: without `Age` and without the fields
+    /// that are not shared; `Content-Length` is there if it is known.
     pub head: Bytes,
     /// The length of its content where the origin announced one.
     pub content_length: Option<u64>,
-    /// What it will be stored with; `None` if it is not stored.
-    pub metadata: Option<Metadata>,
+    /// What it is stored with; `None` if it is not stored.
+    pub storable: Option<Box<Storable>>,
+    /// The values of the request it was fetched for, under its `Vary`.
+    pub variant: Fingerprint,
 }
 
 /// Why a fill brought no (complete) response.
@@ -78,3 +82,6 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests;

@@ -4,38 +4,15 @@
 //! `Content-Length` is that of the stored content. Everything else the origin sent is kept, `Set-Cookie` and
 //! unknown fields included (RFC 9111 section 3.1).
 
+use breakwater_wire::hop::strip_hop_by_hop;
 use bytes::{BufMut, Bytes, BytesMut};
-use http::header::{self, HeaderName};
+use http::header;
 use http::{HeaderMap, HeaderValue, StatusCode};
-
-/// Fields that concern one connection (RFC 9110 section 7.6.1) or one delivery, and are never stored.
-const NEVER_STORED: [&str; 10] = [
-    "connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authentication-info",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "transfer-encoding",
-    "upgrade",
-    "age",
-];
 
 /// Removes what is not stored: connection-related fields, those that `Connection` names, and `Age`.
 pub fn strip(fields: &mut HeaderMap) {
-    let named: Vec<HeaderName> = fields
-        .get_all(header::CONNECTION)
-        .iter()
-        .flat_map(|line| line.as_bytes().split(|&b| b == b','))
-        .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
-        .collect();
-    for name in named {
-        fields.remove(name);
-    }
-    for name in NEVER_STORED {
-        fields.remove(name);
-    }
+    strip_hop_by_hop(fields);
+    fields.remove(header::AGE);
 }
 
 /// Sets `Content-Length` to `len`, or removes it where the status has no content.
@@ -70,6 +47,8 @@ pub fn encode(status: u16, fields: &HeaderMap) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderName;
+
     use super::*;
 
     #[test]

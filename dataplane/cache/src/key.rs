@@ -254,7 +254,7 @@ mod tests {
         let start = Keyer::new(7).start(1);
         let absent = start.clone().header("x", None).finish();
         assert_ne!(absent, start.clone().header("x", Some(b"")).finish());
-        assert_ne!(absent, start.clone().cookie("x", None).finish());
+        assert_ne!(absent, start.cookie("x", None).finish());
     }
 
     #[test]

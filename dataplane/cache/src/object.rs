@@ -202,6 +202,32 @@ impl Object {
     }
 }
 
+#[cfg(test)]
+impl Object {
+    /// Any object.
+    pub(crate) fn for_tests() -> Self {
+        let freshness = Freshness {
+            received: Timestamp::default(),
+            initial_age: 0,
+            lifetime: 1000,
+            no_cache: false,
+            must_revalidate: false,
+            while_revalidate: 0,
+            if_error: None,
+        };
+        let meta = Metadata {
+            freshness,
+            date: Timestamp::default(),
+            etag: None,
+            last_modified: None,
+            vary: Rule::default(),
+            tags: Box::default(),
+        };
+        let stamp = crate::purge::Epochs::default().stamp(1);
+        Self::new(200, Bytes::new(), Body::default(), meta, Fingerprint::default(), stamp)
+    }
+}
+
 /// The fields of a head as [`crate::head::encode`] wrote it.
 fn parse_fields(head: &Bytes) -> HeaderMap {
     let mut fields = HeaderMap::new();

@@ -82,11 +82,16 @@ impl Epochs {
     /// Makes `selector`'s responses of `site` gone or stale, those of fills now under way included.
     pub fn purge(&self, site: u64, selector: &Selector, mode: Mode) {
         let site = self.site(site);
-        let at = self.clock.fetch_add(1, Ordering::SeqCst) + 1;
+        let at = self.advance();
         match selector {
             Selector::Everything => site.mark_all(at, mode),
             Selector::Tags(tags) => site.mark(tags, at, mode, self.max_marks),
         }
+    }
+
+    /// Advances the clock: stamps from before are older than the result.
+    pub(crate) fn advance(&self) -> u64 {
+        self.clock.fetch_add(1, Ordering::SeqCst) + 1
     }
 
     /// Forgets the sites that `keep` refuses; what was stored of them is gone for good.
@@ -122,6 +127,11 @@ pub struct Stamp {
 }
 
 impl Stamp {
+    /// Whether it was taken before the clock came to `time`.
+    pub(crate) const fn is_before(&self, time: u64) -> bool {
+        self.at < time
+    }
+
     /// What purges since this stamp say about a response with `tags`. `checked` is the response's own memory of
     /// how far it was compared already, so that tables are only read once per response and purge.
     pub fn purged(&self, tags: &[u64], checked: &AtomicU64) -> Purged {

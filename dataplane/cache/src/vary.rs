@@ -3,13 +3,15 @@
 //! A response's `Vary` makes a [`Rule`]; the request's values of the named fields make a [`Fingerprint`] under
 //! it. Invariant: equal fingerprints mean that the values match after normalisation: lines joined, blanks around
 //! list members dropped, `Accept-Language` as a set without regard to case. An absent field matches only an absent
-//! one. Nothing is allocated to compute one.
+//! one. Nothing is allocated to compute
+//! one, except for languages.
 
 use std::hash::Hasher;
 use std::sync::Arc;
 
-use http::HeaderMap;
+use breakwater_wire::vary::{Vary, normalize_value};
 use http::header::{self, HeaderName};
+use http::{HeaderMap, HeaderValue};
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::key::{Key, Keyer};
@@ -19,49 +21,32 @@ use crate::key::{Key, Keyer};
 /// The hit path has no header map: its owner looks the name up in what it parsed.
 pub type FieldValues<'a> = dyn Fn(&HeaderName, &mut dyn FnMut(&[u8])) + 'a;
 
-/// Names a `Vary` may hold; a response with more is not stored.
-pub const MAX_VARY_FIELDS: usize = 16;
-
 /// The fields that select among the responses of one key. Empty: all requests match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rule(Option<Arc<[HeaderName]>>);
 
 /// The normalised values of a rule's fields in one request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Fingerprint(u128);
 
-/// Why a `Vary` makes no rule.
+/// A `Vary` that no request matches: it has `*`, what is no field name, or too many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum VaryError {
-    /// `*` is a member: no request matches.
-    Any,
-    /// More names than [`MAX_VARY_FIELDS`], or one that is no field name.
-    Unusable,
-}
+pub struct VaryError;
 
 impl Rule {
     /// From a response's `Vary` lines; `*` anywhere among them counts.
     pub fn from_response(fields: &HeaderMap) -> Result<Self, VaryError> {
-        let mut names = Vec::new();
-        let mut unusable = false;
-        for line in fields.get_all(header::VARY) {
-            for member in line.as_bytes().split(|&b| b == b',').map(<[u8]>::trim_ascii) {
-                match member {
-                    b"" => {}
-                    b"*" => return Err(VaryError::Any),
-                    _ => match HeaderName::from_bytes(member) {
-                        Ok(name) if names.contains(&name) => {}
-                        Ok(name) if names.len() < MAX_VARY_FIELDS => names.push(name),
-                        _ => unusable = true,
-                    },
-                }
+        match Vary::parse(fields.get_all(header::VARY).iter().map(HeaderValue::as_bytes)) {
+            Vary::Star => Err(VaryError),
+            Vary::Names(names) => {
+                let names: Result<Vec<_>, _> = names
+                    .iter()
+                    .map(|name| HeaderName::from_bytes(name.as_bytes()))
+                    .collect();
+                let names = names.map_err(|_| VaryError)?;
+                Ok(Self((!names.is_empty()).then(|| names.into())))
             }
         }
-        if unusable {
-            return Err(VaryError::Unusable);
-        }
-        names.sort_by(|a, b| a.as_str().cmp(b.as_str()));
-        Ok(Self((!names.is_empty()).then(|| names.into())))
     }
 
     /// Whether every request matches.
@@ -85,7 +70,7 @@ impl Rule {
             hasher.write(name.as_str().as_bytes());
             hasher.write_u8(0);
             if name == header::ACCEPT_LANGUAGE {
-                hash_set(&mut hasher, name, values);
+                hash_languages(&mut hasher, values);
             } else {
                 hash_list(&mut hasher, name, values);
             }
@@ -120,24 +105,13 @@ fn hash_list(hasher: &mut SipHasher13, name: &HeaderName, values: &FieldValues<'
     hasher.write_u8(u8::from(present));
 }
 
-/// Hashes the members of all lines so that neither order nor case counts: the sum of their hashes.
-fn hash_set(hasher: &mut SipHasher13, name: &HeaderName, values: &FieldValues<'_>) {
-    let (mut present, mut sum, mut members) = (false, 0u128, 0u64);
-    let fresh = *hasher;
-    values(name, &mut |line| {
-        present = true;
-        each_member(line, |member| {
-            let mut one = fresh;
-            for &byte in member.iter().filter(|b| !b.is_ascii_whitespace()) {
-                one.write_u8(byte.to_ascii_lowercase());
-            }
-            sum = sum.wrapping_add(one.finish128().as_u128());
-            members += 1;
-        });
-    });
-    hasher.write_u128(sum);
-    hasher.write_u64(members);
-    hasher.write_u8(u8::from(present));
+/// Hashes a set of languages and weights, in a form in which neither order nor case counts.
+fn hash_languages(hasher: &mut SipHasher13, values: &FieldValues<'_>) {
+    let mut lines = Vec::new();
+    values(&header::ACCEPT_LANGUAGE, &mut |line| lines.push(line.to_vec()));
+    let form = normalize_value(header::ACCEPT_LANGUAGE.as_str(), lines.iter().map(Vec::as_slice));
+    hasher.write(form.as_deref().unwrap_or_default());
+    hasher.write_u8(u8::from(form.is_some()));
 }
 
 /// Splits at commas outside quoted strings; gives members without the blanks around them.
@@ -189,7 +163,7 @@ mod tests {
             &["*, foo"],
             &[", *"],
         ] {
-            assert_eq!(rule(lines), Err(VaryError::Any), "{lines:?}");
+            assert_eq!(rule(lines), Err(VaryError), "{lines:?}");
         }
     }
 
@@ -197,12 +171,12 @@ mod tests {
     fn names_are_a_set_without_regard_to_case() {
         assert_eq!(rule(&["Foo, bar", "BAR"]), rule(&["bar,foo"]));
         assert!(rule(&[""]).unwrap().is_empty());
-        assert_eq!(rule(&["f oo"]), Err(VaryError::Unusable));
-        let many = (0..=MAX_VARY_FIELDS)
+        assert_eq!(rule(&["f oo"]), Err(VaryError));
+        let many = (0..=breakwater_wire::vary::MAX_NAMES)
             .map(|i| format!("x{i}"))
             .collect::<Vec<_>>()
             .join(",");
-        assert_eq!(rule(&[&many]), Err(VaryError::Unusable));
+        assert_eq!(rule(&[&many]), Err(VaryError));
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub enum HeadOutcome {
     Head(Arc<FillHead>),
     /// A stored object answers: the origin confirmed it, or another fill had just stored it.
     Object(Arc<Object>),
-    /// The response cannot be shared: fetch for yourself.
+    /// The response cannot be shared: fetch for yourself, without joining again.
     Released,
     /// The fetch before failed and this request takes over: make the fetch, then go on reading here.
     Lead(FillWriter),

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::task::{Context, Waker};
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use super::table::Inner;
 use super::{Failure, FillHead};
 use crate::key::Key;
 use crate::object::Object;
+use crate::purge::{Purged, Stamp};
 
 /// Wakers to be woken when the lock is released.
 pub(super) type Wakers = Vec<Waker>;
@@ -24,6 +26,8 @@ pub(super) type Wakers = Vec<Waker>;
 pub(super) struct Fill {
     pub(super) key: Key,
     pub(super) table: Arc<Inner>,
+    /// From before the first fetch.
+    pub(super) stamp: Stamp,
     pub(super) state: Mutex<State>,
 }
 
@@ -177,6 +181,15 @@ impl State {
     pub(super) fn fail_all(&mut self, failure: Failure) {
         self.phase = Phase::Failed(failure);
         self.open = false;
+    }
+}
+
+impl Fill {
+    /// Whether a purge since the first fetch concerns a response with these tags, or with those of the head.
+    pub(super) fn is_purged(&self, state: &State, tags: &[u64]) -> bool {
+        let known = state.head.as_ref().and_then(|head| head.storable.as_ref());
+        let tags = known.map_or(tags, |storable| &storable.metadata.tags);
+        self.stamp.purged(tags, &AtomicU64::new(0)) != Purged::No
     }
 }
 

@@ -12,6 +12,7 @@ use super::state::{Fill, Phase, State};
 use super::uncacheable::Uncacheable;
 use super::writer::FillWriter;
 use crate::key::Key;
+use crate::purge::Stamp;
 use crate::time::Timestamp;
 
 const SHARDS: usize = 64;
@@ -114,8 +115,9 @@ impl Fills {
         }))
     }
 
-    /// Joins the fill of `key`, or begins one.
-    pub fn join(&self, key: Key, now: Timestamp) -> Join {
+    /// Joins the fill of `key`, or begins one. `stamp` is of now. A fill that a purge came after, as far as
+    /// `tags` and its head tell, takes no more followers: a new one begins.
+    pub fn join(&self, key: Key, stamp: &Stamp, tags: &[u64], now: Timestamp) -> Join {
         let inner = &self.0;
         if inner.uncacheable.contains(key, now) {
             return Join::Uncacheable;
@@ -123,7 +125,7 @@ impl Fills {
         let mut shard = inner.shard(key).lock();
         if let Some(fill) = shard.get(&key) {
             let mut state = fill.state.lock();
-            if state.open {
+            if state.open && !fill.is_purged(&state, tags) {
                 if state.readers.len() >= inner.config.max_readers {
                     inner.refused.fetch_add(1, Ordering::Relaxed);
                     return Join::Full;
@@ -144,6 +146,7 @@ impl Fills {
         let fill = Arc::new(Fill {
             key,
             table: Arc::clone(inner),
+            stamp: stamp.clone(),
             state: Mutex::new(state),
         });
         // A fill that no longer takes followers may still be here: it leaves its place.

@@ -11,6 +11,7 @@ use super::state::{Fate, Fill, Phase, Wakers, wake};
 use super::{Failure, FillHead};
 use crate::key::Key;
 use crate::object::{Body, Object};
+use crate::purge::Stamp;
 use crate::time::Timestamp;
 
 /// Who may have a response.
@@ -26,6 +27,8 @@ pub enum Disposition {
         /// The present.
         now: Timestamp,
     },
+    /// Only the request it was fetched for, this time.
+    Unshared,
 }
 
 /// A fill that passes through has lost its last reader: the fetch may end.
@@ -56,6 +59,11 @@ impl FillWriter {
         self.fill.key
     }
 
+    /// When, in purges, the first fetch of this fill began.
+    pub fn stamp(&self) -> &Stamp {
+        &self.fill.stamp
+    }
+
     /// Readers at present.
     pub fn readers(&self) -> usize {
         self.fill.state.lock().readers.len()
@@ -74,7 +82,7 @@ impl FillWriter {
                         state.passing = true;
                     }
                 }
-                Disposition::Private { .. } => {
+                Disposition::Private { .. } | Disposition::Unshared => {
                     state.passing = true;
                     let own = self.own;
                     let others = state.readers.iter_mut().filter(|(id, _)| Some(**id) != own);
@@ -89,10 +97,12 @@ impl FillWriter {
             state.phase = Phase::Streaming;
             wakers = state.wake_readers();
         }
-        if let Disposition::Private { now } = disposition {
-            self.fill.table.remember_uncacheable(self.fill.key, now);
-        } else if delist {
-            self.fill.table.passed_through.fetch_add(1, Ordering::Relaxed);
+        match disposition {
+            Disposition::Private { now } => self.fill.table.remember_uncacheable(self.fill.key, now),
+            Disposition::Store { .. } if delist => {
+                self.fill.table.passed_through.fetch_add(1, Ordering::Relaxed);
+            }
+            _ => {}
         }
         if delist {
             self.fill.table.delist(&self.fill);

@@ -286,9 +286,8 @@ mod tests {
     use http::{HeaderMap, HeaderValue};
 
     use super::*;
-    use crate::object::{Body, Freshness, Metadata};
+    use crate::object::{Body, Metadata};
     use crate::purge::Epochs;
-    use crate::time::Timestamp;
     use crate::vary::values_of;
 
     fn object(vary: &'static str, request: &HeaderMap, body: usize) -> Arc<Object> {
@@ -298,22 +297,9 @@ mod tests {
         }
         let vary = Rule::from_response(&fields).unwrap();
         let variant = vary.fingerprint(&Keyer::new(1), &values_of(request));
-        let freshness = Freshness {
-            received: Timestamp::default(),
-            initial_age: 0,
-            lifetime: 1000,
-            no_cache: false,
-            must_revalidate: false,
-            while_revalidate: 0,
-            if_error: None,
-        };
         let meta = Metadata {
-            freshness,
-            date: Timestamp::default(),
-            etag: None,
-            last_modified: None,
             vary,
-            tags: Box::default(),
+            ..Object::for_tests().meta
         };
         let body = Body::from_chunks([Bytes::from(vec![0; body])]);
         Arc::new(Object::new(

@@ -1,0 +1,536 @@
+//! The cache as the data plane uses it: store, fills and purges, joined by policy.
+//!
+//! A request goes: [`Cache::lookup`]; on a miss [`Cache::join`]; who leads fetches and calls [`Cache::publish`] with
+//! the head, pushes content, and ends with [`Cache::complete`], or with [`Cache::revalidated`] for a 304.
+//!
+//! Invariants: an object is in the store before its fill ends, so that a request finds one or the other; what was
+//! asked for before a purge or an invalidation is not stored after it; one cache serves all workers, and only a
+//! shard's lock is on a hit's way.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use breakwater_wire::hop::strip_hop_by_hop;
+use breakwater_wire::http1::encode::imf_fixdate;
+use bytes::Bytes;
+use http::header::{self, HeaderName};
+use http::{HeaderMap, HeaderValue};
+
+use crate::fill::{Disposition, Failure, FillConfig, FillHead, FillReader, FillStats, FillWriter, Fills, Join};
+use crate::head;
+use crate::key::{Key, KeyBuilder, Keyer};
+use crate::object::{Body, Object};
+use crate::policy::fresh::{OnError, Verdict, evaluate};
+use crate::policy::request::{Admission, Bypass, RequestMeta};
+use crate::policy::site::{Rule, SitePolicy};
+use crate::policy::store::{Candidate, Decision, Reason, Storable, decide};
+use crate::policy::validate::{self, Mismatch};
+use crate::purge::{Epochs, Mode, Purged, Selector, Stamp};
+use crate::store::{Ram, RamConfig, RamStats};
+use crate::time::Timestamp;
+use crate::vary::{self, FieldValues};
+
+/// Keys of one guard share when they were last invalidated: now and then a response is not stored for nothing.
+const GUARDS: usize = 4096;
+
+/// What a cache may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The memory tier.
+    pub ram: RamConfig,
+    /// The fills. Their buffers are on top of the memory tier.
+    pub fills: FillConfig,
+    /// Purge marks of a site (see [`crate::purge`]).
+    pub max_marks: usize,
+    /// A random number that clients cannot know.
+    pub seed: u128,
+}
+
+impl Config {
+    /// Defaults for `memory` bytes: four fifths for objects, one fifth for fills under way.
+    pub fn new(memory: u64, seed: u128) -> Self {
+        let fills = FillConfig {
+            max_buffered: memory / 5,
+            ..FillConfig::default()
+        };
+        Self {
+            ram: RamConfig::new(memory - memory / 5),
+            fills,
+            max_marks: crate::purge::DEFAULT_MAX_MARKS,
+            seed,
+        }
+    }
+}
+
+/// A cache, shared by all workers.
+#[derive(Debug)]
+pub struct Cache {
+    keyer: Keyer,
+    ram: Ram,
+    fills: Fills,
+    epochs: Epochs,
+    guards: Box<[AtomicU64]>,
+}
+
+/// What a cache holds and did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// The memory tier.
+    pub ram: RamStats,
+    /// The fills.
+    pub fills: FillStats,
+}
+
+/// Which request's target is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The EdgeCache.
+    pub site: u64,
+    /// The key without header and cookie values: names the URL.
+    pub url: Key,
+    /// The whole key.
+    pub key: Key,
+}
+
+/// What the store has for a request.
+#[derive(Debug)]
+pub enum Lookup {
+    /// An object that answers. `age` and `ttl` in milliseconds, for `Age` and `Cache-Status`.
+    Hit {
+        /// The object.
+        object: Arc<Object>,
+        /// Its age.
+        age: u64,
+        /// How long it stays fresh; negative when the request accepts it stale.
+        ttl: i64,
+    },
+    /// An object that has to be validated first, except as said. [`Cache::join`] for the fetch.
+    Stale {
+        /// The object.
+        object: Arc<Object>,
+        /// Its age.
+        age: u64,
+        /// How long ago its freshness ended, negative; zero if it is fresh but the request wants it validated.
+        ttl: i64,
+        /// Whether it answers while one request validates it in the background.
+        while_revalidate: bool,
+        /// Whether it answers when the origin fails.
+        on_error: OnError,
+        /// Whether the request asked for the validation, or the response for one each time.
+        requested: bool,
+    },
+    /// Nothing.
+    Miss,
+    /// Nothing that answers, and the request wants the origin left alone (`only-if-cached`): 504.
+    Unavailable,
+    /// The request goes past the cache.
+    Bypass(Bypass),
+}
+
+/// How a request that the store does not answer goes on.
+#[derive(Debug)]
+pub enum Joined {
+    /// Have the fetch made; its client reads from the reader.
+    Leader(FillWriter, FillReader),
+    /// Wait for the fetch of another.
+    Follower(FillReader),
+    /// Fetch for this request only; a response that may be stored is given to [`Cache::insert`].
+    Alone(Stamp),
+    /// It was stored a moment ago.
+    Found {
+        /// The object.
+        object: Arc<Object>,
+        /// Its age, in milliseconds.
+        age: u64,
+        /// How long it stays fresh, in milliseconds.
+        ttl: i64,
+    },
+}
+
+/// What a 304 made of a stored object.
+#[derive(Debug)]
+pub struct Revalidated {
+    /// The object with the 304's fields; answers the request.
+    pub object: Arc<Object>,
+    /// Whether it was stored again.
+    pub stored: bool,
+}
+
+/// What a purge concerns.
+#[derive(Clone, Copy, Debug)]
+pub enum Purge<'a> {
+    /// Every response of the site.
+    Everything,
+    /// Responses that carry one of these tags.
+    Tags(&'a [&'a str]),
+    /// All variants of these URLs: keys without header and cookie values.
+    Urls(&'a [Key]),
+}
+
+impl Cache {
+    /// An empty cache.
+    pub fn new(config: Config) -> Arc<Self> {
+        Arc::new(Self {
+            keyer: Keyer::new(config.seed),
+            ram: Ram::new(config.ram),
+            fills: Fills::new(config.fills),
+            epochs: Epochs::new(config.max_marks),
+            guards: (0..GUARDS).map(|_| AtomicU64::new(0)).collect(),
+        })
+    }
+
+    /// Hashes keys and tags.
+    pub const fn keyer(&self) -> &Keyer {
+        &self.keyer
+    }
+
+    /// Begins a key.
+    pub fn key(&self, site: u64) -> KeyBuilder {
+        self.keyer.start(site)
+    }
+
+    /// The fills, for what the methods here do not cover.
+    pub const fn fills(&self) -> &Fills {
+        &self.fills
+    }
+
+    /// The present in purges of `site`; to be taken before the origin is asked.
+    pub fn stamp(&self, site: u64) -> Stamp {
+        self.epochs.stamp(site)
+    }
+
+    /// What the store has for a request; `rule` is the first whose paths match it.
+    pub fn lookup(
+        &self,
+        key: Key,
+        request: &RequestMeta,
+        rule: Option<&Rule>,
+        values: &FieldValues<'_>,
+        now: Timestamp,
+    ) -> Lookup {
+        if let Admission::Bypass(bypass) = request.admission(rule) {
+            return Lookup::Bypass(bypass);
+        }
+        let only_if_cached = request.directives.only_if_cached;
+        match self.find(key, request, values, now) {
+            Lookup::Miss => {
+                if only_if_cached {
+                    Lookup::Unavailable
+                } else {
+                    Lookup::Miss
+                }
+            }
+            Lookup::Stale {
+                while_revalidate: false,
+                ..
+            } if only_if_cached => Lookup::Unavailable,
+            found => found,
+        }
+    }
+
+    fn find(&self, key: Key, request: &RequestMeta, values: &FieldValues<'_>, now: Timestamp) -> Lookup {
+        let Some(object) = self.ram.get(key, &self.keyer, values) else {
+            return Lookup::Miss;
+        };
+        let purged = object.purged();
+        if purged == Purged::Hard {
+            self.ram.lock(key).remove_object(&object);
+            return Lookup::Miss;
+        }
+        match evaluate(&object.meta.freshness, &request.directives, purged == Purged::Soft, now) {
+            Verdict::Fresh { age, ttl } => Lookup::Hit { object, age, ttl },
+            Verdict::Stale {
+                age,
+                ttl,
+                while_revalidate,
+                on_error,
+            } => Lookup::Stale {
+                object,
+                age,
+                ttl,
+                while_revalidate,
+                on_error,
+                requested: false,
+            },
+            Verdict::MustRevalidate { age, on_error } => Lookup::Stale {
+                object,
+                age,
+                ttl: 0,
+                while_revalidate: false,
+                on_error,
+                requested: true,
+            },
+        }
+    }
+
+    /// Joins or begins the fetch for a request that the store does not answer.
+    pub fn join(&self, target: &Target, request: &RequestMeta, values: &FieldValues<'_>, now: Timestamp) -> Joined {
+        let rule = self.ram.rule(target.key).unwrap_or_default();
+        self.join_variant(target, &rule, request, values, now)
+    }
+
+    /// As [`Self::join`], for a follower whose request does not match the `Vary` of the head it waited for.
+    pub fn join_variant(
+        &self,
+        target: &Target,
+        rule: &vary::Rule,
+        request: &RequestMeta,
+        values: &FieldValues<'_>,
+        now: Timestamp,
+    ) -> Joined {
+        let stamp = self.epochs.stamp(target.site);
+        if !matches!(request.admission(None), Admission::Lookup { share: true }) {
+            return Joined::Alone(stamp);
+        }
+        let fill_key = rule.fingerprint(&self.keyer, values).fill_key(target.key);
+        match self
+            .fills
+            .join(fill_key, &stamp, &[self.keyer.url_tag(target.url)], now)
+        {
+            Join::Follower(reader) => Joined::Follower(reader),
+            Join::Uncacheable | Join::Full => Joined::Alone(stamp),
+            Join::Leader(writer, reader) => match self.find(target.key, request, values, now) {
+                // Stored between our lookup and our joining.
+                Lookup::Hit { object, age, ttl } => {
+                    writer.answer(Arc::clone(&object));
+                    Joined::Found { object, age, ttl }
+                }
+                _ => Joined::Leader(writer, reader),
+            },
+        }
+    }
+
+    /// Whether a follower with these field values may use `head`; if not, it goes to [`Self::join_variant`] with
+    /// the head's `Vary`.
+    pub fn selects(&self, head: &FillHead, values: &FieldValues<'_>) -> bool {
+        let vary = head.storable.as_ref().map(|storable| &storable.metadata.vary);
+        vary.is_none_or(|vary| vary.fingerprint(&self.keyer, values) == head.variant)
+    }
+
+    /// Whether a follower with these field values may use `object`.
+    pub fn selects_object(&self, object: &Object, values: &FieldValues<'_>) -> bool {
+        object.meta.vary.fingerprint(&self.keyer, values) == object.variant
+    }
+
+    /// Decides on a response's head and makes it one for a fill. `values` are the request's.
+    pub fn head(
+        &self,
+        response: &Candidate<'_>,
+        content_length: Option<u64>,
+        values: &FieldValues<'_>,
+    ) -> (FillHead, Option<Reason>) {
+        let (storable, reason) = match decide(response) {
+            Decision::Store(storable) => (Some(storable), None),
+            Decision::Pass(reason) => (None, Some(reason)),
+        };
+        let mut fields = response.fields.clone();
+        strip_hop_by_hop(&mut fields);
+        date(&mut fields, response.received);
+        let shared = shared_fields(&fields, storable.as_deref(), response.status, content_length);
+        let head = FillHead {
+            status: response.status,
+            head: head::encode(response.status, &shared),
+            fields,
+            content_length,
+            variant: storable
+                .as_ref()
+                .map(|storable| storable.metadata.vary.fingerprint(&self.keyer, values))
+                .unwrap_or_default(),
+            storable,
+        };
+        (head, reason)
+    }
+
+    /// Publishes a head to the readers of a fill: to all if it is stored, else to the one it was fetched for.
+    pub fn publish(&self, writer: &mut FillWriter, head: FillHead, policy: &SitePolicy, now: Timestamp) {
+        let disposition = match &head.storable {
+            // An error passes: it says nothing about the answers to come.
+            None if head.status >= 500 => Disposition::Unshared,
+            None => Disposition::Private { now },
+            // Those who joined since the purge must not have it; who came before cannot be told from them.
+            Some(storable) if self.is_purged(writer.stamp(), &storable.metadata.tags) => Disposition::Unshared,
+            Some(_) => Disposition::Store {
+                limit: policy.max_object_size.min(self.largest_body(&head)),
+            },
+        };
+        writer.publish(head, disposition);
+    }
+
+    /// Stores what a fill has brought, and ends it. Returns the object if it was stored.
+    ///
+    /// # Errors
+    /// The content is not as long as announced: nothing is stored, readers are told.
+    pub fn complete(&self, key: Key, writer: FillWriter) -> Result<Option<Arc<Object>>, Failure> {
+        let stored = match (writer.head(), writer.body()) {
+            (Some(head), Some(body)) => self.insert(key, &head, body, writer.stamp()),
+            _ => None,
+        };
+        writer.finish()?;
+        Ok(stored)
+    }
+
+    /// Stores a complete response, unless it may not be, is too large, or a purge came since `stamp`.
+    pub fn insert(&self, key: Key, head: &FillHead, body: Body, stamp: &Stamp) -> Option<Arc<Object>> {
+        let storable = head.storable.as_deref()?;
+        if head.content_length.is_some_and(|length| length != body.len()) {
+            return None;
+        }
+        let shared = shared_fields(&head.fields, Some(storable), head.status, Some(body.len()));
+        let bytes = head::encode(head.status, &shared);
+        let object = Object::new(
+            head.status,
+            bytes,
+            body,
+            storable.metadata.clone(),
+            head.variant,
+            stamp.clone(),
+        );
+        let stored = self.put(key, Arc::new(object), stamp)?;
+        self.fills.forget_uncacheable(key);
+        self.fills.forget_uncacheable(head.variant.fill_key(key));
+        Some(stored)
+    }
+
+    /// Takes a 304 in: `response` has its fields and status 304; `stamp` is from before the origin was asked.
+    ///
+    /// # Errors
+    /// [`Mismatch`]: it is about another representation; fetch again without conditions.
+    pub fn revalidated(
+        &self,
+        key: Key,
+        object: &Arc<Object>,
+        response: &Candidate<'_>,
+        values: &FieldValues<'_>,
+        stamp: &Stamp,
+    ) -> Result<Revalidated, Mismatch> {
+        let fields = validate::update(object, response.fields, response.received)?;
+        let decision = decide(&Candidate {
+            status: object.status,
+            fields: &fields,
+            ..*response
+        });
+        let (meta, storable, reason) = match &decision {
+            Decision::Store(storable) => (storable.metadata.clone(), Some(&**storable), None),
+            Decision::Pass(reason) => (object.meta.clone(), None, Some(*reason)),
+        };
+        let variant = meta.vary.fingerprint(&self.keyer, values);
+        let shared = shared_fields(&fields, storable, object.status, Some(object.body.len()));
+        let bytes = head::encode(object.status, &shared);
+        let new = Object::new(object.status, bytes, object.body.clone(), meta, variant, stamp.clone());
+        let new = Arc::new(new);
+        let stored = match reason {
+            None => self.put(key, Arc::clone(&new), stamp).is_some(),
+            // The request is what kept it from being stored: the old one may serve others.
+            Some(Reason::Authorization | Reason::RequestNoStore | Reason::Method) => false,
+            Some(_) => {
+                self.ram.lock(key).remove_object(object);
+                false
+            }
+        };
+        Ok(Revalidated { object: new, stored })
+    }
+
+    /// Forgets what a successful unsafe request has made out of date (see [`crate::policy::invalidate`]).
+    pub fn invalidate(&self, target: &Target, policy: &SitePolicy) {
+        self.remove(target.key);
+        if !policy.key_headers.is_empty() || !policy.key_cookies.is_empty() {
+            // Other keys of this URL are only reached by its tag.
+            let tags = vec![self.keyer.url_tag(target.url)];
+            self.epochs.purge(target.site, &Selector::Tags(tags), Mode::Hard);
+        }
+    }
+
+    /// Makes responses of a site gone or stale.
+    pub fn purge(&self, site: u64, what: Purge<'_>, mode: Mode) {
+        let selector = match what {
+            Purge::Everything => Selector::Everything,
+            Purge::Tags(tags) => Selector::Tags(tags.iter().map(|tag| self.keyer.tag(site, tag.as_bytes())).collect()),
+            Purge::Urls(urls) => Selector::Tags(urls.iter().map(|&url| self.keyer.url_tag(url)).collect()),
+        };
+        self.epochs.purge(site, &selector, mode);
+        if let (Purge::Urls(urls), Mode::Hard) = (what, mode) {
+            // Where nothing else is part of keys, the space is given back at once.
+            urls.iter().for_each(|&url| self.remove(url));
+        }
+    }
+
+    /// Forgets the sites that `keep` refuses.
+    pub fn retain_sites(&self, keep: impl Fn(u64) -> bool) {
+        self.epochs.retain_sites(keep);
+    }
+
+    /// What is held and was done.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            ram: self.ram.stats(),
+            fills: self.fills.stats(),
+        }
+    }
+
+    /// Removes a key and keeps fetches under way from storing it again.
+    fn remove(&self, key: Key) {
+        let slot = self.ram.lock(key);
+        self.guard(key).fetch_max(self.epochs.advance(), Ordering::AcqRel);
+        slot.remove();
+    }
+
+    fn put(&self, key: Key, object: Arc<Object>, stamp: &Stamp) -> Option<Arc<Object>> {
+        if self.is_purged(stamp, &object.meta.tags) {
+            return None;
+        }
+        let slot = self.ram.lock(key);
+        if stamp.is_before(self.guard(key).load(Ordering::Acquire)) {
+            return None;
+        }
+        slot.insert(&object).then_some(object)
+    }
+
+    fn is_purged(&self, stamp: &Stamp, tags: &[u64]) -> bool {
+        stamp.purged(tags, &AtomicU64::new(0)) != Purged::No
+    }
+
+    fn guard(&self, key: Key) -> &AtomicU64 {
+        &self.guards[(key.0 >> 64) as usize % GUARDS]
+    }
+
+    /// The longest content that fits into the store with this head.
+    fn largest_body(&self, head: &FillHead) -> u64 {
+        self.ram.largest().saturating_sub(head.head.len() as u64 + 4096)
+    }
+}
+
+/// A response that came without a date was made when it came (RFC 9110 section 6.6.1).
+fn date(fields: &mut HeaderMap, received: Timestamp) {
+    if !fields.contains_key(header::DATE)
+        && let Ok(date) = HeaderValue::from_bytes(&imf_fixdate(received.as_secs()))
+    {
+        fields.insert(header::DATE, date);
+    }
+}
+
+/// The fields that everyone may have.
+fn shared_fields(fields: &HeaderMap, storable: Option<&Storable>, status: u16, length: Option<u64>) -> HeaderMap {
+    let mut shared = fields.clone();
+    head::strip(&mut shared);
+    let omit: &[HeaderName] = storable.map_or(&[], |storable| &storable.omit);
+    for name in omit {
+        shared.remove(name);
+    }
+    match length {
+        Some(length) => head::set_length(status, &mut shared, length),
+        None => {
+            shared.remove(header::CONTENT_LENGTH);
+        }
+    }
+    shared
+}
+
+/// Content that was read at once, as a body.
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        Self::from_chunks([bytes])
+    }
+}
+
+#[cfg(test)]
+mod tests;

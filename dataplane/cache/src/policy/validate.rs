@@ -1,0 +1,92 @@
+//! Asking the origin whether a stored response still holds (RFC 9111 section 4.3).
+
+use breakwater_wire::etag::EntityTag;
+use breakwater_wire::http1::encode::imf_fixdate;
+use http::header::{self, HeaderName};
+use http::{HeaderMap, HeaderValue};
+
+use crate::head;
+use crate::object::Object;
+use crate::time::Timestamp;
+
+/// Fields of the stored response that a 304 does not replace: they describe the stored content as it is.
+const KEPT: [HeaderName; 3] = [header::CONTENT_LENGTH, header::CONTENT_ENCODING, header::CONTENT_RANGE];
+
+/// The client's own conditions, which a validation of ours replaces.
+const CONDITIONS: [HeaderName; 6] = [
+    header::IF_MATCH,
+    header::IF_NONE_MATCH,
+    header::IF_MODIFIED_SINCE,
+    header::IF_UNMODIFIED_SINCE,
+    header::IF_RANGE,
+    header::RANGE,
+];
+
+/// The 304 is about another representation than the stored one, which therefore is not confirmed: fetch again
+/// without conditions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the 304 has another entity tag than the stored response")]
+pub struct Mismatch;
+
+/// Whether there is anything to validate `object` with.
+pub fn can_validate(object: &Object) -> bool {
+    object.meta.etag.is_some() || object.meta.last_modified.is_some()
+}
+
+/// Makes a request to the origin one for the whole response, without the client's conditions.
+pub fn unconditional(request: &mut HeaderMap) {
+    for name in &CONDITIONS {
+        request.remove(name);
+    }
+}
+
+/// Makes a request to the origin conditional on `object` being out of date, in place of the client's conditions.
+pub fn conditional(request: &mut HeaderMap, object: &Object) {
+    unconditional(request);
+    let fields = [
+        (header::IF_NONE_MATCH, object.meta.etag.as_ref()),
+        (
+            header::IF_MODIFIED_SINCE,
+            object.meta.last_modified.as_ref().map(|modified| &modified.text),
+        ),
+    ];
+    for (name, value) in fields {
+        if let Some(value) = value.and_then(|value| HeaderValue::from_maybe_shared(value.clone()).ok()) {
+            request.insert(name, value);
+        }
+    }
+}
+
+/// The stored fields as a 304 that was received at `received` changes them.
+///
+/// # Errors
+/// [`Mismatch`]: the 304's entity tag is not the stored one.
+pub fn update(object: &Object, not_modified: &HeaderMap, received: Timestamp) -> Result<HeaderMap, Mismatch> {
+    let tag = |value: &'_ [u8]| EntityTag::parse(value).map(|tag| (tag.weak, tag.opaque.to_vec()));
+    let theirs = not_modified.get(header::ETAG).and_then(|value| tag(value.as_bytes()));
+    let ours = object.meta.etag.as_deref().and_then(tag);
+    if let (Some((_, theirs)), Some((_, ours))) = (theirs, ours)
+        && theirs != ours
+    {
+        return Err(Mismatch);
+    }
+    let mut news = not_modified.clone();
+    head::strip(&mut news);
+    for name in &KEPT {
+        news.remove(name);
+    }
+    let mut fields = object.fields();
+    // A date is a 304's own: without one, it was made when it came.
+    if !news.contains_key(header::DATE)
+        && let Ok(date) = HeaderValue::from_bytes(&imf_fixdate(received.as_secs()))
+    {
+        news.insert(header::DATE, date);
+    }
+    for name in news.keys() {
+        fields.remove(name);
+    }
+    for (name, value) in &news {
+        fields.append(name, value.clone());
+    }
+    Ok(fields)
+}
