@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::{Error, machine};
+use crate::{Error, check, machine};
 
 mod config;
 
@@ -84,7 +84,8 @@ impl Server {
     pub fn start(kind: &Kind, cpu: usize, origin: SocketAddr, sizes: &[usize]) -> Result<Self, Error> {
         let directory = tempfile::tempdir().map_err(Error::io("making a directory for a server"))?;
         let address = free_address()?;
-        let arguments = arguments(kind, directory.path(), address, origin, sizes)?;
+        let admin = free_address()?;
+        let arguments = arguments(kind, directory.path(), address, admin, origin, sizes)?;
         let output = directory.path().join("output");
         let log = fs::File::create(&output).map_err(Error::io("creating a server's output file"))?;
         let errors = log.try_clone().map_err(Error::io("sharing a server's output file"))?;
@@ -96,8 +97,13 @@ impl Server {
             .stderr(errors)
             .spawn()
             .map_err(Error::io("running taskset"))?;
-        wait_until_serving(kind.name(), &mut child, address, &output)?;
         let breakwater = matches!(kind, Kind::Breakwater(_));
+        // Breakwater listens before it has read its manifests; the others do not.
+        let serves = || {
+            TcpStream::connect(address).is_ok()
+                && (!breakwater || check::get(admin, "/readyz").is_ok_and(|answer| answer.status == 200))
+        };
+        wait_until(serves, kind.name(), &mut child, &output)?;
         Ok(Self {
             name: kind.name(),
             address,
@@ -126,6 +132,7 @@ fn arguments(
     kind: &Kind,
     directory: &Path,
     address: SocketAddr,
+    admin: SocketAddr,
     origin: SocketAddr,
     sizes: &[usize],
 ) -> Result<Vec<String>, Error> {
@@ -158,7 +165,7 @@ fn arguments(
         Kind::Breakwater(program) => {
             fs::create_dir(directory.join("manifests")).map_err(Error::io("making a manifest directory"))?;
             write("manifests/bench.yaml", config::breakwater(origin))?;
-            let admin = free_address()?.to_string();
+            let admin = admin.to_string();
             let state = path("state");
             fs::create_dir(directory.join("state")).map_err(Error::io("making a state directory"))?;
             let program = program.display().to_string();
@@ -190,13 +197,10 @@ fn free_address() -> Result<SocketAddr, Error> {
     listener.local_addr().map_err(Error::io("looking for a free port"))
 }
 
-fn wait_until_serving(name: &str, child: &mut Child, address: SocketAddr, output: &Path) -> Result<(), Error> {
+fn wait_until(serves: impl Fn() -> bool, name: &str, child: &mut Child, output: &Path) -> Result<(), Error> {
     let said = || fs::read_to_string(output).unwrap_or_default();
     let deadline = Instant::now() + PATIENCE;
-    loop {
-        if TcpStream::connect(address).is_ok() {
-            return Ok(());
-        }
+    while !serves() {
         if let Some(status) = child.try_wait().map_err(Error::io(format!("waiting for {name}")))? {
             return Err(Error::Server {
                 server: name.to_owned(),
@@ -205,11 +209,7 @@ fn wait_until_serving(name: &str, child: &mut Child, address: SocketAddr, output
         }
         if Instant::now() > deadline {
             stop(child);
-            let why = format!(
-                "nothing listens on {address} after {} s: {}",
-                PATIENCE.as_secs(),
-                said().trim()
-            );
+            let why = format!("not ready after {} s: {}", PATIENCE.as_secs(), said().trim());
             return Err(Error::Server {
                 server: name.to_owned(),
                 why,
@@ -217,6 +217,7 @@ fn wait_until_serving(name: &str, child: &mut Child, address: SocketAddr, output
         }
         pause();
     }
+    Ok(())
 }
 
 /// Asks the process to end, and ends it when it does not. Errors mean that it is gone already.
