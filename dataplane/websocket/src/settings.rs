@@ -1,6 +1,7 @@
 //! What the connections of a route are held to.
 //!
-//! Invariant: every field's default is stated here, and every default is a limit, never "unlimited".
+//! Invariant: every field's default is stated here; by default sizes, rate, silence, lifetime and the end are all
+//! limited, and only by the choice of the caller one of them is not.
 
 use std::num::NonZeroU32;
 

@@ -9,7 +9,7 @@ mod echo;
 mod handshake;
 
 pub use connection::{Connection, Message};
-pub use echo::{MAX_CONNECTIONS, serve_echo};
+pub use echo::{MAX_CONNECTIONS, echo, serve_echo};
 pub use handshake::connect;
 
 /// The longest message that is read.
