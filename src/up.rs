@@ -12,14 +12,18 @@ use std::time::Duration;
 
 use breakwater_dataplane::{DataPlane, Options, default_workers};
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 
-use crate::exit::Failure;
+use crate::exit::{Failure, complain};
 use crate::size::Size;
+use crate::stop::{Stop, receive};
 use reload::Reloader;
 
 /// Longest time from SIGTERM to exit.
 const DRAIN: Duration = Duration::from_secs(30);
+
+/// How often the configuration in force is noted as current.
+const CONFIRM: Duration = Duration::from_secs(5);
 
 /// Arguments of `breakwater up`.
 #[derive(Args, Debug)]
@@ -55,11 +59,7 @@ pub(crate) struct UpArgs {
 
 /// Runs until SIGTERM or SIGINT.
 pub(crate) fn run(args: UpArgs) -> Result<ExitCode, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::environment(format!("the runtime cannot start: {error}")))?;
-    runtime.block_on(up(args))
+    crate::stop::runtime()?.block_on(up(args))
 }
 
 async fn up(args: UpArgs) -> Result<ExitCode, Failure> {
@@ -78,59 +78,41 @@ async fn up(args: UpArgs) -> Result<ExitCode, Failure> {
         audit_log: args.audit_log,
         ..Options::default()
     };
-    let data_plane = DataPlane::start(&options).map_err(|error| Failure::environment(error.to_string()))?;
+    let data_plane = DataPlane::start(&options).map_err(|error| Failure::environment(error.to_string(), ""))?;
     let data_plane = Arc::new(data_plane);
-    let admin = data_plane.serve_admin(args.admin).await.map_err(|error| Failure::environment(error.to_string()))?;
+    let admin = data_plane
+        .serve_admin(args.admin, axum::Router::new())
+        .await
+        .map_err(|error| Failure::environment(error.to_string(), ""))?;
     let mut reloader = reloader;
     let objects = reloader.start(&data_plane).await;
 
     let listen = data_plane.addresses().iter().map(|a| format!("http://{a}")).collect::<Vec<_>>().join(" ");
-    eprintln!(
+    complain(format!(
         "breakwater: serving {listen} with {} workers, admin http://{admin}, {objects} objects from {}",
         options.workers,
         reloader.dir().display()
-    );
+    ));
     if let Some(demo) = &demo {
         demo.explain(data_plane.addresses().first().copied(), admin);
     }
-    until_told(&mut reloader, &data_plane).await?;
-    eprintln!("breakwater: draining");
-    tokio::select! {
-        () = data_plane.drain(DRAIN) => {}
-        () = told_to_stop()? => {}
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Reloads on every change until a signal ends it.
-async fn until_told(reloader: &mut Reloader, data_plane: &Arc<DataPlane>) -> Result<(), Failure> {
+    let mut stop = Stop::new()?;
+    let mut hangup = receive(SignalKind::hangup())?;
     let mut changes = watch::watch(reloader.dir());
-    let mut hangup = signals(SignalKind::hangup())?;
-    let stop = told_to_stop()?;
-    tokio::pin!(stop);
-    let mut confirm = tokio::time::interval(Duration::from_secs(5));
+    let mut confirm = tokio::time::interval(CONFIRM);
     loop {
         tokio::select! {
-            () = &mut stop => return Ok(()),
-            _ = hangup.recv() => reloader.reload(data_plane, true).await,
-            () = changes.settled() => reloader.reload(data_plane, false).await,
-            // What was read last is what is in force: the directory is the authority, and it is watched.
-            _ = confirm.tick() => data_plane.confirm(),
+            () = stop.told() => break,
+            _ = hangup.recv() => reloader.reload(&data_plane, true).await,
+            () = changes.settled() => reloader.reload(&data_plane, false).await,
+            // The directory is the authority, and it is watched: what was read last is current.
+            _ = confirm.tick() => data_plane.confirm_age(Duration::ZERO),
         }
     }
-}
-
-/// Resolves at the first SIGTERM or SIGINT after the call.
-fn told_to_stop() -> Result<impl Future<Output = ()>, Failure> {
-    let (mut terminate, mut interrupt) = (signals(SignalKind::terminate())?, signals(SignalKind::interrupt())?);
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
-}
-
-fn signals(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
-    signal(kind).map_err(|error| Failure::environment(format!("signals cannot be received: {error}")))
+    complain("breakwater: draining");
+    tokio::select! {
+        () = data_plane.drain(DRAIN) => {}
+        () = stop.told() => complain("breakwater: told again; leaving at once"),
+    }
+    Ok(ExitCode::SUCCESS)
 }

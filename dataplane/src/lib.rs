@@ -1,1 +1,30 @@
-//! The data plane: listeners, routing, handlers, upstreams, telemetry.
+//! The data plane: listeners, routing, access, handlers, upstreams, telemetry.
+//!
+//! One thread for each core, each with its own listeners, connections, clock and connection pools; the only things
+//! workers share are the cache, the limit tables and the configuration they are given by message. A request walks one
+//! way: listen, gate, route, access, handler (cache, WebSocket or proxy), upstream, filter, log. A cache hit is answered
+//! within one poll of its connection from the worker's buffers; everything else becomes a boxed exchange
+//! (`docs/architecture.md`).
+//!
+//! [`DataPlane`] is the way in: it starts the workers and applies snapshots. Where snapshots come from is left to
+//! the caller: a directory (`breakwater up`) or an operator ([`follow`]).
+
+mod access;
+mod admin;
+mod clock;
+mod config;
+mod conn;
+mod error;
+pub mod follow;
+mod handler;
+mod listen;
+mod request_id;
+mod respond;
+mod route;
+mod server;
+mod telemetry;
+mod upstream;
+mod worker;
+
+pub use error::StartError;
+pub use server::{Applied, DataPlane, Options, default_workers};

@@ -88,9 +88,10 @@ impl Drop for Demo {
 
 async fn bind(address: &str) -> Result<TcpListener, Failure> {
     TcpListener::bind(address).await.map_err(|error| {
-        Failure::environment(format!(
-            "the demonstration's origin cannot listen on {address}: {error}; stop the program that does, or run without --demo"
-        ))
+        Failure::environment(
+            format!("the demonstration's origin cannot listen on {address}: {error}"),
+            "stop the program that does, or run without --demo",
+        )
     })
 }
 
@@ -99,7 +100,8 @@ fn write_manifests() -> Result<PathBuf, Failure> {
     let written = fs::create_dir_all(&dir)
         .and_then(|()| MANIFESTS.iter().try_for_each(|(name, text)| fs::write(dir.join(name), text)));
     written.map_err(|error| {
-        Failure::environment(format!("the demonstration's manifests cannot be written to {}: {error}", dir.display()))
+        let what = format!("the demonstration's manifests cannot be written to {}: {error}", dir.display());
+        Failure::environment(what, "set TMPDIR to a directory that can be written")
     })?;
     Ok(dir)
 }

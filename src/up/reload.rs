@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use breakwater_compile::compile;
+use breakwater_dataplane::follow::LastGoodCopy;
 use breakwater_dataplane::{Applied, DataPlane};
 use breakwater_snapshot::{Digest, Snapshot};
 
@@ -15,7 +16,7 @@ use crate::manifests::{Diagnostic, Loaded, load};
 /// Reads the directory again and again.
 pub(super) struct Reloader {
     dir: PathBuf,
-    state: Option<super::super::state::LastGood>,
+    state: Option<LastGoodCopy>,
     loaded: Loaded,
     digest: Option<Digest>,
     said: Vec<String>,
@@ -24,10 +25,10 @@ pub(super) struct Reloader {
 impl Reloader {
     /// Reads the directory for the first time.
     pub(super) fn open(dir: PathBuf, state_dir: Option<PathBuf>) -> Result<Self, Failure> {
-        let loaded = load(&dir).map_err(|error| Failure::environment(error.to_string()))?;
+        let loaded = load(&dir).map_err(|error| Failure::environment(error.to_string(), ""))?;
         Ok(Self {
             dir,
-            state: state_dir.map(crate::state::LastGood::new),
+            state: state_dir.map(LastGoodCopy::open),
             loaded,
             digest: None,
             said: Vec::new(),
@@ -40,7 +41,7 @@ impl Reloader {
 
     /// Applies what was read first, on top of the last good versions of an earlier run. Returns how many objects there are.
     pub(super) async fn start(&mut self, data_plane: &DataPlane) -> usize {
-        if let Some(snapshot) = self.state.as_ref().and_then(|state| state.load()) {
+        if let Some(snapshot) = self.state.as_mut().and_then(LastGoodCopy::load) {
             data_plane.apply(&snapshot).await;
         }
         let snapshot = self.compile();
@@ -97,8 +98,8 @@ impl Reloader {
                 self.said.push(line);
             }
         }
-        if let Some(state) = &self.state {
-            state.save(snapshot, &applied.rejected);
+        if let Some(state) = &mut self.state {
+            state.keep(snapshot, &applied.rejected);
         }
         applied
     }

@@ -1,0 +1,94 @@
+//! The admin port: metrics, health, and what is loaded. Served by the control thread, so that a scrape never delays a
+//! request; whether the process is ready is read from what the workers report.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use prometheus::{Encoder, Registry, TextEncoder};
+use tokio::net::TcpListener;
+
+use crate::telemetry::collect::Collected;
+use crate::{DataPlane, StartError};
+
+/// Opens the admin port of `data_plane` and returns its address and the task that serves it.
+///
+/// # Errors
+/// When the address cannot be listened on.
+pub(crate) async fn serve(
+    data_plane: Arc<DataPlane>,
+    address: SocketAddr,
+    extra: Router,
+) -> Result<SocketAddr, StartError> {
+    let failed = |source| StartError::Bind { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    let registry = Registry::new();
+    let listeners = data_plane
+        .addresses()
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(",");
+    let collected = Collected::new(Arc::clone(&data_plane.metrics), listeners);
+    // A fresh registry holds no collector this one could collide with.
+    if let Err(error) = collected.and_then(|collected| registry.register(Box::new(collected))) {
+        tracing::error!(%error, "metrics cannot be collected");
+    }
+    let admin = Arc::new(Admin { data_plane, registry });
+    let router = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/v1/snapshot", get(snapshot))
+        .route("/v1/cache", get(cache))
+        .with_state(admin)
+        .merge(extra);
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::error!(%error, "the admin port stopped");
+        }
+    });
+    Ok(address)
+}
+
+struct Admin {
+    data_plane: Arc<DataPlane>,
+    registry: Registry,
+}
+
+async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
+    let mut text = Vec::new();
+    match TextEncoder::new().encode(&admin.registry.gather(), &mut text) {
+        Ok(()) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+async fn ready(State(admin): State<Arc<Admin>>) -> Response {
+    if admin.data_plane.ready() {
+        "ready\n".into_response()
+    } else {
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not ready: no configuration yet, draining, or a worker is stuck\n",
+        )
+            .into_response()
+    }
+}
+
+async fn snapshot(State(admin): State<Arc<Admin>>) -> Response {
+    Json(admin.data_plane.loaded()).into_response()
+}
+
+async fn cache(State(admin): State<Arc<Admin>>) -> Response {
+    let stats = admin.data_plane.metrics.cache.stats().ram;
+    Json(serde_json::json!({
+        "tiers": [{ "tier": "ram", "bytes": stats.bytes, "limit": stats.limit, "objects": stats.objects, "evictions": stats.evictions }]
+    }))
+    .into_response()
+}

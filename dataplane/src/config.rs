@@ -1,0 +1,152 @@
+//! The configuration in force: a snapshot, built into what a request needs.
+//!
+//! Built by the control thread, shared by all workers, never changed: a new snapshot makes a new one, and requests in
+//! progress keep the old. What belongs to one worker (its counters, its balancers) is in [`WorkerConfig`].
+
+mod assemble;
+mod build;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use breakwater_cache::policy::site::{self, SitePolicy};
+use breakwater_snapshot::unit;
+use breakwater_waf::policy::Policy;
+use breakwater_waf::uri::UriSet;
+use breakwater_websocket::handshake;
+
+use crate::access::ClientRule;
+use crate::route::Router;
+use crate::telemetry::{Metrics, PolicyCells, ResourceCells};
+use crate::upstream::{Pool, Upstream};
+pub(crate) use assemble::{Assembler, Loaded};
+
+/// A configuration.
+#[derive(Default)]
+pub(crate) struct Config {
+    router: Router<u32>,
+    resources: Vec<Resource>,
+}
+
+/// An EdgeCache or WsRoute, with everything attached to it.
+pub(crate) struct Resource {
+    /// `Kind/namespace/name`.
+    pub(crate) label: String,
+    /// Oldest first.
+    pub(crate) protections: Vec<Arc<Protection>>,
+    /// Whether one of them limits connections.
+    pub(crate) counts_connections: bool,
+    pub(crate) client: ClientRule,
+    pub(crate) kind: ResourceKind,
+}
+
+/// What a resource is.
+pub(crate) enum ResourceKind {
+    Cache(Arc<Site>),
+    WebSocket(Arc<WebSocketRoute>),
+}
+
+impl ResourceKind {
+    fn origin(&self) -> &unit::Origin {
+        match self {
+            Self::Cache(site) => &site.origin,
+            Self::WebSocket(route) => &route.backend,
+        }
+    }
+}
+
+/// A WafPolicy.
+pub(crate) struct Protection {
+    pub(crate) policy: Policy,
+    pub(crate) cells: Arc<PolicyCells>,
+    trusted: Vec<ipnet::IpNet>,
+    client_header: Option<String>,
+}
+
+/// An EdgeCache.
+pub(crate) struct Site {
+    claims: Vec<unit::Claim>,
+    origin: unit::Origin,
+    /// The cache's name for this site.
+    pub(crate) id: u64,
+    pub(crate) policy: SitePolicy,
+    rules: Vec<Rule>,
+}
+
+/// One cache rule of a site.
+struct Rule {
+    /// None matches every path.
+    paths: Option<UriSet>,
+    rule: site::Rule,
+}
+
+impl Site {
+    /// The rules whose paths match, in order; which of them decides may depend on the response's status.
+    pub(crate) fn rules<'a>(&'a self, path: &'a str) -> impl Iterator<Item = &'a site::Rule> {
+        let matching = move |rule: &&Rule| rule.paths.as_ref().is_none_or(|paths| paths.matches(path).is_some());
+        self.rules.iter().filter(matching).map(|rule| &rule.rule)
+    }
+}
+
+/// A WsRoute.
+pub(crate) struct WebSocketRoute {
+    claims: Vec<unit::Claim>,
+    backend: unit::Origin,
+    pub(crate) handshake: handshake::Rules,
+    pub(crate) handshake_timeout_ms: u64,
+    pub(crate) settings: breakwater_websocket::Settings,
+    pub(crate) limits: unit::WsLimits,
+    /// Counts open connections against the limits, over all workers.
+    pub(crate) counts: Arc<build::WebSocketCounts>,
+}
+
+impl Config {
+    fn resource(&self, index: u32) -> Option<&Resource> {
+        self.resources.get(index as usize)
+    }
+}
+
+/// A configuration as one worker sees it.
+pub(crate) struct WorkerConfig {
+    pub(crate) shared: Arc<Config>,
+    locals: Vec<Local>,
+}
+
+/// What one worker has of one resource.
+pub(crate) struct Local {
+    pub(crate) cells: Arc<ResourceCells>,
+    pub(crate) upstream: Upstream,
+    /// For a WsRoute: what its relays are held to.
+    pub(crate) settings: Option<Rc<breakwater_websocket::Settings>>,
+}
+
+impl WorkerConfig {
+    pub(crate) fn new(shared: Arc<Config>, worker: usize, metrics: &Metrics, pool: &Rc<Pool>) -> Self {
+        let local = |resource: &Resource| Local {
+            cells: metrics.resource(worker, &resource.label),
+            upstream: Upstream::new(resource.kind.origin().clone(), worker, Rc::clone(pool)),
+            settings: match &resource.kind {
+                ResourceKind::Cache(_) => None,
+                ResourceKind::WebSocket(route) => Some(Rc::new(route.settings)),
+            },
+        };
+        let locals = shared.resources.iter().map(local).collect();
+        Self { shared, locals }
+    }
+
+    /// The resource that serves `path` of `host`.
+    pub(crate) fn route(&self, host: &str, path: &str) -> Option<u32> {
+        self.shared.router.find(host, path)
+    }
+
+    /// The resource that [`WorkerConfig::route`] found.
+    pub(crate) fn resource(&self, index: u32) -> &Resource {
+        #[expect(clippy::expect_used, reason = "indices come from this configuration's own router")]
+        self.shared.resource(index).expect("the router knows its resources")
+    }
+
+    /// What this worker has of the resource that [`WorkerConfig::route`] found.
+    pub(crate) fn local(&self, index: u32) -> &Local {
+        &self.locals[index as usize]
+    }
+}

@@ -1,0 +1,243 @@
+//! From snapshots to configurations, object by object.
+//!
+//! Invariant: a bad object touches nothing but itself. Its last good version stays in force until a good one comes,
+//! however many snapshots later; a policy that never was good fails closed on what it should have protected. Each
+//! purge is carried out once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use breakwater_cache::Cache;
+use breakwater_snapshot::unit::Unit;
+use breakwater_snapshot::{Blob, Digest, Entry, Kind, ObjectId, Rejection, Snapshot};
+use breakwater_waf::limit::Tables;
+use serde::Serialize;
+
+use super::build::{self, Built};
+use super::{Config, Protection, Resource, ResourceKind};
+use crate::Applied;
+use crate::access::ClientRule;
+use crate::route::Router;
+use crate::telemetry::Metrics;
+
+/// Keeps what was built, and builds what changed.
+pub(crate) struct Assembler {
+    held: BTreeMap<ObjectId, Held>,
+    /// UIDs of the purges that were carried out and are still in the manifest.
+    purged: BTreeSet<String>,
+    metrics: Arc<Metrics>,
+    cache: Arc<Cache>,
+    tables: Arc<Tables>,
+    loaded: Loaded,
+}
+
+struct Held {
+    /// The blob it was built from.
+    digest: Digest,
+    generation: i64,
+    built: Built,
+}
+
+/// What is loaded, for people: `GET /v1/snapshot`.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Loaded {
+    digest: Option<Digest>,
+    objects: Vec<LoadedObject>,
+    rejected: Vec<Rejection>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct LoadedObject {
+    #[serde(flatten)]
+    id: ObjectId,
+    generation: i64,
+    sha256: Digest,
+    /// The version in force is older than the manifest's.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    last_good: bool,
+}
+
+impl Assembler {
+    pub(crate) fn new(metrics: Arc<Metrics>, cache: Arc<Cache>, tables: Arc<Tables>) -> Self {
+        Self {
+            held: BTreeMap::new(),
+            purged: BTreeSet::new(),
+            metrics,
+            cache,
+            tables,
+            loaded: Loaded::default(),
+        }
+    }
+
+    /// What is loaded.
+    pub(crate) fn loaded(&self) -> Loaded {
+        self.loaded.clone()
+    }
+
+    /// Builds the configuration of `snapshot`.
+    pub(crate) fn assemble(&mut self, snapshot: &Snapshot) -> (Config, Applied) {
+        let manifest = snapshot.manifest();
+        let mut rejected = Vec::new();
+        for entry in &manifest.entries {
+            if self.held.get(&entry.id).is_some_and(|held| held.digest == entry.sha256) {
+                continue;
+            }
+            if let Err(message) = self.take(entry, snapshot.blob(&entry.sha256)) {
+                rejected.push(Rejection {
+                    id: entry.id.clone(),
+                    message,
+                });
+            }
+        }
+        self.held.retain(|id, _| manifest.get(id).is_some());
+        self.forget_purges();
+        let kept = rejected
+            .iter()
+            .map(|r| r.id.clone())
+            .filter(|id| self.in_force(id))
+            .collect();
+        let digest = manifest.digest();
+        self.loaded = Loaded {
+            digest: Some(digest),
+            objects: self
+                .held
+                .iter()
+                .map(|(id, held)| held.describe(id, manifest.get(id)))
+                .collect(),
+            rejected: rejected.clone(),
+        };
+        let applied = Applied {
+            manifest: digest,
+            rejected,
+            kept,
+        };
+        (self.config(), applied)
+    }
+
+    /// Builds one object in place of its held version. On error the held version stays.
+    fn take(&mut self, entry: &Entry, blob: Option<&Arc<[u8]>>) -> Result<(), String> {
+        let bytes = blob.ok_or("its compiled unit is missing from the snapshot")?;
+        let blob = Blob::from_json(bytes).map_err(|error| error.to_string());
+        let built = blob.and_then(|blob| match blob {
+            Blob::Valid { unit } => build::build(&entry.id, *unit, &self.metrics, &self.tables),
+            Blob::Invalid { message, targets } => {
+                self.fail_closed(entry, targets, &message);
+                Err(message)
+            }
+        })?;
+        if let Built::Purge(purge) = &built
+            && self.purged.insert(purge.uid.clone())
+            && let Some(Built::Site(site)) = self.held.get(&purge.target).map(|held| &held.built)
+        {
+            // Without the site there is nothing stored: what comes later is newer than the purge.
+            build::purge(&self.cache, site, purge);
+        }
+        let held = Held {
+            digest: entry.sha256,
+            generation: entry.generation,
+            built,
+        };
+        self.held.insert(entry.id.clone(), held);
+        Ok(())
+    }
+
+    /// Lets a policy that has no good version refuse everything on its targets.
+    fn fail_closed(&mut self, entry: &Entry, targets: Vec<ObjectId>, message: &str) {
+        if entry.id.kind != Kind::WafPolicy || self.in_force(&entry.id) {
+            return;
+        }
+        let protection = build::fail_closed(&entry.id, message, &self.metrics);
+        let held = Held {
+            digest: entry.sha256,
+            generation: entry.generation,
+            built: Built::Closed(Arc::new(protection), targets),
+        };
+        self.held.insert(entry.id.clone(), held);
+    }
+
+    /// Whether a good version of the object is held.
+    fn in_force(&self, id: &ObjectId) -> bool {
+        self.held
+            .get(id)
+            .is_some_and(|held| !matches!(held.built, Built::Closed(..)))
+    }
+
+    fn forget_purges(&mut self) {
+        let known: BTreeSet<_> = self
+            .held
+            .values()
+            .filter_map(|held| match &held.built {
+                Built::Purge(purge) => Some(purge.uid.as_str()),
+                _ => None,
+            })
+            .collect();
+        self.purged.retain(|uid| known.contains(uid.as_str()));
+    }
+
+    fn config(&self) -> Config {
+        let mut router = Router::default();
+        let mut resources = Vec::new();
+        for (id, held) in &self.held {
+            let (kind, claims) = match &held.built {
+                Built::Site(site) => (ResourceKind::Cache(Arc::clone(site)), &site.claims),
+                Built::WebSocket(route) => (ResourceKind::WebSocket(Arc::clone(route)), &route.claims),
+                _ => continue,
+            };
+            let index = u32::try_from(resources.len()).unwrap_or(u32::MAX);
+            for claim in claims {
+                // The unit was refused when its expressions did not compile.
+                if let Err(error) = router.add(claim, index) {
+                    tracing::error!(resource = %id, %error, "a path cannot be routed");
+                }
+            }
+            resources.push(self.resource(id, kind));
+        }
+        router.finish();
+        Config { router, resources }
+    }
+
+    fn resource(&self, id: &ObjectId, kind: ResourceKind) -> Resource {
+        let protections: Vec<Arc<Protection>> = self
+            .held
+            .values()
+            .filter_map(|held| match &held.built {
+                Built::Policy(protection, targets) | Built::Closed(protection, targets) if targets.contains(id) => {
+                    Some(Arc::clone(protection))
+                }
+                _ => None,
+            })
+            .collect();
+        let trusted = protections.iter().flat_map(|p| p.trusted.iter().copied()).collect();
+        let header = protections.iter().find_map(|p| p.client_header.clone());
+        Resource {
+            label: id.to_string(),
+            counts_connections: protections
+                .iter()
+                .any(|p| p.policy.connection_limits().next().is_some()),
+            client: ClientRule::new(trusted, header),
+            protections,
+            kind,
+        }
+    }
+}
+
+impl Held {
+    fn describe(&self, id: &ObjectId, entry: Option<&Entry>) -> LoadedObject {
+        LoadedObject {
+            id: id.clone(),
+            generation: self.generation,
+            sha256: self.digest,
+            last_good: entry.is_some_and(|entry| entry.sha256 != self.digest),
+        }
+    }
+}
+
+/// Whether a unit is of the kind its name says.
+pub(super) const fn kind_of(unit: &Unit) -> Kind {
+    match unit {
+        Unit::EdgeCache(_) => Kind::EdgeCache,
+        Unit::WafPolicy(_) => Kind::WafPolicy,
+        Unit::WsRoute(_) => Kind::WsRoute,
+        Unit::CachePurge(_) => Kind::CachePurge,
+    }
+}

@@ -1,0 +1,350 @@
+//! Building one object: from a compiled unit to what requests use. A unit that cannot be built says why.
+
+use std::hash::{BuildHasher, Hasher};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use breakwater_cache::key::QueryFilter;
+use breakwater_cache::policy::site::{self, SitePolicy};
+use breakwater_cache::{Cache, Key, Purge, purge::Mode as PurgeMode};
+use breakwater_snapshot::unit::{self, PathKind, PathMatch, PurgeSelector, Unit, WsLimits};
+use breakwater_snapshot::{ObjectId, unit::Claim};
+use breakwater_waf::ClientKey;
+use breakwater_waf::address::Fallback;
+use breakwater_waf::limit::{ConnectionGuard, Tables};
+use breakwater_waf::policy::{self, Policy};
+use breakwater_waf::uri::{Kind as UriKind, Pattern, UriSet};
+use breakwater_websocket::{Settings, Sizes, handshake};
+use breakwater_wire::http1::Host;
+use breakwater_wire::path::normalize;
+use http::HeaderName;
+
+use super::assemble::kind_of;
+use super::{Protection, Rule, Site, WebSocketRoute};
+use crate::route::whole_path;
+use crate::telemetry::{Metrics, PolicyCells};
+
+/// An object, built.
+pub(super) enum Built {
+    Site(Arc<Site>),
+    WebSocket(Arc<WebSocketRoute>),
+    Policy(Arc<Protection>, Vec<ObjectId>),
+    /// A policy that never was valid, and what it closes.
+    Closed(Arc<Protection>, Vec<ObjectId>),
+    Purge(unit::CachePurge),
+}
+
+/// Builds a unit.
+///
+/// # Errors
+/// What cannot be built, for a person.
+pub(super) fn build(id: &ObjectId, unit: Unit, metrics: &Metrics, tables: &Arc<Tables>) -> Result<Built, String> {
+    if kind_of(&unit) != id.kind {
+        return Err(format!("its unit is of kind {}", kind_of(&unit)));
+    }
+    match unit {
+        Unit::EdgeCache(unit) => site(id, unit).map(|site| Built::Site(Arc::new(site))),
+        Unit::WsRoute(unit) => web_socket(id, unit, metrics, tables).map(|route| Built::WebSocket(Arc::new(route))),
+        Unit::WafPolicy(unit) => {
+            let targets = unit.targets.clone();
+            protection(id, unit, metrics, tables).map(|protection| Built::Policy(Arc::new(protection), targets))
+        }
+        Unit::CachePurge(unit) => Ok(Built::Purge(unit)),
+    }
+}
+
+/// The cache's name for a site: the same after a reload, on every node.
+pub(super) fn site_id(id: &ObjectId) -> u64 {
+    let mut hasher = foldhash::quality::FixedState::with_seed(0).build_hasher();
+    hasher.write(id.to_string().as_bytes());
+    hasher.finish()
+}
+
+fn site(id: &ObjectId, unit: unit::EdgeCache) -> Result<Site, String> {
+    check_claims(&unit.claims)?;
+    let cache = unit.cache;
+    let rules = cache.rules.into_iter().map(rule).collect::<Result<_, _>>()?;
+    let key_headers = cache
+        .key_headers
+        .iter()
+        .map(|name| header(name))
+        .collect::<Result<_, _>>()?;
+    let policy = SitePolicy {
+        ignore_query: QueryFilter::new(&cache.ignore_query),
+        key_headers,
+        key_cookies: cache.key_cookies.iter().map(|name| name.as_str().into()).collect(),
+        stale_while_revalidate_ms: cache.stale_while_revalidate_ms,
+        stale_if_error_ms: cache.stale_if_error_ms,
+        tag_header: cache.tag_header.as_deref().map(header).transpose()?,
+        max_object_size: cache.max_object_size,
+        ..SitePolicy::default()
+    };
+    Ok(Site {
+        claims: unit.claims,
+        origin: unit.origin,
+        id: site_id(id),
+        policy,
+        rules,
+    })
+}
+
+fn rule(rule: unit::CacheRule) -> Result<Rule, String> {
+    let paths = match rule.paths.as_slice() {
+        [] => None,
+        paths => Some(UriSet::new(&patterns(paths)).map_err(|error| error.to_string())?),
+    };
+    Ok(Rule {
+        paths,
+        rule: site::Rule {
+            statuses: rule.statuses,
+            ttl_ms: rule.ttl_ms,
+            bypass: rule.bypass,
+        },
+    })
+}
+
+fn header(name: &str) -> Result<HeaderName, String> {
+    name.parse().map_err(|_| format!("`{name}` is not a field name"))
+}
+
+/// The router compiles the same expressions; here they can still be refused.
+fn check_claims(claims: &[Claim]) -> Result<(), String> {
+    let regexes = claims.iter().filter(|claim| claim.path.kind == PathKind::Regex);
+    for claim in regexes {
+        let value = &claim.path.value;
+        whole_path(value).map_err(|error| format!("the path expression `{value}` cannot be used: {error}"))?;
+    }
+    Ok(())
+}
+
+fn patterns(paths: &[PathMatch]) -> Vec<Pattern> {
+    let kind = |kind| match kind {
+        PathKind::Exact => UriKind::Exact,
+        PathKind::Prefix => UriKind::Prefix,
+        PathKind::Regex => UriKind::Regex,
+    };
+    paths
+        .iter()
+        .map(|path| Pattern::new(kind(path.kind), path.value.as_str()))
+        .collect()
+}
+
+fn protection(
+    id: &ObjectId,
+    unit: unit::WafPolicy,
+    metrics: &Metrics,
+    tables: &Arc<Tables>,
+) -> Result<Protection, String> {
+    let label = policy_label(id);
+    let limits: Vec<_> = unit.limits.iter().map(|limit| limit.name.as_str()).collect();
+    let cells = metrics.policy(&label, &limits);
+    let mut config = policy::Config::new(label);
+    config.mode = match unit.mode {
+        unit::Mode::Enforce => policy::Mode::Enforce,
+        unit::Mode::DetectOnly => policy::Mode::DetectOnly,
+    };
+    config.addresses.allow = unit.addresses.allow;
+    config.addresses.deny = unit.addresses.deny;
+    config.addresses.default = if unit.addresses.default_allow {
+        Fallback::Allow
+    } else {
+        Fallback::Deny
+    };
+    config.uris.allow = patterns(&unit.uris.allow);
+    config.uris.deny = patterns(&unit.uris.deny);
+    config.limits = unit.limits.into_iter().map(limit).collect();
+    config.block_status = unit.block_status;
+    config.redact_arguments = unit.redact.arguments;
+    config.redact_headers = unit.redact.headers;
+    Ok(Protection {
+        policy: Policy::new(config, tables).map_err(|error| error.to_string())?,
+        cells,
+        trusted: unit.client.trusted_proxies,
+        client_header: unit.client.header,
+    })
+}
+
+/// The `policy` label of metrics and audit lines.
+fn policy_label(id: &ObjectId) -> String {
+    id.to_string()
+}
+
+fn limit(limit: unit::Limit) -> policy::LimitConfig {
+    policy::LimitConfig {
+        name: limit.name,
+        paths: patterns(&limit.paths),
+        methods: limit.methods,
+        by: policy::By::ClientAddress,
+        requests: limit.requests.map(|rate| policy::RequestRate {
+            count: rate.count,
+            per_ms: rate.per_ms,
+            burst: rate.burst,
+        }),
+        connections: limit.connections,
+    }
+}
+
+/// What stands in for a policy that never was valid.
+pub(super) fn fail_closed(id: &ObjectId, message: &str, metrics: &Metrics) -> Protection {
+    let label = policy_label(id);
+    Protection {
+        cells: metrics.policy(&label, &[]),
+        policy: Policy::fail_closed(label, message),
+        trusted: Vec::new(),
+        client_header: None,
+    }
+}
+
+fn web_socket(
+    id: &ObjectId,
+    unit: unit::WsRoute,
+    metrics: &Metrics,
+    tables: &Arc<Tables>,
+) -> Result<WebSocketRoute, String> {
+    check_claims(&unit.claims)?;
+    let unlimited = Sizes {
+        max_frame: u64::MAX,
+        max_message: u64::MAX,
+    };
+    let settings = Settings {
+        from_client: Sizes {
+            max_frame: unit.limits.frame_size.unwrap_or(unlimited.max_frame),
+            max_message: unit.limits.message_size.unwrap_or(unlimited.max_message),
+        },
+        // A backend is ours: it is not held to what clients may send.
+        from_backend: unlimited,
+        messages_per_second: unit.limits.messages_per_second.and_then(NonZeroU32::new),
+        idle_ms: Some(unit.idle_timeout_ms),
+        lifetime_ms: unit.lifetime_ms,
+        ..Settings::default()
+    };
+    Ok(WebSocketRoute {
+        claims: unit.claims,
+        backend: unit.backend,
+        handshake: handshake::Rules {
+            origins: unit.origins,
+            subprotocols: unit.subprotocols,
+            ..handshake::Rules::default()
+        },
+        handshake_timeout_ms: unit.handshake_timeout_ms,
+        settings,
+        limits: unit.limits,
+        counts: Arc::new(WebSocketCounts::new(&id.to_string(), metrics, tables)),
+    })
+}
+
+/// A WsRoute's open connections, over all workers and configurations.
+pub(crate) struct WebSocketCounts {
+    tables: Arc<Tables>,
+    total: u64,
+    per_client: u64,
+    pub(crate) cells: Arc<PolicyCells>,
+}
+
+/// A limit of a WsRoute that is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// Of all connections.
+    Total,
+    /// Of one client's.
+    PerClient,
+}
+
+impl WebSocketCounts {
+    fn new(label: &str, metrics: &Metrics, tables: &Arc<Tables>) -> Self {
+        let limits = [Full::Total.label(), Full::PerClient.label()];
+        Self {
+            total: tables.rates.key((label, Full::Total.label())),
+            per_client: tables.rates.key((label, Full::PerClient.label())),
+            cells: metrics.policy(label, &limits),
+            tables: Arc::clone(tables),
+        }
+    }
+
+    /// Counts one more connection of `client` until `guard` is dropped.
+    pub(crate) fn open(
+        &self,
+        guard: &mut ConnectionGuard,
+        client: std::net::IpAddr,
+        limits: &WsLimits,
+    ) -> Result<(), Full> {
+        let table = &self.tables.connections;
+        // All clients count as one for the limit of all connections.
+        let everybody = ClientKey::from(std::net::IpAddr::from([0, 0, 0, 0]));
+        if let Some(most) = limits.connections {
+            table
+                .open(guard, self.total, everybody, most)
+                .map_err(|_| Full::Total)?;
+        }
+        if let Some(most) = limits.connections_per_client {
+            table
+                .open(guard, self.per_client, client.into(), most)
+                .map_err(|_| Full::PerClient)?;
+        }
+        Ok(())
+    }
+}
+
+impl Full {
+    pub(crate) const fn label(self) -> &'static str {
+        match self {
+            Self::Total => "connections",
+            Self::PerClient => "connectionsPerClient",
+        }
+    }
+
+    pub(crate) const fn status(self) -> u16 {
+        match self {
+            Self::Total => 503,
+            Self::PerClient => 429,
+        }
+    }
+
+    pub(crate) const fn message(self) -> &'static str {
+        match self {
+            Self::Total => "all connections of this address are taken",
+            Self::PerClient => "you have as many connections here as one client may have",
+        }
+    }
+}
+
+/// Carries out a purge on this node.
+pub(super) fn purge(cache: &Cache, site: &Site, purge: &unit::CachePurge) {
+    let selector = &purge.selector;
+    match selector {
+        PurgeSelector::Everything => cache.purge(site.id, Purge::Everything, PurgeMode::Hard),
+        PurgeSelector::Tags(tags) => {
+            let tags: Vec<_> = tags.iter().map(String::as_str).collect();
+            cache.purge(site.id, Purge::Tags(&tags), PurgeMode::Hard);
+        }
+        PurgeSelector::Urls(urls) => {
+            let keys: Vec<_> = urls.iter().filter_map(|url| url_key(cache, site, url)).collect();
+            cache.purge(site.id, Purge::Urls(&keys), PurgeMode::Hard);
+        }
+    }
+}
+
+/// The key of a URL without header and cookie values, as `handler::hit` makes it. The compile step checked the URL.
+fn url_key(cache: &Cache, site: &Site, url: &str) -> Option<Key> {
+    let (_, rest) = url.split_once("://")?;
+    let rest = rest.split('#').next().unwrap_or(rest);
+    let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let (path, query) = match target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (target, None),
+    };
+    let host = Host::parse(authority)?;
+    let path = normalize(if path.is_empty() { "/" } else { path }).ok()?;
+    let query = query.map(str::as_bytes);
+    let key = cache.key(site.id);
+    Some(
+        key.target(
+            b"http",
+            host.name().as_bytes(),
+            path.as_str().as_bytes(),
+            query,
+            &site.policy.ignore_query,
+        )
+        .finish(),
+    )
+}

@@ -1,0 +1,200 @@
+//! A client's connection: a hand-written future, so that an idle one costs a socket and a few words.
+//!
+//! It owns bytes only while a head is incomplete or output is unsent; everything else lives in the worker's buffers,
+//! borrowed within one poll. A request that cannot be answered from memory at once takes the socket along into a boxed
+//! exchange, which gives it back when it is done. An established WebSocket takes it for good.
+
+mod open;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use breakwater_waf::limit::ConnectionGuard;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::handler::{After, Relaying};
+use crate::worker::Worker;
+use crate::worker::deadlines::{Deadline, Wait};
+pub(crate) use open::COPY;
+use open::{Open, Step};
+
+/// What a connection runs over.
+pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Transport for T {}
+
+/// Bytes of an unread body that are taken in and thrown away before a connection is closed, so that the client reads
+/// the answer before it learns of the close (RFC 9112 section 9.6).
+const LINGER: usize = 256 * 1024;
+
+/// A client's connection.
+pub(crate) struct Connection<S> {
+    state: State<S>,
+    deadline: Deadline,
+    shared: Shared,
+}
+
+/// What a connection keeps from one request to the next.
+pub(crate) struct Shared {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) peer: SocketAddr,
+    /// Its places in the connection limits of policies.
+    pub(crate) guard: ConnectionGuard,
+}
+
+enum State<S> {
+    /// Between requests, within a head, or sending what was answered from memory.
+    Open(Open<S>),
+    /// A request is with a handler.
+    Exchange(Pin<Box<dyn Future<Output = After<S>>>>),
+    /// A WebSocket.
+    Relay(Pin<Box<Relaying<S>>>),
+    /// The answer is sent, the client may not be done sending.
+    Lingering {
+        stream: S,
+        left: usize,
+        shut: bool,
+    },
+    Closed,
+}
+
+impl<S: Transport> Connection<S> {
+    /// Takes over an accepted socket that [`Worker::admit`] counted in.
+    pub(crate) fn new(worker: Rc<Worker>, stream: S, peer: SocketAddr) -> Self {
+        Self {
+            state: State::Open(Open::new(stream, Vec::new())),
+            deadline: Deadline::new(&worker.deadlines),
+            shared: Shared {
+                worker,
+                peer,
+                guard: ConnectionGuard::default(),
+            },
+        }
+    }
+
+    fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let State::Open(open) = &mut self.state else {
+            return Poll::Ready(());
+        };
+        let step = ready!(open.poll(cx, &mut self.shared, &self.deadline));
+        self.deadline.clear();
+        let State::Open(open) = std::mem::replace(&mut self.state, State::Closed) else {
+            return Poll::Ready(());
+        };
+        match step {
+            Step::Close => {}
+            Step::Linger => self.linger(open.into_stream()),
+            Step::Leave(job) => {
+                let (stream, received) = open.into_parts();
+                self.shared.worker.cells.active.add(1);
+                self.state = State::Exchange(crate::handler::exchange(&self.shared, *job, stream, received));
+            }
+        }
+        Poll::Ready(())
+    }
+
+    fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let State::Exchange(exchange) = &mut self.state else {
+            return Poll::Ready(());
+        };
+        let after = ready!(exchange.as_mut().poll(cx));
+        self.shared.worker.cells.active.sub(1);
+        self.state = State::Closed;
+        match after {
+            After::Next { stream, received } => self.state = State::Open(Open::new(stream, received)),
+            After::Relay(relaying) => {
+                self.shared.worker.cells.websockets.add(1);
+                self.state = State::Relay(relaying);
+            }
+            After::Linger(stream) => self.linger(stream),
+            After::Close => {}
+        }
+        Poll::Ready(())
+    }
+
+    fn linger(&mut self, stream: S) {
+        self.state = State::Lingering {
+            stream,
+            left: LINGER,
+            shut: false,
+        };
+    }
+
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let worker = Rc::clone(&self.shared.worker);
+        self.deadline.wait(Wait::Head, false, worker.clock.now_ms(), cx.waker());
+        let State::Lingering { stream, left, shut } = &mut self.state else {
+            return Poll::Ready(());
+        };
+        if self.deadline.expired() {
+            return Poll::Ready(());
+        }
+        if !*shut {
+            if ready!(Pin::new(&mut *stream).poll_shutdown(cx)).is_err() {
+                return Poll::Ready(());
+            }
+            *shut = true;
+        }
+        let mut buffer = worker.read.borrow_mut();
+        loop {
+            let mut read = ReadBuf::new(&mut buffer);
+            let failed = ready!(Pin::new(&mut *stream).poll_read(cx, &mut read)).is_err();
+            *left = left.saturating_sub(read.filled().len());
+            if failed || read.filled().is_empty() || *left == 0 {
+                return Poll::Ready(());
+            }
+        }
+    }
+}
+
+impl<S: Transport> Future for Connection<S> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        this.shared.worker.clock.refresh();
+        loop {
+            match &mut this.state {
+                State::Open(_) => ready!(this.poll_open(cx)),
+                State::Exchange(_) => ready!(this.poll_exchange(cx)),
+                State::Relay(relaying) => {
+                    ready!(relaying.as_mut().poll(cx));
+                    this.shared.worker.cells.websockets.sub(1);
+                    this.state = State::Closed;
+                }
+                State::Lingering { .. } => {
+                    ready!(this.poll_linger(cx));
+                    this.state = State::Closed;
+                }
+                State::Closed => return Poll::Ready(()),
+            }
+        }
+    }
+}
+
+impl<S> Drop for Connection<S> {
+    fn drop(&mut self) {
+        match self.state {
+            State::Exchange(_) => self.shared.worker.cells.active.sub(1),
+            State::Relay(_) => self.shared.worker.cells.websockets.sub(1),
+            _ => {}
+        }
+        self.shared.worker.leave();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With its task header and its registration with the reactor, an idle connection stays within the 0.75 KiB of
+    /// the memory budget (docs/architecture.md).
+    #[test]
+    fn an_idle_connection_is_small() {
+        let size = size_of::<Connection<tokio::net::TcpStream>>();
+        assert!(size <= 256, "a connection has grown to {size} bytes");
+    }
+}

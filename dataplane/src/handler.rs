@@ -1,0 +1,470 @@
+//! What is done with a request: the way through route and access to a handler.
+//!
+//! [`answer`] runs within a poll of the connection, over borrowed bytes: it refuses, answers a cache hit, or lets the
+//! request leave as a [`Job`]. [`exchange`] takes the job and the socket and does the rest.
+
+mod cache;
+mod client;
+mod forward;
+mod hit;
+mod proxy;
+mod stored;
+mod websocket;
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Instant;
+
+use breakwater_wire::http1::{Framing, OwnedRequest, RequestHead};
+use breakwater_wire::path::{NormalPath, normalize};
+use bytes::Bytes;
+use http::header::HeaderName;
+
+use crate::access::{self, Judgement, Subject};
+use crate::config::{Local, Resource, ResourceKind, WorkerConfig};
+use crate::conn::{Shared, Transport};
+use crate::request_id::{self, acceptable};
+use crate::respond::{self, Page};
+use crate::telemetry::{CacheResult, access_log};
+use crate::upstream::OriginError;
+use crate::worker::Worker;
+use client::{Client, ClientError};
+pub(crate) use websocket::Relaying;
+
+/// What became of a request within the poll.
+pub(crate) enum Answer {
+    /// Answered: the head, and perhaps the body, is in the output; the rest of the body is in `body`.
+    Written { body: Vec<Bytes>, close: bool },
+    /// It needs more than memory.
+    Leave(Box<Job>),
+}
+
+/// A request on its way to a handler.
+pub(crate) struct Job {
+    pub(crate) request: OwnedRequest,
+    /// The normalised path, which routes, rules and keys compare.
+    pub(crate) path: String,
+    pub(crate) client: IpAddr,
+    /// The peer is a proxy whose word about the client is believed.
+    pub(crate) trusted: bool,
+    pub(crate) request_id: String,
+    pub(crate) started: Instant,
+    pub(crate) config: Rc<WorkerConfig>,
+    pub(crate) index: u32,
+}
+
+impl Job {
+    pub(crate) fn resource(&self) -> &Resource {
+        self.config.resource(self.index)
+    }
+
+    pub(crate) fn local(&self) -> &Local {
+        self.config.local(self.index)
+    }
+}
+
+/// What a connection does after an exchange.
+pub(crate) enum After<S> {
+    /// It waits for the next request, of which some bytes may be there.
+    Next { stream: S, received: Vec<u8> },
+    /// It became a WebSocket.
+    Relay(Pin<Box<Relaying<S>>>),
+    /// It closes once the client had time to read.
+    Linger(S),
+    /// It is over.
+    Close,
+}
+
+/// What is known of a request once it is routed.
+struct Routed<'a, 'b> {
+    head: &'a RequestHead<'b>,
+    path: &'a NormalPath<'b>,
+    config: &'a Rc<WorkerConfig>,
+    index: u32,
+    client: IpAddr,
+    trusted: bool,
+    request_id: &'a str,
+    started: Instant,
+}
+
+impl<'a> Routed<'a, '_> {
+    fn resource(&self) -> &'a Resource {
+        self.config.resource(self.index)
+    }
+
+    fn local(&self) -> &'a Local {
+        self.config.local(self.index)
+    }
+}
+
+/// Routes and judges a request; answers it if that takes no waiting.
+pub(crate) fn answer(shared: &mut Shared, head: &RequestHead<'_>, out: &mut Vec<u8>) -> Answer {
+    let worker = Rc::clone(&shared.worker);
+    let started = Instant::now();
+    let path = match normalize(head.path) {
+        Ok(path) => path,
+        Err(error) => {
+            worker.cells.refuse(error.label());
+            return unrouted(&worker, out, 400, &error.to_string());
+        }
+    };
+    let config = worker.config.borrow();
+    let Some(index) = config.route(head.host.name(), path.as_str()) else {
+        return unrouted_but_open(&worker, head, out);
+    };
+    let resource = config.resource(index);
+    let (client, trusted) = resource.client.find(shared.peer.ip(), head.fields());
+    let made = worker.ids.next();
+    let request_id = match head.x_request_id {
+        Some(id) if trusted && acceptable(id) => std::str::from_utf8(id).unwrap_or_default(),
+        _ => request_id::text(&made),
+    };
+    let routed = Routed {
+        head,
+        path: &path,
+        config: &config,
+        index,
+        client,
+        trusted,
+        request_id,
+        started,
+    };
+    if !resource.protections.is_empty()
+        && let Judgement::Refuse { status, retry_after } =
+            access::judge(&worker, &mut shared.guard, resource, &subject(&routed))
+    {
+        return refuse(&worker, &routed, out, status, retry_after);
+    }
+    if let ResourceKind::Cache(site) = &resource.kind
+        && head.framing == Framing::None
+        && let Some(body) = hit::answer(&worker, site, &routed, out)
+    {
+        return Answer::Written {
+            body,
+            close: !head.keep_alive || worker.draining.get(),
+        };
+    }
+    leave(&worker, &routed, out)
+}
+
+fn subject<'a>(routed: &Routed<'a, 'a>) -> Subject<'a> {
+    Subject {
+        client: routed.client,
+        method: routed.head.method,
+        host: routed.head.host.name(),
+        path: routed.path,
+        query: routed.head.query,
+        request_id: routed.request_id,
+    }
+}
+
+fn leave(worker: &Worker, routed: &Routed<'_, '_>, out: &mut Vec<u8>) -> Answer {
+    let Ok(request) = routed.head.to_owned() else {
+        worker.cells.refuse("head");
+        return unrouted(worker, out, 400, "the request head is malformed");
+    };
+    Answer::Leave(Box::new(Job {
+        request,
+        path: routed.path.as_str().to_owned(),
+        client: routed.client,
+        trusted: routed.trusted,
+        request_id: routed.request_id.to_owned(),
+        started: routed.started,
+        config: Rc::clone(routed.config),
+        index: routed.index,
+    }))
+}
+
+fn refuse(
+    worker: &Worker,
+    routed: &Routed<'_, '_>,
+    out: &mut Vec<u8>,
+    status: u16,
+    retry_after: Option<u64>,
+) -> Answer {
+    let head = routed.head;
+    // A body that nobody will read ends the connection.
+    let close = !head.keep_alive || head.framing != Framing::None || worker.draining.get();
+    let accept = head.field("accept").and_then(|value| std::str::from_utf8(value).ok());
+    let before = out.len();
+    Page {
+        status,
+        request_id: routed.request_id,
+        message: None,
+        wants_json: accept.is_some_and(breakwater_waf::block::wants_json),
+        retry_after,
+        fields: &[],
+        head_only: head.method == "HEAD",
+        close,
+    }
+    .write(out, worker);
+    let local = routed.local();
+    local.cells.requests.add(status);
+    local.cells.durations.observe(routed.started.elapsed());
+    if let Some(log) = &worker.metrics.access_log {
+        log.write(access_log::line(&access_log::Entry {
+            bytes: (out.len() - before) as u64,
+            status,
+            waf: Some("block"),
+            ..entry(worker, routed)
+        }));
+    }
+    Answer::Written {
+        body: Vec::new(),
+        close,
+    }
+}
+
+/// The access line of a request that was answered within the poll.
+fn entry<'a>(worker: &Worker, routed: &Routed<'a, '_>) -> access_log::Entry<'a> {
+    access_log::Entry {
+        unix: worker.clock.unix(),
+        request_id: routed.request_id,
+        client: routed.client,
+        method: routed.head.method,
+        host: routed.head.host.name(),
+        uri: routed.head.target,
+        status: 0,
+        bytes: 0,
+        duration: routed.started.elapsed(),
+        resource: &routed.resource().label,
+        cache: None,
+        upstream: None,
+        waf: None,
+    }
+}
+
+/// Nothing serves this host and path; the connection may go on.
+fn unrouted_but_open(worker: &Worker, head: &RequestHead<'_>, out: &mut Vec<u8>) -> Answer {
+    if head.framing != Framing::None || !head.keep_alive || worker.draining.get() {
+        return unrouted(worker, out, 404, NOT_SERVED);
+    }
+    worker.cells.unrouted.add(404);
+    let made = worker.ids.next();
+    Page {
+        status: 404,
+        request_id: request_id::text(&made),
+        message: Some(NOT_SERVED),
+        wants_json: false,
+        retry_after: None,
+        fields: &[],
+        head_only: head.method == "HEAD",
+        close: false,
+    }
+    .write(out, worker);
+    Answer::Written {
+        body: Vec::new(),
+        close: false,
+    }
+}
+
+const NOT_SERVED: &str = "nothing here serves this host and path";
+
+fn unrouted(worker: &Worker, out: &mut Vec<u8>, status: u16, message: &str) -> Answer {
+    worker.cells.unrouted.add(status);
+    respond::plain(out, worker, status, message);
+    Answer::Written {
+        body: Vec::new(),
+        close: true,
+    }
+}
+
+/// How an exchange ended, for the log and the counters.
+pub(crate) struct Outcome {
+    pub(crate) status: u16,
+    pub(crate) cache: Option<CacheResult>,
+    /// `host:port` of the server that answered.
+    pub(crate) upstream: Option<String>,
+}
+
+/// Why an exchange has no answer to pass on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error(transparent)]
+    Origin(#[from] OriginError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
+
+/// Takes a request and its connection to a handler.
+pub(crate) fn exchange<S: Transport>(
+    shared: &Shared,
+    job: Job,
+    stream: S,
+    received: Vec<u8>,
+) -> Pin<Box<dyn Future<Output = After<S>>>> {
+    let worker = Rc::clone(&shared.worker);
+    let peer = shared.peer.ip();
+    Box::pin(async move {
+        let client = Client::new(stream, &received, &job.request);
+        drop(received);
+        match &job.resource().kind {
+            ResourceKind::Cache(_) if job.request.upgrade => refuse_upgrade(&worker, &job, client).await,
+            ResourceKind::Cache(_) => {
+                let mut client = client;
+                let outcome = cache::serve(&worker, &job, peer, &mut client).await;
+                conclude(&worker, &job, client, outcome).await
+            }
+            ResourceKind::WebSocket(_) => websocket::open(&worker, job, peer, client).await,
+        }
+    })
+}
+
+/// An EdgeCache does not switch protocols; a WsRoute does.
+async fn refuse_upgrade<S: Transport>(worker: &Rc<Worker>, job: &Job, mut client: Client<S>) -> After<S> {
+    let outcome = page(
+        worker,
+        job,
+        &mut client,
+        400,
+        "this address does not switch protocols: a WsRoute would",
+    )
+    .await;
+    conclude(worker, job, client, outcome.map_err(Failure::from)).await
+}
+
+/// Counts and logs an exchange, answers for one that failed, and says what the connection does next.
+async fn conclude<S: Transport>(
+    worker: &Rc<Worker>,
+    job: &Job,
+    mut client: Client<S>,
+    outcome: Result<Outcome, Failure>,
+) -> After<S> {
+    let mut broken = false;
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(failure) => {
+            broken = true;
+            let status = fail(worker, job, &mut client, &failure).await;
+            Outcome {
+                status,
+                cache: None,
+                upstream: None,
+            }
+        }
+    };
+    count(worker, job, &outcome, client.sent);
+    let answered = client.answered();
+    let (stream, received, keep_alive) = client.into_parts();
+    if broken {
+        // A truncated answer must look truncated: no lingering, the connection just ends.
+        return if answered { After::Close } else { After::Linger(stream) };
+    }
+    if keep_alive && !worker.draining.get() {
+        After::Next { stream, received }
+    } else {
+        After::Linger(stream)
+    }
+}
+
+/// One place turns a failure into an answer, a counter and a log line. Returns the status that is counted.
+async fn fail<S: Transport>(worker: &Rc<Worker>, job: &Job, client: &mut Client<S>, failure: &Failure) -> u16 {
+    let answered = client.answered();
+    let (status, message) = match failure {
+        Failure::Origin(error) => {
+            let resource = job.resource().label.as_str();
+            tracing::debug!(resource, reason = error.label(), request_id = job.request_id, "{error}");
+            (error.status(), public(error))
+        }
+        // nginx's 499: the client went away, nobody reads an answer.
+        Failure::Client(ClientError::Gone) => return 499,
+        Failure::Client(ClientError::Slow) => (408, "the request did not arrive in time"),
+        Failure::Client(ClientError::Body(error)) => {
+            worker.cells.refuse(error.label());
+            (400, "the request body is malformed")
+        }
+    };
+    if !answered {
+        client.close_after();
+        // The client may be gone as well; there is nobody else to tell.
+        let _ = page(worker, job, client, status, message).await;
+    }
+    status
+}
+
+/// What a client may know of a failure behind us.
+const fn public(error: &OriginError) -> &'static str {
+    match error {
+        OriginError::NoEndpoints => "no server is ready for this site",
+        OriginError::ConnectTimeout | OriginError::ResponseTimeout => "the site's server did not answer in time",
+        OriginError::Resolve { .. } | OriginError::Connect(_) => "the site's server cannot be reached",
+        OriginError::Closed | OriginError::Io(_) => "the connection to the site's server was lost",
+        OriginError::Head(_) | OriginError::Body(_) | OriginError::Unexpected(_) => {
+            "the site's server gave an answer that cannot be used"
+        }
+    }
+}
+
+/// Sends an answer of ours.
+async fn page<S: Transport>(
+    worker: &Worker,
+    job: &Job,
+    client: &mut Client<S>,
+    status: u16,
+    message: &str,
+) -> Result<Outcome, ClientError> {
+    page_with(worker, job, client, status, message, &[]).await
+}
+
+/// Sends an answer of ours with fields of its own.
+async fn page_with<S: Transport>(
+    worker: &Worker,
+    job: &Job,
+    client: &mut Client<S>,
+    status: u16,
+    message: &str,
+    fields: &[(HeaderName, &'static str)],
+) -> Result<Outcome, ClientError> {
+    if client.has_body() || !job.request.keep_alive || worker.draining.get() {
+        client.close_after();
+    }
+    let accept = job
+        .request
+        .headers
+        .get(http::header::ACCEPT)
+        .and_then(|value| value.to_str().ok());
+    let mut text = Vec::with_capacity(512);
+    Page {
+        status,
+        request_id: &job.request_id,
+        message: Some(message),
+        wants_json: accept.is_some_and(breakwater_waf::block::wants_json),
+        retry_after: (status == 503).then_some(1),
+        fields,
+        head_only: job.request.method == http::Method::HEAD,
+        close: !client.keeps_alive(),
+    }
+    .write(&mut text, worker);
+    client.send_page(&text).await?;
+    Ok(Outcome {
+        status,
+        cache: None,
+        upstream: None,
+    })
+}
+
+fn count(worker: &Worker, job: &Job, outcome: &Outcome, bytes: u64) {
+    let cells = &job.local().cells;
+    let duration = job.started.elapsed();
+    cells.requests.add(outcome.status);
+    cells.durations.observe(duration);
+    if let Some(log) = &worker.metrics.access_log {
+        log.write(access_log::line(&access_log::Entry {
+            unix: worker.clock.unix(),
+            request_id: &job.request_id,
+            client: job.client,
+            method: job.request.method.as_str(),
+            host: &job.request.host,
+            uri: &job.request.target,
+            status: outcome.status,
+            bytes,
+            duration,
+            resource: &job.resource().label,
+            cache: outcome.cache.map(CacheResult::label),
+            upstream: outcome.upstream.as_deref(),
+            waf: None,
+        }));
+    }
+}

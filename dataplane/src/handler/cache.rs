@@ -1,0 +1,433 @@
+//! An EdgeCache beyond the hit path: misses, validations, stale answers, and what goes past the cache.
+//!
+//! A fetch that may be shared belongs to a task of its own ([`fetch`]), which outlives any client; each client, the one
+//! that began it included, reads from the fill.
+
+mod fetch;
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use breakwater_cache::fill::{FillHead, FillReader, HeadOutcome};
+use breakwater_cache::object::Object;
+use breakwater_cache::policy::fresh::OnError;
+use breakwater_cache::policy::invalidate;
+use breakwater_cache::policy::request::{MethodClass, RequestMeta};
+use breakwater_cache::vary::values_of;
+use breakwater_cache::{Joined, Lookup, Target, cache_status, vary};
+use breakwater_wire::cache_status::{CacheStatus, Forward};
+use breakwater_wire::conditional::{self, Preconditions, Validators, join_lines};
+use http::header;
+
+use super::client::Client;
+use super::hit::{self, Authority};
+use super::stored::{Reply, connection};
+use super::{Failure, Job, Outcome, forward, page, proxy};
+use crate::config::{ResourceKind, Site};
+use crate::conn::Transport;
+use crate::telemetry::CacheResult;
+use crate::upstream::OriginError;
+use crate::worker::Worker;
+use fetch::Fetch;
+
+/// How often a request joins another fill because the one it waited for had another variant.
+const MAX_JOINS: usize = 4;
+
+/// A request at a site's cache.
+struct Request<'a> {
+    worker: &'a Rc<Worker>,
+    job: &'a Job,
+    peer: IpAddr,
+    site: &'a Site,
+    meta: RequestMeta,
+    target: Target,
+}
+
+/// A stored response that may stand in.
+struct Stale {
+    object: Arc<Object>,
+    age: u64,
+    ttl: i64,
+    on_error: OnError,
+}
+
+/// Answers a request of an EdgeCache.
+pub(super) async fn serve<S: Transport>(
+    worker: &Rc<Worker>,
+    job: &Job,
+    peer: IpAddr,
+    client: &mut Client<S>,
+) -> Result<Outcome, Failure> {
+    let ResourceKind::Cache(site) = &job.resource().kind else {
+        return Err(OriginError::Unexpected("it is no cache").into());
+    };
+    let values = values_of(&job.request.headers);
+    let authority = authority(job);
+    let request = Request {
+        worker,
+        job,
+        peer,
+        site,
+        meta: RequestMeta::new(&job.request.method, client.has_body(), &site.policy, &values),
+        target: hit::target(worker, site, authority, &job.path, job.request.query(), &values),
+    };
+    let rule = site.rules(&job.path).next();
+    let lookup = worker.cache.lookup(
+        request.target.key,
+        &request.meta,
+        rule,
+        &values,
+        worker.clock.timestamp(),
+    );
+    let status = cache_status::forwarded(&lookup);
+    match lookup {
+        Lookup::Hit { object, age, ttl } => {
+            let status = cache_status::hit(ttl, false);
+            request
+                .send_object(client, &object, age, status, CacheResult::Hit)
+                .await
+        }
+        Lookup::Stale {
+            object,
+            age,
+            ttl,
+            while_revalidate: true,
+            on_error,
+            ..
+        } => {
+            request.revalidate_behind(&object, on_error)?;
+            request
+                .send_object(client, &object, age, cache_status::hit(ttl, false), CacheResult::Stale)
+                .await
+        }
+        Lookup::Stale {
+            object,
+            age,
+            ttl,
+            on_error,
+            ..
+        } => {
+            let stale = Stale {
+                object,
+                age,
+                ttl,
+                on_error,
+            };
+            request.shared(client, Some(stale), status).await
+        }
+        Lookup::Miss => request.shared(client, None, status).await,
+        Lookup::Unavailable => {
+            page(
+                worker,
+                job,
+                client,
+                504,
+                "nothing is stored, and the request wants nothing else",
+            )
+            .await?;
+            Ok(outcome(504, CacheResult::Miss))
+        }
+        Lookup::Bypass(_) => request.past(client, status).await,
+    }
+}
+
+impl Request<'_> {
+    /// Goes past the cache. A success of an unsafe method makes what is stored out of date (RFC 9111 section 4.4).
+    async fn past<S: Transport>(&self, client: &mut Client<S>, status: CacheStatus<'_>) -> Result<Outcome, Failure> {
+        self.count(CacheResult::Bypass);
+        let (outcome, response) = proxy::serve(self.job, self.peer, client, status).await?;
+        let succeeded = response.status.is_success() || response.status.is_redirection();
+        if self.meta.method == MethodClass::Unsafe && succeeded {
+            let cache = &self.worker.cache;
+            cache.invalidate(&self.target, &self.site.policy);
+            let values = values_of(&self.job.request.headers);
+            for reference in invalidate::related("http", &self.job.request.host, &self.job.path, &response.headers) {
+                let (path, query) = match reference.split_once('?') {
+                    Some((path, query)) => (path, Some(query)),
+                    None => (reference.as_str(), None),
+                };
+                let target = hit::target(self.worker, self.site, authority(self.job), path, query, &values);
+                cache.invalidate(&target, &self.site.policy);
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// Takes part in a fetch, its own or another's.
+    async fn shared<S: Transport>(
+        &self,
+        client: &mut Client<S>,
+        stale: Option<Stale>,
+        status: CacheStatus<'_>,
+    ) -> Result<Outcome, Failure> {
+        let values = values_of(&self.job.request.headers);
+        let cache = &self.worker.cache;
+        let mut joined = cache.join(&self.target, &self.meta, &values, self.worker.clock.timestamp());
+        for _ in 0..MAX_JOINS {
+            let (mut reader, mut follows) = match joined {
+                Joined::Leader(writer, reader) => {
+                    self.fetch(stale.as_ref().map(|s| (&s.object, s.on_error)))?
+                        .start(writer);
+                    (reader, false)
+                }
+                Joined::Follower(reader) => (reader, true),
+                Joined::Found { object, age, ttl } => {
+                    return self
+                        .send_object(client, &object, age, cache_status::hit(ttl, true), CacheResult::Hit)
+                        .await;
+                }
+                Joined::Alone(_) => break,
+            };
+            let outcome = loop {
+                match reader.head().await {
+                    HeadOutcome::Lead(writer) => {
+                        follows = false;
+                        self.fetch(stale.as_ref().map(|s| (&s.object, s.on_error)))?
+                            .start(writer);
+                    }
+                    outcome => break outcome,
+                }
+            };
+            if follows {
+                self.job.local().cells.collapsed.add(1);
+            }
+            let status = CacheStatus {
+                collapsed: follows,
+                ..status
+            };
+            let vary: vary::Rule = match outcome {
+                HeadOutcome::Head(head) if cache.selects(&head, &values) => {
+                    return self.stream(client, &head, &mut reader, status).await;
+                }
+                HeadOutcome::Head(head) => match &head.storable {
+                    Some(storable) => storable.metadata.vary.clone(),
+                    None => break,
+                },
+                HeadOutcome::Object(object) if cache.selects_object(&object, &values) => {
+                    return self.send_confirmed(client, &object, stale.as_ref(), status).await;
+                }
+                HeadOutcome::Object(object) => object.meta.vary.clone(),
+                HeadOutcome::Released | HeadOutcome::Lead(_) => break,
+                HeadOutcome::Failed(failure) => {
+                    if let Some(stale) = stale.as_ref().filter(|stale| stale.on_error.covers(None)) {
+                        return self.send_stale(client, stale).await;
+                    }
+                    self.count(CacheResult::Miss);
+                    page(self.worker, self.job, client, failure.status, failure.reason).await?;
+                    return Ok(outcome_of(failure.status));
+                }
+            };
+            joined = cache.join_variant(&self.target, &vary, &self.meta, &values, self.worker.clock.timestamp());
+        }
+        // The answer cannot be shared, or is not the whole: this request has one of its own.
+        self.count(CacheResult::Miss);
+        let (mut outcome, _) = proxy::serve(self.job, self.peer, client, status).await?;
+        outcome.cache = Some(CacheResult::Miss);
+        Ok(outcome)
+    }
+
+    /// Validates in the background, unless somebody does already.
+    fn revalidate_behind(&self, object: &Arc<Object>, on_error: OnError) -> Result<(), Failure> {
+        let values = values_of(&self.job.request.headers);
+        let now = self.worker.clock.timestamp();
+        if let Joined::Leader(writer, _) = self.worker.cache.join(&self.target, &self.meta, &values, now) {
+            self.fetch(Some((object, on_error)))?.start(writer);
+        }
+        Ok(())
+    }
+
+    fn fetch(&self, stale: Option<(&Arc<Object>, OnError)>) -> Result<Fetch, OriginError> {
+        Ok(Fetch {
+            worker: Rc::clone(self.worker),
+            config: Rc::clone(&self.job.config),
+            index: self.job.index,
+            fields: forward::fields(self.job, self.peer)?,
+            asked_with: self.job.request.headers.clone(),
+            line: forward::target(self.job),
+            path: self.job.path.clone(),
+            meta: self.meta.clone(),
+            target: self.target,
+            stale: stale.map(|(object, on_error)| (Arc::clone(object), on_error)),
+        })
+    }
+
+    /// Passes on what a fill brings, while it comes.
+    async fn stream<S: Transport>(
+        &self,
+        client: &mut Client<S>,
+        head: &FillHead,
+        reader: &mut FillReader,
+        status: CacheStatus<'_>,
+    ) -> Result<Outcome, Failure> {
+        self.count(CacheResult::Miss);
+        let mut fields = head.fields.clone();
+        if status.collapsed {
+            let omitted = head.storable.iter().flat_map(|storable| &storable.omit);
+            omitted.for_each(|name| drop(fields.remove(name)));
+        }
+        forward::response_fields(&mut fields, &self.job.request_id);
+        let status = CacheStatus {
+            stored: head.storable.is_some(),
+            ..status
+        };
+        if self.not_modified(head) {
+            fields.remove(header::CONTENT_TYPE);
+            client.send_head(304, &fields, None, true, Some(&status)).await?;
+            return Ok(outcome(304, CacheResult::Miss));
+        }
+        let no_body = matches!(head.status, 204 | 304);
+        client
+            .send_head(head.status, &fields, head.content_length, no_body, Some(&status))
+            .await?;
+        while let Some(piece) = reader
+            .chunk()
+            .await
+            .map_err(|failure| OriginError::Unexpected(failure.reason))?
+        {
+            client.send_body(piece).await?;
+        }
+        client.finish().await?;
+        Ok(outcome(head.status, CacheResult::Miss))
+    }
+
+    /// Whether the client's own conditions hold for a response that was fetched whole.
+    fn not_modified(&self, head: &FillHead) -> bool {
+        let conditions = self.conditions();
+        let preconditions = conditions.get();
+        if head.status != 200 || preconditions.is_empty() {
+            return false;
+        }
+        let value = |name: header::HeaderName| head.fields.get(name).map(http::HeaderValue::as_bytes);
+        let stored = Validators {
+            etag: value(header::ETAG),
+            last_modified: value(header::LAST_MODIFIED),
+            date: None,
+        };
+        let now = self.worker.clock.unix();
+        let method = self.job.request.method.as_str();
+        conditional::evaluate(method, &preconditions, &stored, now) == conditional::Outcome::NotModified
+    }
+
+    /// Answers with what a fill ended in: a stored response that the origin confirmed, or that stands in for its error.
+    async fn send_confirmed<S: Transport>(
+        &self,
+        client: &mut Client<S>,
+        object: &Arc<Object>,
+        stale: Option<&Stale>,
+        status: CacheStatus<'_>,
+    ) -> Result<Outcome, Failure> {
+        if let Some(stale) = stale.filter(|stale| Arc::ptr_eq(&stale.object, object)) {
+            return self.send_stale(client, stale).await;
+        }
+        let age = object.meta.freshness.age(self.worker.clock.timestamp());
+        let status = CacheStatus {
+            forward: status.forward.or(Some(Forward::Stale)),
+            forward_status: Some(304),
+            stored: true,
+            ..status
+        };
+        self.send_object(client, object, age, status, CacheResult::Revalidated)
+            .await
+    }
+
+    async fn send_stale<S: Transport>(&self, client: &mut Client<S>, stale: &Stale) -> Result<Outcome, Failure> {
+        let status = cache_status::hit(stale.ttl, false);
+        self.send_object(client, &stale.object, stale.age, status, CacheResult::Stale)
+            .await
+    }
+
+    async fn send_object<S: Transport>(
+        &self,
+        client: &mut Client<S>,
+        object: &Object,
+        age: u64,
+        status: CacheStatus<'_>,
+        result: CacheResult,
+    ) -> Result<Outcome, Failure> {
+        self.count(result);
+        if self.worker.draining.get() {
+            client.close_after();
+        }
+        let request = &self.job.request;
+        let value = |name| request.headers.get(name).map(http::HeaderValue::as_bytes);
+        let conditions = self.conditions();
+        let mut out = Vec::with_capacity(1024);
+        let written = Reply {
+            object,
+            method: request.method.as_str(),
+            preconditions: conditions.get(),
+            range: value(header::RANGE),
+            if_range: value(header::IF_RANGE),
+            request_id: &self.job.request_id,
+            cache_status: status,
+            age: age / 1000,
+            now: self.worker.clock.unix(),
+            connection: connection(
+                !client.keeps_alive(),
+                request.version == breakwater_wire::http1::Version::Http10,
+            ),
+        }
+        .write(&mut out);
+        client.send_page(&out).await?;
+        for piece in written.body {
+            client.send_raw(piece).await?;
+        }
+        client.sent = written.length;
+        Ok(outcome(written.status, result))
+    }
+
+    fn conditions(&self) -> Conditions {
+        let headers = &self.job.request.headers;
+        Conditions {
+            if_match: join_lines(headers, &header::IF_MATCH),
+            if_none_match: join_lines(headers, &header::IF_NONE_MATCH),
+            if_modified_since: join_lines(headers, &header::IF_MODIFIED_SINCE),
+            if_unmodified_since: join_lines(headers, &header::IF_UNMODIFIED_SINCE),
+        }
+    }
+
+    fn count(&self, result: CacheResult) {
+        self.job.local().cells.cache(result).add(1);
+    }
+}
+
+/// The client's conditions, several lines of a field joined.
+struct Conditions {
+    if_match: Option<Vec<u8>>,
+    if_none_match: Option<Vec<u8>>,
+    if_modified_since: Option<Vec<u8>>,
+    if_unmodified_since: Option<Vec<u8>>,
+}
+
+impl Conditions {
+    fn get(&self) -> Preconditions<'_> {
+        Preconditions {
+            if_match: self.if_match.as_deref(),
+            if_none_match: self.if_none_match.as_deref(),
+            if_modified_since: self.if_modified_since.as_deref(),
+            if_unmodified_since: self.if_unmodified_since.as_deref(),
+        }
+    }
+}
+
+fn authority(job: &Job) -> Authority<'_> {
+    // The gate accepted it, so it can be parsed again.
+    let host = breakwater_wire::http1::Host::parse(&job.request.host).unwrap_or_default();
+    Authority {
+        name: host.name(),
+        port: host.port(),
+    }
+}
+
+fn outcome(status: u16, result: CacheResult) -> Outcome {
+    Outcome {
+        status,
+        cache: Some(result),
+        upstream: None,
+    }
+}
+
+fn outcome_of(status: u16) -> Outcome {
+    outcome(status, CacheResult::Miss)
+}

@@ -1,0 +1,210 @@
+//! A fetch on behalf of everyone who waits for the same response.
+//!
+//! Runs as a task of its worker: a client that leaves does not stop it. It gives every reader the head as soon as it is
+//! there, then the content, and stores both if it may.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use breakwater_cache::fill::{Failure, FillWriter};
+use breakwater_cache::object::Object;
+use breakwater_cache::policy::fresh::OnError;
+use breakwater_cache::policy::request::RequestMeta;
+use breakwater_cache::policy::store::Candidate;
+use breakwater_cache::policy::validate;
+use breakwater_cache::vary::values_of;
+use breakwater_cache::{Target, Timestamp};
+use breakwater_wire::http1::{OwnedResponse, ResponseFraming};
+use http::HeaderMap;
+
+use crate::config::{Local, ResourceKind, Site, WorkerConfig};
+use crate::handler::forward::{self, Body};
+use crate::handler::public;
+use crate::upstream::{OriginError, ResponseBody};
+use crate::worker::Worker;
+
+/// Everything a fetch needs of the request that began it.
+pub(super) struct Fetch {
+    pub(super) worker: Rc<Worker>,
+    pub(super) config: Rc<WorkerConfig>,
+    pub(super) index: u32,
+    /// For the origin.
+    pub(super) fields: HeaderMap,
+    /// As the client sent them: `Vary` selects among these.
+    pub(super) asked_with: HeaderMap,
+    /// The request target.
+    pub(super) line: String,
+    /// Normalised.
+    pub(super) path: String,
+    pub(super) meta: RequestMeta,
+    pub(super) target: Target,
+    /// What is stored and needs confirmation.
+    pub(super) stale: Option<(Arc<Object>, OnError)>,
+}
+
+impl Fetch {
+    /// Starts the fetch.
+    pub(super) fn start(self, writer: FillWriter) {
+        tokio::task::spawn_local(self.run(writer));
+    }
+
+    async fn run(self, writer: FillWriter) {
+        let local = self.config.local(self.index);
+        let ResourceKind::Cache(site) = &self.config.resource(self.index).kind else {
+            return;
+        };
+        let asked = self.worker.clock.timestamp();
+        let stale = self.stale.as_ref().filter(|(object, _)| validate::can_validate(object));
+        let answer = self.ask(local, stale.map(|(object, _)| &**object)).await;
+        let received = self.worker.clock.timestamp();
+        match answer {
+            Err(error) => self.failed(&error, writer),
+            Ok((response, body)) if response.status.as_u16() == 304 => {
+                let Some((object, _)) = stale else {
+                    return self.failed(&OriginError::Unexpected("304 to a request without conditions"), writer);
+                };
+                drop(body);
+                self.confirmed(site, local, object, &response, (asked, received), writer)
+                    .await;
+            }
+            Ok((response, body)) => {
+                self.answered(site, local, response, body, (asked, received), writer)
+                    .await
+            }
+        }
+    }
+
+    /// Asks the origin, conditionally if there is something to confirm.
+    async fn ask(&self, local: &Local, stored: Option<&Object>) -> Result<(OwnedResponse, ResponseBody), OriginError> {
+        let mut fields = self.fields.clone();
+        match stored {
+            Some(object) => validate::conditional(&mut fields, object),
+            None => validate::unconditional(&mut fields),
+        }
+        let head = forward::head(&self.line, "GET", fields, Body::None)?;
+        // Interim responses concern the client that asked, and this fetch is everybody's.
+        let result = local.upstream.request(&head, async |_| {}).await;
+        match &result {
+            Ok((response, _)) => local.cells.origin.add(response.status.as_u16()),
+            Err(_) => local.cells.origin_failures.add(1),
+        }
+        result
+    }
+
+    /// A 304: what is stored is still right.
+    async fn confirmed(
+        &self,
+        site: &Site,
+        local: &Local,
+        object: &Arc<Object>,
+        response: &OwnedResponse,
+        (asked, received): (Timestamp, Timestamp),
+        writer: FillWriter,
+    ) {
+        let cache = &self.worker.cache;
+        let rules: Vec<_> = site.rules(&self.path).collect();
+        let candidate = self.candidate(site, response, &rules, asked, received);
+        let values = values_of(&self.asked_with);
+        let stamp = writer.stamp().clone();
+        match cache.revalidated(self.target.key, object, &candidate, &values, &stamp) {
+            Ok(revalidated) => writer.answer(revalidated.object),
+            // It is about something else: fetch that.
+            Err(_) => match self.ask(local, None).await {
+                Err(error) => self.failed(&error, writer),
+                Ok((response, body)) => {
+                    let received = self.worker.clock.timestamp();
+                    self.answered(site, local, response, body, (asked, received), writer)
+                        .await;
+                }
+            },
+        }
+    }
+
+    /// A new response.
+    async fn answered(
+        &self,
+        site: &Site,
+        local: &Local,
+        response: OwnedResponse,
+        mut body: ResponseBody,
+        (asked, received): (Timestamp, Timestamp),
+        mut writer: FillWriter,
+    ) {
+        let status = response.status.as_u16();
+        if let Some((object, on_error)) = &self.stale
+            && on_error.covers(Some(status))
+        {
+            return writer.answer(Arc::clone(object));
+        }
+        let cache = &self.worker.cache;
+        let rules: Vec<_> = site.rules(&self.path).collect();
+        let length = match response.framing {
+            ResponseFraming::Length(length) => Some(length),
+            ResponseFraming::None => Some(0),
+            _ => None,
+        };
+        let values = values_of(&self.asked_with);
+        let candidate = self.candidate(site, &response, &rules, asked, received);
+        let (head, reason) = cache.head(&candidate, length, &values);
+        if let Some(reason) = reason {
+            tracing::trace!(path = self.path, ?reason, "not stored");
+        }
+        cache.publish(&mut writer, head, &site.policy, received);
+        loop {
+            match body.next().await {
+                Ok(Some(piece)) => {
+                    if writer.ready().await.is_err() {
+                        return;
+                    }
+                    writer.push(piece);
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    local.cells.origin_failures.add(1);
+                    return writer.fail(failure(&error));
+                }
+            }
+        }
+        if let Err(error) = cache.complete(self.target.key, writer) {
+            tracing::debug!(path = self.path, %error, "a response is not stored");
+        }
+    }
+
+    fn candidate<'a>(
+        &'a self,
+        site: &'a Site,
+        response: &'a OwnedResponse,
+        rules: &'a [&'a breakwater_cache::policy::site::Rule],
+        asked: Timestamp,
+        received: Timestamp,
+    ) -> Candidate<'a> {
+        Candidate {
+            request: &self.meta,
+            status: response.status.as_u16(),
+            fields: &response.headers,
+            asked,
+            received,
+            policy: &site.policy,
+            rules,
+            keyer: self.worker.cache.keyer(),
+            site: site.id,
+            url: self.target.url,
+        }
+    }
+
+    /// No answer: what is stored stands in where it may.
+    fn failed(&self, error: &OriginError, writer: FillWriter) {
+        tracing::debug!(path = self.path, reason = error.label(), "{error}");
+        match &self.stale {
+            Some((object, on_error)) if on_error.covers(None) => writer.answer(Arc::clone(object)),
+            _ => writer.fail(failure(error)),
+        }
+    }
+}
+
+fn failure(error: &OriginError) -> Failure {
+    Failure {
+        status: error.status(),
+        reason: public(error),
+    }
+}

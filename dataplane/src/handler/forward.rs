@@ -1,0 +1,102 @@
+//! The request as it goes to the origin.
+//!
+//! Invariant: it is written anew from parsed parts. Nothing that concerns the client's connection goes along, the
+//! framing is ours, and what an untrusted client claims about itself is replaced by what we know.
+
+use std::net::IpAddr;
+
+use breakwater_wire::forwarded::{self, Hop};
+use breakwater_wire::hop::strip_hop_by_hop;
+use breakwater_wire::http1::encode::write_request_head;
+use http::header::{self, HeaderName};
+use http::{HeaderMap, HeaderValue};
+
+use super::Job;
+use crate::upstream::{Head, OriginError};
+
+/// Our name in `Via` (RFC 9110 section 7.6.3).
+const NAME: &str = "breakwater";
+
+/// A request that came through us this often is in a loop.
+const MAX_LOOPS: usize = 8;
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// How the body of a request goes to the origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Body {
+    None,
+    Length(u64),
+    Chunked,
+}
+
+/// The fields for the origin.
+///
+/// # Errors
+/// When the request goes round in circles.
+pub(super) fn fields(job: &Job, peer: IpAddr) -> Result<HeaderMap, OriginError> {
+    let request = &job.request;
+    let mut headers = request.headers.clone();
+    if forwarded::via_count(&headers, NAME) >= MAX_LOOPS {
+        return Err(OriginError::Unexpected("the request came back to us: there is a loop"));
+    }
+    strip_hop_by_hop(&mut headers);
+    headers.remove(header::CONTENT_LENGTH);
+    headers.remove(header::EXPECT);
+    forwarded::set_forwarding(
+        &mut headers,
+        &Hop {
+            peer,
+            proto: "http",
+            host: &request.host,
+            trusted: job.trusted,
+        },
+    );
+    forwarded::append_via(&mut headers, request.version, NAME);
+    if let Ok(id) = HeaderValue::from_str(&job.request_id) {
+        headers.insert(X_REQUEST_ID, id);
+    }
+    Ok(headers)
+}
+
+/// The head for the origin; `target` is that of [`target`].
+///
+/// # Errors
+/// When the target cannot be written: nothing of what the gate lets through.
+pub(super) fn head(target: &str, method: &str, mut headers: HeaderMap, body: Body) -> Result<Head, OriginError> {
+    match body {
+        Body::None => {}
+        Body::Length(length) => drop(headers.insert(header::CONTENT_LENGTH, length.into())),
+        Body::Chunked => {
+            headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+    }
+    let mut bytes = Vec::with_capacity(1024);
+    write_request_head(&mut bytes, method, target, headers.iter())
+        .map_err(|_| OriginError::Unexpected("the request cannot be written"))?;
+    Ok(Head {
+        method: method.to_owned(),
+        bytes,
+    })
+}
+
+/// What was matched is what the origin sees: the bytes as received, unless they had dot segments.
+pub(super) fn target(job: &Job) -> String {
+    let raw = job.request.path();
+    let path = match breakwater_wire::path::normalize(raw) {
+        Ok(normal) => normal.forward().to_owned(),
+        Err(_) => job.path.clone(),
+    };
+    match job.request.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path,
+    }
+}
+
+/// Prepares an origin's fields for the client: without what concerns our connection to it.
+pub(super) fn response_fields(headers: &mut HeaderMap, request_id: &str) {
+    strip_hop_by_hop(headers);
+    if let Ok(id) = HeaderValue::from_str(request_id) {
+        headers.insert(X_REQUEST_ID, id);
+    }
+}

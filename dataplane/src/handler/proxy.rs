@@ -1,0 +1,172 @@
+//! Passing a request to the origin and its answer to the client, both while they come.
+
+use std::net::IpAddr;
+
+use breakwater_wire::cache_status::CacheStatus;
+use breakwater_wire::http1::encode::{LAST_CHUNK, write_chunk_header};
+use breakwater_wire::http1::{Framing, OwnedResponse, ResponseFraming};
+use tokio::time::Instant;
+
+use super::client::Client;
+use super::forward::{self, Body};
+use super::{Failure, Job, Outcome};
+use crate::conn::Transport;
+use crate::telemetry::CacheResult;
+use crate::upstream::{Connection, Head, OriginError, ResponseBody};
+
+/// Passes a request on; `cache_status` says in the answer why no cache answered.
+pub(super) async fn serve<S: Transport>(
+    job: &Job,
+    peer: IpAddr,
+    client: &mut Client<S>,
+    cache_status: CacheStatus<'_>,
+) -> Result<(Outcome, OwnedResponse), Failure> {
+    let (response, body) = fetch(job, peer, client).await?;
+    let status = response.status.as_u16();
+    relay(job, client, response.clone(), body, Some(&cache_status)).await?;
+    let outcome = Outcome {
+        status,
+        cache: Some(CacheResult::Bypass),
+        upstream: None,
+    };
+    Ok((outcome, response))
+}
+
+/// Sends a request with its body and waits for the answer's head.
+async fn fetch<S: Transport>(
+    job: &Job,
+    peer: IpAddr,
+    client: &mut Client<S>,
+) -> Result<(OwnedResponse, ResponseBody), Failure> {
+    let upstream = &job.local().upstream;
+    let body = match job.request.framing {
+        Framing::None => Body::None,
+        Framing::Length(length) => Body::Length(length),
+        Framing::Chunked => Body::Chunked,
+    };
+    let head = forward::head(
+        &forward::target(job),
+        job.request.method.as_str(),
+        forward::fields(job, peer)?,
+        body,
+    )?;
+    let result = if client.has_body() {
+        send_with_body(job, client, &head, body).await
+    } else {
+        let interim = async |response: OwnedResponse| pass_interim(client, &response).await;
+        upstream.request(&head, interim).await.map_err(Failure::from)
+    };
+    count(job, &result);
+    result
+}
+
+fn count(job: &Job, result: &Result<(OwnedResponse, ResponseBody), Failure>) {
+    let cells = &job.local().cells;
+    match result {
+        Ok((response, _)) => cells.origin.add(response.status.as_u16()),
+        Err(Failure::Origin(_)) => cells.origin_failures.add(1),
+        Err(Failure::Client(_)) => {}
+    }
+}
+
+/// An interim response goes to the client as it is, but 100, which we sent ourselves when it was asked for.
+pub(super) async fn pass_interim<S: Transport>(client: &mut Client<S>, response: &OwnedResponse) {
+    let status = response.status.as_u16();
+    if status != 100 {
+        let mut headers = response.headers.clone();
+        breakwater_wire::hop::strip_hop_by_hop(&mut headers);
+        // A client that is gone shows itself when the final response is sent.
+        let _ = client.send_interim(status, &headers).await;
+    }
+}
+
+/// Streams the request body. Stops when the server answers before it is done: the answer goes to the client, and the
+/// connections on both sides end with it.
+async fn send_with_body<S: Transport>(
+    job: &Job,
+    client: &mut Client<S>,
+    head: &Head,
+    body: Body,
+) -> Result<(OwnedResponse, ResponseBody), Failure> {
+    let upstream = &job.local().upstream;
+    let mut connection = upstream.connect(true).await?;
+    connection.write(&head.bytes).await?;
+    let complete = stream_body(client, &mut connection, body).await?;
+    let deadline = Instant::now() + upstream.response_timeout();
+    loop {
+        let mut response = connection.read_head(&head.method, deadline).await?;
+        match response.status.as_u16() {
+            101 => return Err(OriginError::Unexpected("it switched protocols without being asked").into()),
+            100..200 => pass_interim(client, &response).await,
+            _ => {
+                response.keep_alive &= complete;
+                let body = upstream.body(connection, &response);
+                return Ok((response, body));
+            }
+        }
+    }
+}
+
+/// True when the whole body was sent.
+async fn stream_body<S: Transport>(
+    client: &mut Client<S>,
+    connection: &mut Connection,
+    body: Body,
+) -> Result<bool, Failure> {
+    loop {
+        let piece = tokio::select! {
+            biased;
+            piece = client.next_body() => piece?,
+            early = connection.readable() => {
+                early?;
+                return Ok(false);
+            }
+        };
+        let Some(piece) = piece else { break };
+        if body == Body::Chunked {
+            let mut chunk = Vec::with_capacity(piece.len() + 24);
+            write_chunk_header(&mut chunk, piece.len());
+            chunk.extend_from_slice(&piece);
+            chunk.extend_from_slice(b"\r\n");
+            connection.write(&chunk).await?;
+        } else {
+            connection.write(&piece).await?;
+        }
+    }
+    if body == Body::Chunked {
+        connection.write(LAST_CHUNK).await?;
+    }
+    Ok(true)
+}
+
+/// Passes an answer to the client while it comes.
+pub(super) async fn relay<S: Transport>(
+    job: &Job,
+    client: &mut Client<S>,
+    mut response: OwnedResponse,
+    mut body: ResponseBody,
+    cache_status: Option<&CacheStatus<'_>>,
+) -> Result<(), Failure> {
+    forward::response_fields(&mut response.headers, &job.request_id);
+    let no_body = response.framing == ResponseFraming::None;
+    let length = match response.framing {
+        ResponseFraming::Length(length) => Some(length),
+        // What HEAD would have, and what a 304 speaks of; a 204 has none (RFC 9110 section 8.6).
+        ResponseFraming::None if response.status.as_u16() != 204 => response.content_length,
+        _ => None,
+    };
+    client
+        .send_head(
+            response.status.as_u16(),
+            &response.headers,
+            length,
+            no_body,
+            cache_status,
+        )
+        .await?;
+    while let Some(piece) = body.next().await? {
+        client.send_body(piece).await?;
+    }
+    client.finish().await?;
+    Ok(())
+}

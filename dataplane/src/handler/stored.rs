@@ -1,0 +1,195 @@
+//! An answer made of a stored response: whole, a range of it, or only that nothing changed.
+//!
+//! No header map is built: the stored head is bytes already, and what this answer adds goes behind it.
+
+use breakwater_cache::cache_status;
+use breakwater_cache::object::Object;
+use breakwater_wire::cache_status::CacheStatus;
+use breakwater_wire::conditional::{self, Preconditions, Validators};
+use breakwater_wire::http1::encode::{write_decimal, write_status_line};
+use breakwater_wire::range::{ContentRange, if_range_holds, parse_single};
+use bytes::Bytes;
+
+use crate::conn::COPY;
+
+/// Fields of a stored response that a 304 repeats (RFC 9110 section 15.4.5). In lower case, as stored heads are.
+const IN_NOT_MODIFIED: [&[u8]; 8] = [
+    b"cache-control",
+    b"cdn-cache-control",
+    b"content-location",
+    b"date",
+    b"etag",
+    b"expires",
+    b"last-modified",
+    b"vary",
+];
+
+/// What the request wants of the stored response, and what goes with it.
+pub(super) struct Reply<'a> {
+    pub(super) object: &'a Object,
+    pub(super) method: &'a str,
+    pub(super) preconditions: Preconditions<'a>,
+    pub(super) range: Option<&'a [u8]>,
+    pub(super) if_range: Option<&'a [u8]>,
+    pub(super) request_id: &'a str,
+    pub(super) cache_status: CacheStatus<'a>,
+    /// Seconds.
+    pub(super) age: u64,
+    /// Unix seconds.
+    pub(super) now: u64,
+    pub(super) connection: Option<&'static [u8]>,
+}
+
+/// What was written.
+pub(super) struct Written {
+    pub(super) status: u16,
+    /// What follows the output: the content, where it was not copied.
+    pub(super) body: Vec<Bytes>,
+    /// Bytes of content, copied or not.
+    pub(super) length: u64,
+}
+
+enum Part {
+    Whole,
+    NotModified,
+    PreconditionFailed,
+    Range(u64, u64),
+    Unsatisfiable,
+}
+
+impl Reply<'_> {
+    /// Appends the head, and small content, to `out`.
+    pub(super) fn write(&self, out: &mut Vec<u8>) -> Written {
+        let object = self.object;
+        let part = self.part();
+        let (status, start, length) = match part {
+            Part::Whole => (object.status, 0, object.body.len()),
+            Part::NotModified => (304, 0, 0),
+            Part::PreconditionFailed => (412, 0, 0),
+            Part::Range(first, last) => (206, first, last - first + 1),
+            Part::Unsatisfiable => (416, 0, 0),
+        };
+        match part {
+            Part::Whole => out.extend_from_slice(&object.head),
+            _ => self.partial_head(&part, status, length, out),
+        }
+        self.own_fields(out);
+        let length = if self.method == "HEAD" { 0 } else { length };
+        let body = self.content(start, length, out);
+        Written { status, body, length }
+    }
+
+    fn part(&self) -> Part {
+        let object = self.object;
+        let (etag, last_modified) = validators(object);
+        if !self.preconditions.is_empty() {
+            let stored = Validators {
+                etag,
+                last_modified,
+                date: Some(object.meta.date.as_secs()),
+            };
+            match conditional::evaluate(self.method, &self.preconditions, &stored, self.now) {
+                conditional::Outcome::Proceed => {}
+                conditional::Outcome::NotModified => return Part::NotModified,
+                conditional::Outcome::PreconditionFailed => return Part::PreconditionFailed,
+            }
+        }
+        let range = self
+            .range
+            .filter(|_| self.method == "GET" && object.status == 200)
+            .and_then(parse_single);
+        let Some(range) = range else { return Part::Whole };
+        if self
+            .if_range
+            .is_some_and(|value| !if_range_holds(value, etag, last_modified, self.now))
+        {
+            return Part::Whole;
+        }
+        match range.resolve(object.body.len()) {
+            Some((first, last)) => Part::Range(first, last),
+            None => Part::Unsatisfiable,
+        }
+    }
+
+    /// The stored fields that go with an answer that is not the whole response.
+    fn partial_head(&self, part: &Part, status: u16, length: u64, out: &mut Vec<u8>) {
+        // The status is one of ours.
+        let _ = write_status_line(out, status, None);
+        let not_modified = matches!(part, Part::NotModified);
+        for line in self.object.head.split_inclusive(|b| *b == b'\n').skip(1) {
+            let name = line.split(|b| *b == b':').next().unwrap_or_default();
+            let kept = if not_modified {
+                IN_NOT_MODIFIED.contains(&name)
+            } else {
+                name != b"content-length"
+            };
+            if kept {
+                out.extend_from_slice(line);
+            }
+        }
+        if not_modified {
+            return;
+        }
+        out.extend_from_slice(b"Content-Length: ");
+        write_decimal(out, length);
+        out.extend_from_slice(b"\r\n");
+        let complete = self.object.body.len();
+        match part {
+            Part::Range(first, last) => {
+                out.extend_from_slice(b"Content-Range: ");
+                ContentRange {
+                    first: *first,
+                    last: *last,
+                    complete: Some(complete),
+                }
+                .write(out);
+                out.extend_from_slice(b"\r\n");
+            }
+            Part::Unsatisfiable => out.extend_from_slice(format!("Content-Range: bytes */{complete}\r\n").as_bytes()),
+            _ => {}
+        }
+    }
+
+    fn own_fields(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"Age: ");
+        write_decimal(out, self.age);
+        out.extend_from_slice(b"\r\nCache-Status: ");
+        self.cache_status.write(cache_status::NAME, out);
+        out.extend_from_slice(b"\r\nX-Request-Id: ");
+        out.extend_from_slice(self.request_id.as_bytes());
+        if let Some(connection) = self.connection {
+            out.extend_from_slice(b"\r\nConnection: ");
+            out.extend_from_slice(connection);
+        }
+        out.extend_from_slice(b"\r\n\r\n");
+    }
+
+    fn content(&self, start: u64, length: u64, out: &mut Vec<u8>) -> Vec<Bytes> {
+        if length == 0 {
+            return Vec::new();
+        }
+        let small = (length as usize <= COPY)
+            .then(|| self.object.body.contiguous())
+            .flatten();
+        let small = small.and_then(|all| all.get(start as usize..(start + length) as usize));
+        if let Some(small) = small {
+            out.extend_from_slice(small);
+            return Vec::new();
+        }
+        self.object.body.slice(start, length).collect()
+    }
+}
+
+fn validators(object: &Object) -> (Option<&[u8]>, Option<&[u8]>) {
+    let last_modified = object.meta.last_modified.as_ref().map(|modified| &modified.text[..]);
+    (object.meta.etag.as_deref(), last_modified)
+}
+
+/// The value of `Connection` that the client must see, if any.
+pub(super) const fn connection(close: bool, http10: bool) -> Option<&'static [u8]> {
+    match (close, http10) {
+        (true, _) => Some(b"close"),
+        (false, true) => Some(b"keep-alive"),
+        (false, false) => None,
+    }
+}

@@ -1,0 +1,274 @@
+//! Opening a WebSocket: the handshake with both sides, then the relay takes the sockets.
+//!
+//! Invariant: the backend sees no byte of the client's before its 101 was checked, and none at all when it refused.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use breakwater_waf::limit::ConnectionGuard;
+use breakwater_websocket::handshake::{self, Agreement, Offer, RequestRefusal};
+use breakwater_websocket::{Closed, Relay, Session, Side};
+use breakwater_wire::http1::OwnedResponse;
+use bytes::Bytes;
+use http::header::{self, HeaderName};
+use http::{HeaderMap, HeaderValue, Version};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::client::Client;
+use super::forward::{self, Body};
+use super::{After, Failure, Job, Outcome, conclude, page_with, proxy};
+use crate::config::{ResourceKind, WebSocketRoute};
+use crate::conn::Transport;
+use crate::telemetry::ResourceCells;
+use crate::upstream::{Connection, OriginError};
+use crate::worker::Worker;
+
+/// A relay with what must be told when it ends.
+pub(crate) struct Relaying<S> {
+    relay: Relay<S, TcpStream>,
+    cells: Arc<ResourceCells>,
+    /// Its places in the route's limits.
+    _guard: ConnectionGuard,
+    told: bool,
+}
+
+/// Takes a request to a WsRoute.
+pub(super) async fn open<S: Transport>(worker: &Rc<Worker>, job: Job, peer: IpAddr, mut client: Client<S>) -> After<S> {
+    let ResourceKind::WebSocket(route) = &job.resource().kind else {
+        return After::Close;
+    };
+    let route = Arc::clone(route);
+    let mut guard = ConnectionGuard::default();
+    let outcome = match admit(worker, &job, &route, &mut client, &mut guard).await {
+        Ok(Ok(offer)) => match connect(&job, &route, peer, &offer).await {
+            Ok(Opened::Switched {
+                connection,
+                response,
+                agreement,
+            }) => match switch(worker, &job, client, connection, &response, &agreement, guard).await {
+                Ok(relaying) => return After::Relay(relaying),
+                Err((returned, failure)) => {
+                    client = returned;
+                    Err(failure)
+                }
+            },
+            Ok(Opened::Answered { connection, response }) => answer(&job, &mut client, connection, response).await,
+            Err(error) => Err(error.into()),
+        },
+        Ok(Err(refused)) => Ok(refused),
+        Err(failure) => Err(failure),
+    };
+    conclude(worker, &job, client, outcome).await
+}
+
+/// Checks the client's handshake and the route's limits.
+async fn admit<S: Transport>(
+    worker: &Worker,
+    job: &Job,
+    route: &WebSocketRoute,
+    client: &mut Client<S>,
+    guard: &mut ConnectionGuard,
+) -> Result<Result<Offer, Outcome>, Failure> {
+    let request = &job.request;
+    let version = match request.version {
+        breakwater_wire::http1::Version::Http10 => Version::HTTP_10,
+        breakwater_wire::http1::Version::Http11 => Version::HTTP_11,
+    };
+    let offer = match handshake::check_request(&request.method, version, &request.headers, &route.handshake) {
+        Ok(offer) => offer,
+        Err(refusal) => {
+            worker.cells.refuse(refusal_label(refusal));
+            let status = refusal.status().as_u16();
+            return Ok(Err(page_with(
+                worker,
+                job,
+                client,
+                status,
+                &refusal.to_string(),
+                refusal.fields(),
+            )
+            .await?));
+        }
+    };
+    let Err(full) = route.counts.open(guard, job.client, &route.limits) else {
+        return Ok(Ok(offer));
+    };
+    route.counts.cells.refused_by(full.label());
+    Ok(Err(
+        page_with(worker, job, client, full.status(), full.message(), &[]).await?
+    ))
+}
+
+const fn refusal_label(refusal: RequestRefusal) -> &'static str {
+    match refusal {
+        RequestRefusal::Origin => "websocket_origin",
+        RequestRefusal::Subprotocol => "websocket_subprotocol",
+        _ => "websocket_handshake",
+    }
+}
+
+/// What the backend said.
+enum Opened {
+    /// 101, checked.
+    Switched {
+        connection: Connection,
+        response: OwnedResponse,
+        agreement: Agreement,
+    },
+    /// An HTTP answer like any other.
+    Answered {
+        connection: Connection,
+        response: OwnedResponse,
+    },
+}
+
+/// Shakes hands with the backend, and counts how that went.
+async fn connect(job: &Job, route: &WebSocketRoute, peer: IpAddr, offer: &Offer) -> Result<Opened, OriginError> {
+    let opened = shake_hands(job, route, peer, offer).await;
+    let cells = &job.local().cells;
+    match &opened {
+        Ok(Opened::Switched { response, .. } | Opened::Answered { response, .. }) => {
+            cells.origin.add(response.status.as_u16());
+        }
+        Err(_) => cells.origin_failures.add(1),
+    }
+    opened
+}
+
+async fn shake_hands(job: &Job, route: &WebSocketRoute, peer: IpAddr, offer: &Offer) -> Result<Opened, OriginError> {
+    let mut fields = forward::fields(job, peer)?;
+    fields.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    fields.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    set(&mut fields, header::SEC_WEBSOCKET_PROTOCOL, offer.subprotocol_value());
+    set(&mut fields, header::SEC_WEBSOCKET_EXTENSIONS, offer.extensions.clone());
+    let head = forward::head(&forward::target(job), "GET", fields, Body::None)?;
+    // A handshake is not repeated, so it does not risk a connection that was idle.
+    let mut connection = job.local().upstream.connect(false).await?;
+    connection.write(&head.bytes).await?;
+    let deadline = Instant::now() + Duration::from_millis(route.handshake_timeout_ms);
+    let response = loop {
+        let response = connection.read_head("GET", deadline).await?;
+        if !(100..200).contains(&response.status.as_u16()) {
+            return Ok(Opened::Answered { connection, response });
+        }
+        if response.status.as_u16() == 101 {
+            break response;
+        }
+    };
+    match handshake::check_response(response.status, &response.headers, offer.key.as_bytes(), offer) {
+        Ok(agreement) => Ok(Opened::Switched {
+            connection,
+            response,
+            agreement,
+        }),
+        Err(refusal) => {
+            tracing::debug!(resource = job.resource().label, reason = refusal.label(), "{refusal}");
+            Err(OriginError::Unexpected("its WebSocket handshake is wrong"))
+        }
+    }
+}
+
+fn set(fields: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
+    fields.remove(&name);
+    if let Some(value) = value {
+        fields.insert(name, value);
+    }
+}
+
+/// Passes the backend's refusal, or whatever else it answered, to the client. Its connection ends here, so that what the
+/// client sends next cannot reach it unread.
+async fn answer<S: Transport>(
+    job: &Job,
+    client: &mut Client<S>,
+    connection: Connection,
+    mut response: OwnedResponse,
+) -> Result<Outcome, Failure> {
+    response.keep_alive = false;
+    let status = response.status.as_u16();
+    let body = job.local().upstream.body(connection, &response);
+    proxy::relay(job, client, response, body, None).await?;
+    Ok(Outcome {
+        status,
+        cache: None,
+        upstream: None,
+    })
+}
+
+/// Tells the client that the protocol is switched, and hands both sockets to a relay.
+async fn switch<S: Transport>(
+    worker: &Rc<Worker>,
+    job: &Job,
+    mut client: Client<S>,
+    connection: Connection,
+    response: &OwnedResponse,
+    agreement: &Agreement,
+    guard: ConnectionGuard,
+) -> Result<Pin<Box<Relaying<S>>>, (Client<S>, Failure)> {
+    let mut fields = response.headers.clone();
+    forward::response_fields(&mut fields, &job.request_id);
+    fields.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    fields.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    let upstream = connection.endpoint().to_string();
+    if let Err(error) = client.send_switch(&fields).await {
+        return Err((client, error.into()));
+    }
+    let outcome = Outcome {
+        status: 101,
+        cache: None,
+        upstream: Some(upstream),
+    };
+    super::count(worker, job, &outcome, 0);
+    let local = job.local();
+    let settings = local.settings.clone().unwrap_or_default();
+    let (stream, early_client, _) = client.into_parts();
+    let (backend, early_backend): (TcpStream, Bytes) = connection.into_parts();
+    let session = Session::new(&worker.relays, &settings, &worker.drain)
+        .counters(&local.cells.websocket_traffic)
+        .compression(agreement.compression)
+        .early(Side::Client, &early_client)
+        .early(Side::Backend, &early_backend);
+    local.cells.websockets_opened.add(1);
+    Ok(Box::pin(Relaying {
+        relay: Relay::new(stream, backend, session),
+        cells: Arc::clone(&local.cells),
+        _guard: guard,
+        told: false,
+    }))
+}
+
+impl<S: Transport> Future for Relaying<S> {
+    type Output = Closed;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Closed> {
+        let closed = ready!(Pin::new(&mut self.relay).poll(cx));
+        self.told = true;
+        self.cells.websocket_closed(closed.code_label(), closed.reason.label());
+        Poll::Ready(closed)
+    }
+}
+
+impl<S> Drop for Relaying<S> {
+    fn drop(&mut self) {
+        if !self.told {
+            self.cells.websocket_closed("none", "cut");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With the sockets' registrations this stays within the 2.5 KiB of the memory budget (docs/architecture.md).
+    #[test]
+    fn an_idle_websocket_is_small() {
+        let size = size_of::<Relaying<TcpStream>>();
+        assert!(size <= 512, "a relayed WebSocket has grown to {size} bytes");
+    }
+}

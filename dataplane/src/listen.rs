@@ -1,0 +1,61 @@
+//! Listening sockets: one for each worker and address, so that the kernel spreads connections and no worker waits for
+//! another (SO_REUSEPORT).
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::StartError;
+
+/// Connections that may wait to be accepted, for each socket.
+const BACKLOG: i32 = 4096;
+
+/// Opens `count` sockets on `address`. Port 0 lets the kernel choose one port for all of them.
+///
+/// # Errors
+/// When the address is not ours, not allowed, or another program listens there.
+pub(crate) fn open(address: SocketAddr, count: usize) -> Result<Vec<TcpListener>, StartError> {
+    let failed = |source| StartError::Bind { address, source };
+    // With SO_REUSEPORT a second program of the same user would share the port in silence. A first socket without it
+    // tells whether somebody is there.
+    let probe = socket(address, false).map_err(failed)?;
+    let address = probe.local_addr().map_err(failed)?;
+    drop(probe);
+    (0..count).map(|_| socket(address, true).map_err(failed)).collect()
+}
+
+fn socket(address: SocketAddr, share: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(share)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANY_PORT: &str = "127.0.0.1:0";
+
+    #[test]
+    fn all_sockets_share_the_port_the_kernel_chose() {
+        let sockets = open(ANY_PORT.parse().unwrap(), 3).unwrap();
+        let ports: Vec<_> = sockets.iter().map(|s| s.local_addr().unwrap().port()).collect();
+        assert!(ports[0] != 0 && ports.iter().all(|port| *port == ports[0]), "{ports:?}");
+    }
+
+    #[test]
+    fn a_port_in_use_is_refused_even_when_its_owner_would_share() {
+        let held = open(ANY_PORT.parse().unwrap(), 1).unwrap();
+        let address = held[0].local_addr().unwrap();
+        let error = open(address, 1).unwrap_err().to_string();
+        assert!(
+            error.contains(&address.to_string()) && error.contains("another program listens"),
+            "{error}"
+        );
+    }
+}

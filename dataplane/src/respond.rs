@@ -1,0 +1,97 @@
+//! Answers of our own: refusals and failures, as a person reads them.
+//!
+//! Every such answer says its status, one sentence, and the request id that finds the log line. Nothing of the origin's
+//! address, of the configuration or of the request is in it.
+
+use breakwater_waf::block;
+use breakwater_wire::http1::encode::{write_decimal, write_status_line};
+
+use http::header::HeaderName;
+
+use crate::worker::Worker;
+
+/// An answer of ours to a routed request.
+pub(crate) struct Page<'a> {
+    pub(crate) status: u16,
+    pub(crate) request_id: &'a str,
+    /// What went wrong, when it is not for the block page to say.
+    pub(crate) message: Option<&'a str>,
+    pub(crate) wants_json: bool,
+    /// Seconds, for `Retry-After`.
+    pub(crate) retry_after: Option<u64>,
+    /// Further fields.
+    pub(crate) fields: &'a [(HeaderName, &'static str)],
+    /// The answer to HEAD has no body.
+    pub(crate) head_only: bool,
+    pub(crate) close: bool,
+}
+
+impl Page<'_> {
+    /// Writes head and body.
+    pub(crate) fn write(&self, out: &mut Vec<u8>, worker: &Worker) {
+        let (kind, body) = match self.message {
+            Some(message) => failure(self.status, message, self.request_id, self.wants_json),
+            None => block::page(self.status, self.request_id, self.wants_json),
+        };
+        start(out, worker, self.status, kind, body.len());
+        out.extend_from_slice(b"Cache-Control: no-store\r\n");
+        field(out, b"X-Request-Id: ", self.request_id.as_bytes());
+        if let Some(seconds) = self.retry_after {
+            out.extend_from_slice(b"Retry-After: ");
+            write_decimal(out, seconds);
+            out.extend_from_slice(b"\r\n");
+        }
+        for (name, value) in self.fields {
+            out.extend_from_slice(name.as_str().as_bytes());
+            field(out, b": ", value.as_bytes());
+        }
+        if self.close {
+            out.extend_from_slice(b"Connection: close\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
+        if !self.head_only {
+            out.extend_from_slice(&body);
+        }
+    }
+}
+
+/// Answers a request that the gate refused, or that never became one. The connection is closed after it.
+pub(crate) fn plain(out: &mut Vec<u8>, worker: &Worker, status: u16, message: &str) {
+    let body = format!("{status} {}: {message}\n", reason(status));
+    start(out, worker, status, "text/plain; charset=utf-8", body.len());
+    out.extend_from_slice(b"Connection: close\r\n\r\n");
+    out.extend_from_slice(body.as_bytes());
+}
+
+fn start(out: &mut Vec<u8>, worker: &Worker, status: u16, kind: &str, length: usize) {
+    // Only a status outside 100 to 999 can fail, and ours are literals.
+    let _ = write_status_line(out, status, None);
+    field(out, b"Date: ", &worker.clock.date());
+    field(out, b"Content-Type: ", kind.as_bytes());
+    out.extend_from_slice(b"Content-Length: ");
+    write_decimal(out, length as u64);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn failure(status: u16, message: &str, request_id: &str, wants_json: bool) -> (&'static str, Vec<u8>) {
+    let error = reason(status);
+    if wants_json {
+        let body = serde_json::json!({
+            "status": status, "error": error, "message": message, "request_id": request_id
+        });
+        return ("application/json", body.to_string().into_bytes());
+    }
+    let body = format!("{status} {error}: {message}\nrequest id: {request_id}\n");
+    ("text/plain; charset=utf-8", body.into_bytes())
+}
+
+fn reason(status: u16) -> &'static str {
+    let known = http::StatusCode::from_u16(status).ok();
+    known.and_then(|status| status.canonical_reason()).unwrap_or("Error")
+}

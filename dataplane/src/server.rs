@@ -1,0 +1,352 @@
+//! The data plane as a whole: starts and supervises workers, applies snapshots, drains.
+
+use std::net::{SocketAddr, TcpListener};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use breakwater_cache::Cache;
+use breakwater_snapshot::{Digest, ObjectId, Rejection, Snapshot};
+use breakwater_waf::limit::Tables;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::StartError;
+use crate::clock::unix_seconds;
+use crate::config::{Assembler, Config, Loaded};
+use crate::telemetry::metrics::SnapshotState;
+use crate::telemetry::{LineLog, Metrics};
+use crate::worker::{self, Control, Heartbeat, Parts};
+
+/// How a data plane is set up. Everything else comes with snapshots.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where clients connect.
+    pub listen: Vec<SocketAddr>,
+    /// Worker threads; see [`default_workers`].
+    pub workers: usize,
+    /// Bytes that stored responses may take in memory.
+    pub memory: u64,
+    /// The access log; none means none.
+    pub access_log: Option<PathBuf>,
+    /// The audit log; none means standard error.
+    pub audit_log: Option<PathBuf>,
+    /// Client connections open at once, over all workers. Half of the open-file limit is the most that is used.
+    pub max_connections: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            listen: Vec::new(),
+            workers: default_workers(),
+            memory: 256 << 20,
+            access_log: None,
+            audit_log: None,
+            max_connections: 100_000,
+        }
+    }
+}
+
+/// One worker for each processor this process may use: affinity and cgroup quota are respected.
+pub fn default_workers() -> usize {
+    thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// What became of a snapshot.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    /// The manifest that runs now.
+    pub manifest: Digest,
+    /// Objects whose new version could not be applied.
+    pub rejected: Vec<Rejection>,
+    /// Objects that run their last good version instead.
+    pub kept: Vec<ObjectId>,
+}
+
+/// A running data plane. Dropping it does not stop it; [`DataPlane::drain`] does.
+pub struct DataPlane {
+    control: watch::Sender<Control>,
+    applied: watch::Receiver<()>,
+    assembler: Mutex<Assembler>,
+    pub(crate) heartbeats: Vec<Arc<Heartbeat>>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) started: Instant,
+    threads: Mutex<Vec<thread::JoinHandle<()>>>,
+    leaving: AtomicBool,
+    addresses: Vec<SocketAddr>,
+}
+
+impl DataPlane {
+    /// Opens the listeners and starts the workers, with an empty configuration.
+    ///
+    /// # Errors
+    /// When an address cannot be listened on, or a log not be opened.
+    pub fn start(options: &Options) -> Result<Self, StartError> {
+        let workers = options.workers.max(1);
+        let access_log = options
+            .access_log
+            .as_deref()
+            .map(|path| open_log("access", Some(path)))
+            .transpose()?;
+        let audit_log = open_log("audit", options.audit_log.as_deref())?;
+        let mut sockets: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
+        let mut addresses = Vec::new();
+        for address in &options.listen {
+            let opened = crate::listen::open(*address, workers)?;
+            addresses.extend(opened.first().and_then(|socket| socket.local_addr().ok()));
+            sockets
+                .iter_mut()
+                .zip(opened)
+                .for_each(|(worker, socket)| worker.push(socket));
+        }
+        let seed = random_seed();
+        let cache = Cache::new(breakwater_cache::Config::new(options.memory, seed));
+        let metrics = Arc::new(Metrics::new(workers, Arc::clone(&cache), access_log, audit_log));
+        let tables = Arc::new(Tables::new((seed >> 64) as u64));
+        let assembler = Assembler::new(Arc::clone(&metrics), Arc::clone(&cache), tables);
+        let (control, _) = watch::channel(Control {
+            version: 0,
+            config: Arc::new(Config::default()),
+            drain: false,
+        });
+        let (applied_tx, applied) = watch::channel(());
+        let started = Instant::now();
+        let max_connections = connection_limit(options.max_connections).div_ceil(workers as u64);
+        let mut data_plane = Self {
+            control,
+            applied,
+            assembler: Mutex::new(assembler),
+            heartbeats: Vec::new(),
+            metrics,
+            started,
+            threads: Mutex::default(),
+            leaving: AtomicBool::new(false),
+            addresses,
+        };
+        for (index, listeners) in sockets.into_iter().enumerate() {
+            let heartbeat = Arc::<Heartbeat>::default();
+            data_plane.heartbeats.push(Arc::clone(&heartbeat));
+            let supervised = Supervised {
+                index,
+                started,
+                listeners,
+                max_connections,
+                control: data_plane.control.subscribe(),
+                applied: applied_tx.clone(),
+                heartbeat,
+                metrics: Arc::clone(&data_plane.metrics),
+                cache: Arc::clone(&cache),
+            };
+            let thread = thread::Builder::new()
+                .name(format!("worker-{index}"))
+                .spawn(move || supervised.run(workers))
+                .map_err(StartError::Worker)?;
+            data_plane.threads.get_mut().push(thread);
+        }
+        Ok(data_plane)
+    }
+
+    /// The addresses clients connect to, with the ports the kernel chose where none was given.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Applies a snapshot: builds what changed, swaps it in, and returns when every worker runs it.
+    ///
+    /// An object that cannot be applied keeps its last good version, and the others are applied all the same.
+    pub async fn apply(&self, snapshot: &Snapshot) -> Applied {
+        let (config, applied) = self.assembler.lock().assemble(snapshot);
+        self.metrics.set_snapshot(SnapshotState {
+            digest: applied.manifest.to_string(),
+            confirmed_at: unix_seconds(),
+            rejected: applied.rejected.len(),
+        });
+        let version = self.change(|control| control.config = Arc::new(config));
+        self.wait_for(version).await;
+        applied
+    }
+
+    /// Notes that the configuration in force was known to be current `age` ago.
+    pub fn confirm_age(&self, age: Duration) {
+        self.metrics
+            .confirm_snapshot(unix_seconds().saturating_sub(age.as_secs()));
+    }
+
+    /// Answers `/readyz` with 503 from now on, and serves as before: load balancers turn away before the drain begins.
+    pub fn refuse_readiness(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a configuration is applied and every worker lives.
+    pub fn ready(&self) -> bool {
+        let control = self.control.borrow();
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        control.version > 0
+            && !control.drain
+            && !self.leaving.load(Ordering::Relaxed)
+            && self.heartbeats.iter().all(|heartbeat| {
+                let silent = now.saturating_sub(heartbeat.ticked_ms.load(Ordering::Relaxed));
+                heartbeat.version.load(Ordering::Acquire) > 0 && silent < 5_000
+            })
+    }
+
+    /// Serves metrics, health and what is loaded on `address`, in a task of the calling runtime; `more` is served beside
+    /// it. Returns the address, with the port the kernel chose where none was given.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub async fn serve_admin(
+        self: &Arc<Self>,
+        address: SocketAddr,
+        more: axum::Router,
+    ) -> Result<SocketAddr, StartError> {
+        crate::admin::serve(Arc::clone(self), address, more).await
+    }
+
+    pub(crate) fn loaded(&self) -> Loaded {
+        self.assembler.lock().loaded()
+    }
+
+    /// Finishes what is in progress and takes nothing new; returns when all is done or `deadline` has passed.
+    pub async fn drain(&self, deadline: Duration) {
+        self.change(|control| control.drain = true);
+        let threads = std::mem::take(&mut *self.threads.lock());
+        let finished = async {
+            for thread in threads {
+                while !thread.is_finished() {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+        };
+        if tokio::time::timeout(deadline, finished).await.is_err() {
+            let open: u64 = self
+                .heartbeats
+                .iter()
+                .map(|h| h.connections.load(Ordering::Relaxed))
+                .sum();
+            tracing::warn!(
+                open,
+                "the drain deadline has passed; closing the connections that are left"
+            );
+        }
+    }
+
+    fn change(&self, edit: impl FnOnce(&mut Control)) -> u64 {
+        let mut version = 0;
+        self.control.send_modify(|control| {
+            edit(control);
+            control.version += 1;
+            version = control.version;
+        });
+        version
+    }
+
+    async fn wait_for(&self, version: u64) {
+        let mut applied = self.applied.clone();
+        let behind = |heartbeat: &Arc<Heartbeat>| heartbeat.version.load(Ordering::Acquire) < version;
+        loop {
+            applied.mark_unchanged();
+            if !self.heartbeats.iter().any(behind) || applied.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn open_log(name: &'static str, path: Option<&Path>) -> Result<LineLog, StartError> {
+    LineLog::open(name, path).map_err(|source| StartError::Log {
+        log: name,
+        path: path.unwrap_or_else(|| Path::new("-")).to_owned(),
+        source,
+    })
+}
+
+/// Raises the soft limit of open files to the hard one. A proxied connection takes two files.
+fn connection_limit(wanted: u64) -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, current } = getrlimit(Resource::Nofile);
+    let raised = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: maximum,
+            maximum,
+        },
+    );
+    let files = if raised.is_ok() { maximum } else { current };
+    files.map_or(wanted, |files| wanted.min(files / 2)).max(64)
+}
+
+fn random_seed() -> u128 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    let half = || RandomState::new().build_hasher().finish();
+    u128::from(half()) << 64 | u128::from(half())
+}
+
+/// A worker and what it takes to start it again.
+struct Supervised {
+    index: usize,
+    started: Instant,
+    listeners: Vec<TcpListener>,
+    max_connections: u64,
+    control: watch::Receiver<Control>,
+    applied: watch::Sender<()>,
+    heartbeat: Arc<Heartbeat>,
+    metrics: Arc<Metrics>,
+    cache: Arc<Cache>,
+}
+
+impl Supervised {
+    fn run(self, workers: usize) {
+        pin(self.index, workers);
+        loop {
+            let ended = catch_unwind(AssertUnwindSafe(|| worker::run(self.parts()?)));
+            match ended {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => tracing::error!(worker = self.index, %error, "the worker failed; replacing it"),
+                Err(_) => tracing::error!(worker = self.index, "the worker panicked; replacing it"),
+            }
+            self.metrics.worker_restarts.fetch_add(1, Ordering::Relaxed);
+            let lost = self.heartbeat.connections.swap(0, Ordering::Relaxed);
+            self.metrics.worker(self.index).closed.add(lost);
+        }
+    }
+
+    /// The listening sockets stay with the supervisor: connections that wait there survive the worker.
+    fn parts(&self) -> std::io::Result<Parts> {
+        Ok(Parts {
+            index: self.index,
+            started: self.started,
+            listeners: self
+                .listeners
+                .iter()
+                .map(TcpListener::try_clone)
+                .collect::<Result<_, _>>()?,
+            max_connections: self.max_connections,
+            control: self.control.clone(),
+            applied: self.applied.clone(),
+            heartbeat: Arc::clone(&self.heartbeat),
+            metrics: Arc::clone(&self.metrics),
+            cache: Arc::clone(&self.cache),
+        })
+    }
+}
+
+/// Keeps a worker on one processor, if there is one for each.
+fn pin(index: usize, workers: usize) {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+    let Ok(allowed) = sched_getaffinity(None) else { return };
+    let processors: Vec<_> = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).collect();
+    if processors.len() < workers {
+        return;
+    }
+    let Some(processor) = processors.get(index) else { return };
+    let mut own = CpuSet::new();
+    own.set(*processor);
+    if let Err(error) = sched_setaffinity(None, &own) {
+        tracing::debug!(%error, worker = index, "the worker is not pinned");
+    }
+}

@@ -1,0 +1,101 @@
+//! The access line: one JSON object for each request (docs/logs.md).
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use breakwater_waf::audit::{Rfc3339, cut, write_json_line};
+use serde::Serialize;
+
+/// Longest URI that is logged, bytes; the rest is cut.
+const MAX_URI: usize = 2048;
+
+/// What an access line says.
+pub(crate) struct Entry<'a> {
+    pub(crate) unix: u64,
+    pub(crate) request_id: &'a str,
+    pub(crate) client: IpAddr,
+    pub(crate) method: &'a str,
+    pub(crate) host: &'a str,
+    pub(crate) uri: &'a str,
+    pub(crate) status: u16,
+    /// Bytes of the response body, and of its head where both left together.
+    pub(crate) bytes: u64,
+    pub(crate) duration: Duration,
+    pub(crate) resource: &'a str,
+    pub(crate) cache: Option<&'a str>,
+    pub(crate) upstream: Option<&'a str>,
+    pub(crate) waf: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    time: Rfc3339,
+    request_id: &'a str,
+    client: IpAddr,
+    method: &'a str,
+    host: &'a str,
+    uri: &'a str,
+    status: u16,
+    bytes: u64,
+    duration_ms: f64,
+    resource: &'a str,
+    cache: Option<&'a str>,
+    upstream: Option<&'a str>,
+    waf: Option<&'a str>,
+}
+
+/// Renders a line, newline included.
+pub(crate) fn line(entry: &Entry<'_>) -> Vec<u8> {
+    let micros = entry.duration.as_micros().min(u128::from(u64::MAX)) as f64;
+    let line = Line {
+        time: Rfc3339 {
+            unix_ms: entry.unix.saturating_mul(1000),
+        },
+        request_id: entry.request_id,
+        client: entry.client,
+        method: entry.method,
+        host: entry.host,
+        uri: cut(entry.uri, MAX_URI),
+        status: entry.status,
+        bytes: entry.bytes,
+        duration_ms: micros / 1000.0,
+        resource: entry.resource,
+        cache: entry.cache,
+        upstream: entry.upstream,
+        waf: entry.waf,
+    };
+    let mut text = Vec::with_capacity(512);
+    write_json_line(&line, &mut text);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_one_json_object_whatever_the_client_sent() {
+        let uri = format!("/a\"\n{}", "x".repeat(5000));
+        let entry = Entry {
+            unix: 1_700_000_000,
+            request_id: "id",
+            client: IpAddr::from([192, 0, 2, 1]),
+            method: "GET",
+            host: "example.com",
+            uri: &uri,
+            status: 200,
+            bytes: 7,
+            duration: Duration::from_micros(1500),
+            resource: "EdgeCache/default/shop",
+            cache: Some("hit"),
+            upstream: None,
+            waf: None,
+        };
+        let text = String::from_utf8(line(&entry)).unwrap();
+        assert_eq!(text.matches('\n').count(), 1);
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value["time"], "2023-11-14T22:13:20.000Z");
+        assert_eq!(value["duration_ms"], 1.5);
+        assert_eq!(value["uri"].as_str().unwrap().len(), MAX_URI);
+    }
+}

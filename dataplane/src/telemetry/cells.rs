@@ -1,0 +1,255 @@
+//! Counters as plain cells.
+//!
+//! A worker is the only writer of its cells, so adding is a load and a store without a locked instruction; a scrape
+//! reads them from another thread and may miss what is being added, never more. Cells of a resource live as long as
+//! the process: a resource that goes and comes back continues its counters.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+/// A counter or gauge with one writer.
+#[derive(Debug, Default)]
+pub(crate) struct Cell(AtomicU64);
+
+impl Cell {
+    /// Adds `n`. Only the owning worker may call this.
+    pub(crate) fn add(&self, n: u64) {
+        self.0
+            .store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    /// Takes `n` from a gauge. Only the owning worker may call this.
+    pub(crate) fn sub(&self, n: u64) {
+        self.0
+            .store(self.0.load(Ordering::Relaxed).saturating_sub(n), Ordering::Relaxed);
+    }
+
+    /// Reads from any thread.
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The statuses that are counted by name; any other counts as the last, `other`.
+pub(crate) const CODES: [u16; 48] = [
+    100, 101, 103, 200, 201, 202, 203, 204, 205, 206, 300, 301, 302, 303, 304, 307, 308, 400, 401, 403, 404, 405, 406,
+    408, 409, 410, 411, 412, 413, 414, 415, 416, 417, 421, 422, 425, 426, 429, 431, 451, 499, 500, 501, 502, 503, 504,
+    505, 507,
+];
+
+const SLOT_OF_CODE: [u8; 600] = {
+    let mut slots = [CODES.len() as u8; 600];
+    let mut i = 0;
+    while i < CODES.len() {
+        slots[CODES[i] as usize] = i as u8;
+        i += 1;
+    }
+    slots
+};
+
+/// A counter for each status.
+#[derive(Debug)]
+pub(crate) struct ByCode([Cell; CODES.len() + 1]);
+
+impl Default for ByCode {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Cell::default()))
+    }
+}
+
+impl ByCode {
+    pub(crate) fn add(&self, code: u16) {
+        let slot = SLOT_OF_CODE
+            .get(usize::from(code))
+            .copied()
+            .unwrap_or(CODES.len() as u8);
+        if let Some(cell) = self.0.get(usize::from(slot)) {
+            cell.add(1);
+        }
+    }
+
+    /// The statuses seen at least once, with their counts.
+    pub(crate) fn seen(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.0
+            .iter()
+            .enumerate()
+            .map(|(slot, cell)| (code_label(slot), cell.get()))
+            .filter(|(_, count)| *count > 0)
+    }
+}
+
+fn code_label(slot: usize) -> &'static str {
+    const LABELS: [&str; CODES.len()] = [
+        "100", "101", "103", "200", "201", "202", "203", "204", "205", "206", "300", "301", "302", "303", "304", "307",
+        "308", "400", "401", "403", "404", "405", "406", "408", "409", "410", "411", "412", "413", "414", "415", "416",
+        "417", "421", "422", "425", "426", "429", "431", "451", "499", "500", "501", "502", "503", "504", "505", "507",
+    ];
+    LABELS.get(slot).copied().unwrap_or("other")
+}
+
+/// Upper bounds of the duration buckets, seconds.
+pub(crate) const BUCKETS: [f64; 14] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
+];
+
+const BUCKETS_NS: [u64; BUCKETS.len()] = {
+    let mut bounds = [0; BUCKETS.len()];
+    let mut i = 0;
+    while i < BUCKETS.len() {
+        bounds[i] = (BUCKETS[i] * 1e9) as u64;
+        i += 1;
+    }
+    bounds
+};
+
+/// A histogram of durations.
+#[derive(Debug)]
+pub(crate) struct Durations {
+    buckets: [Cell; BUCKETS.len() + 1],
+    sum_ns: Cell,
+}
+
+impl Default for Durations {
+    fn default() -> Self {
+        Self {
+            buckets: std::array::from_fn(|_| Cell::default()),
+            sum_ns: Cell::default(),
+        }
+    }
+}
+
+impl Durations {
+    pub(crate) fn observe(&self, duration: Duration) {
+        let ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let bucket = BUCKETS_NS
+            .iter()
+            .position(|bound| ns <= *bound)
+            .unwrap_or(BUCKETS.len());
+        if let Some(cell) = self.buckets.get(bucket) {
+            cell.add(1);
+        }
+        self.sum_ns.add(ns);
+    }
+
+    /// Counts per bucket, not cumulative; the last is what no bound covers. And the sum, seconds.
+    pub(crate) fn read(&self) -> (Vec<u64>, f64) {
+        let counts = self.buckets.iter().map(Cell::get).collect();
+        (counts, self.sum_ns.get() as f64 / 1e9)
+    }
+}
+
+/// How the cache answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CacheResult {
+    Hit,
+    Miss,
+    Stale,
+    Revalidated,
+    Bypass,
+}
+
+impl CacheResult {
+    pub(crate) const ALL: [Self; 5] = [Self::Hit, Self::Miss, Self::Stale, Self::Revalidated, Self::Bypass];
+
+    pub(crate) const fn label(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+            Self::Stale => "stale",
+            Self::Revalidated => "revalidated",
+            Self::Bypass => "bypass",
+        }
+    }
+}
+
+/// What one worker counts of one resource.
+#[derive(Debug, Default)]
+pub(crate) struct ResourceCells {
+    pub(crate) requests: ByCode,
+    pub(crate) durations: Durations,
+    pub(crate) origin: ByCode,
+    pub(crate) origin_failures: Cell,
+    pub(crate) collapsed: Cell,
+    cache: [Cell; CacheResult::ALL.len()],
+    pub(crate) websockets_opened: Cell,
+    pub(crate) websockets_closed: Cell,
+    /// Live counters of every relay of this resource on this worker.
+    pub(crate) websocket_traffic: Arc<breakwater_websocket::Counters>,
+    websocket_closes: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
+}
+
+impl ResourceCells {
+    pub(crate) fn cache(&self, result: CacheResult) -> &Cell {
+        &self.cache[result as usize]
+    }
+
+    /// Counts the end of a WebSocket: labels of fixed sets.
+    pub(crate) fn websocket_closed(&self, code: &'static str, reason: &'static str) {
+        self.websockets_closed.add(1);
+        *self.websocket_closes.lock().entry((code, reason)).or_default() += 1;
+    }
+
+    pub(crate) fn websocket_closes(&self) -> Vec<((&'static str, &'static str), u64)> {
+        self.websocket_closes.lock().iter().map(|(key, n)| (*key, *n)).collect()
+    }
+}
+
+/// What one worker counts of itself.
+#[derive(Debug, Default)]
+pub(crate) struct WorkerCells {
+    pub(crate) accepted: Cell,
+    pub(crate) closed: Cell,
+    /// Connections with a request in progress.
+    pub(crate) active: Cell,
+    /// Relayed WebSockets.
+    pub(crate) websockets: Cell,
+    /// Requests that no resource serves.
+    pub(crate) unrouted: ByCode,
+    refused: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+impl WorkerCells {
+    /// Counts a refusal by its reason, a fixed set of names.
+    pub(crate) fn refuse(&self, reason: &'static str) {
+        *self.refused.lock().entry(reason).or_default() += 1;
+    }
+
+    pub(crate) fn refused(&self) -> Vec<(&'static str, u64)> {
+        self.refused.lock().iter().map(|(reason, n)| (*reason, *n)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_counted_status_has_its_own_label() {
+        for (slot, code) in CODES.iter().enumerate() {
+            assert_eq!(code_label(slot), code.to_string());
+        }
+    }
+
+    #[test]
+    fn an_unknown_status_counts_as_other() {
+        let codes = ByCode::default();
+        for code in [200, 299, 999, 200] {
+            codes.add(code);
+        }
+        assert_eq!(codes.seen().collect::<Vec<_>>(), [("200", 2), ("other", 2)]);
+    }
+
+    #[test]
+    fn a_duration_falls_into_the_first_bucket_that_covers_it() {
+        let durations = Durations::default();
+        durations.observe(Duration::from_micros(100));
+        durations.observe(Duration::from_secs(9));
+        let (counts, sum) = durations.read();
+        assert_eq!((counts[0], counts[BUCKETS.len()]), (1, 1));
+        assert!((sum - 9.0001).abs() < 1e-9);
+    }
+}

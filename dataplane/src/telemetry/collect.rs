@@ -1,0 +1,366 @@
+//! The scrape: sums the workers' cells into Prometheus metric families.
+//!
+//! Runs on the admin thread; it reads cells and takes no lock that a request waits for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use breakwater_websocket::Side;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
+
+use super::cells::{BUCKETS, CacheResult};
+use super::{Metrics, ResourceCells};
+use crate::clock::unix_seconds;
+
+/// Collects [`Metrics`] for a `prometheus::Registry`.
+pub(crate) struct Collected {
+    metrics: Arc<Metrics>,
+    descriptions: Vec<Desc>,
+    listener: String,
+}
+
+impl Collected {
+    /// `listener` is the address that `connections{listener,state}` speaks of.
+    pub(crate) fn new(metrics: Arc<Metrics>, listener: String) -> prometheus::Result<Self> {
+        // A collector without descriptions is refused; one stands for all, since families are made at scrape.
+        let description = Desc::new(
+            "breakwater_dataplane".to_owned(),
+            "Data plane counters".to_owned(),
+            Vec::new(),
+            std::collections::HashMap::new(),
+        )?;
+        Ok(Self {
+            metrics,
+            descriptions: vec![description],
+            listener,
+        })
+    }
+}
+
+impl Collector for Collected {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descriptions.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let mut families = Families::default();
+        resources(&self.metrics, &mut families);
+        workers(&self.metrics, &self.listener, &mut families);
+        policies(&self.metrics, &mut families);
+        process(&self.metrics, &mut families);
+        families.done()
+    }
+}
+
+fn resources(metrics: &Metrics, out: &mut Families) {
+    for (resource, workers) in metrics.resource_cells() {
+        let r = resource.as_str();
+        for (code, n) in sum(workers.iter().flat_map(|cells| cells.requests.seen())) {
+            out.counter(
+                "requests_total",
+                "Requests answered, by status.",
+                &[("resource", r), ("code", code)],
+                n,
+            );
+        }
+        out.histogram(
+            "request_duration_seconds",
+            "Time from a request's head to the last byte handed to the kernel.",
+            &[("resource", r)],
+            workers.iter().map(|cells| cells.durations.read()),
+        );
+        for (code, n) in sum(workers.iter().flat_map(|cells| cells.origin.seen())) {
+            let labels = [("resource", r), ("code", code)];
+            out.counter(
+                "origin_requests_total",
+                "Requests to the origin, by its status; `error` means none.",
+                &labels,
+                n,
+            );
+        }
+        let failures = total(&workers, |cells| cells.origin_failures.get());
+        if failures > 0 {
+            let labels = [("resource", r), ("code", "error")];
+            out.counter("origin_requests_total", "", &labels, failures);
+        }
+        if r.starts_with("EdgeCache/") {
+            for result in CacheResult::ALL {
+                let labels = [("resource", r), ("result", result.label())];
+                let n = total(&workers, |cells| cells.cache(result).get());
+                out.counter("cache_requests_total", "Cache look-ups, by result.", &labels, n);
+            }
+            let n = total(&workers, |cells| cells.collapsed.get());
+            out.counter(
+                "cache_collapsed_total",
+                "Requests that waited for another's fill.",
+                &[("resource", r)],
+                n,
+            );
+        }
+        if r.starts_with("WsRoute/") {
+            websockets(r, &workers, out);
+        }
+    }
+}
+
+fn websockets(resource: &str, workers: &[Arc<ResourceCells>], out: &mut Families) {
+    let opened = total(workers, |cells| cells.websockets_opened.get());
+    let closed = total(workers, |cells| cells.websockets_closed.get());
+    let open = opened.saturating_sub(closed);
+    out.gauge(
+        "websocket_connections",
+        "WebSockets open now.",
+        &[("resource", resource)],
+        open as f64,
+    );
+    out.counter(
+        "websocket_opened_total",
+        "WebSockets opened.",
+        &[("resource", resource)],
+        opened,
+    );
+    for (direction, from) in [("in", Side::Client), ("out", Side::Backend)] {
+        let labels = [("resource", resource), ("direction", direction)];
+        let messages = total(workers, |cells| cells.websocket_traffic.messages(from));
+        let bytes = total(workers, |cells| cells.websocket_traffic.bytes(from));
+        out.counter(
+            "websocket_messages_total",
+            "Messages relayed; `in` is from clients.",
+            &labels,
+            messages,
+        );
+        out.counter(
+            "websocket_bytes_total",
+            "Bytes relayed; `in` is from clients.",
+            &labels,
+            bytes,
+        );
+    }
+    let mut closes = BTreeMap::<(&str, &str), u64>::new();
+    for (key, n) in workers.iter().flat_map(|cells| cells.websocket_closes()) {
+        *closes.entry(key).or_default() += n;
+    }
+    for ((code, reason), n) in closes {
+        let labels = [("resource", resource), ("code", code), ("reason", reason)];
+        out.counter(
+            "websocket_closes_total",
+            "WebSockets closed, by close code (`none`: none seen) and reason.",
+            &labels,
+            n,
+        );
+    }
+}
+
+fn workers(metrics: &Metrics, listener: &str, out: &mut Families) {
+    let cells = metrics.worker_cells();
+    let total = |read: &dyn Fn(&super::WorkerCells) -> u64| cells.iter().map(|c| read(c)).sum::<u64>();
+    let open = total(&|c| c.accepted.get()).saturating_sub(total(&|c| c.closed.get()));
+    let active = total(&|c| c.active.get()).min(open);
+    let websockets = total(&|c| c.websockets.get()).min(open - active);
+    for (state, n) in [
+        ("active", active),
+        ("websocket", websockets),
+        ("idle", open - active - websockets),
+    ] {
+        let labels = [("listener", listener), ("state", state)];
+        out.gauge("connections", "Client connections open now.", &labels, n as f64);
+    }
+    out.counter(
+        "connections_accepted_total",
+        "Client connections accepted.",
+        &[("listener", listener)],
+        total(&|c| c.accepted.get()),
+    );
+    for (code, n) in sum(cells.iter().flat_map(|c| c.unrouted.seen())) {
+        out.counter("requests_total", "", &[("resource", ""), ("code", code)], n);
+    }
+    for (reason, n) in sum(cells.iter().flat_map(|c| c.refused())) {
+        out.counter(
+            "refused_total",
+            "Requests and connections refused before a resource, by reason.",
+            &[("reason", reason)],
+            n,
+        );
+    }
+}
+
+fn policies(metrics: &Metrics, out: &mut Families) {
+    for (policy, cells) in metrics.policy_cells() {
+        for ((action, reason), n) in cells.events() {
+            let labels = [("policy", policy.as_str()), ("action", action), ("reason", reason)];
+            out.counter("waf_events_total", "Requests a policy blocked or detected.", &labels, n);
+        }
+        for (limit, n) in cells.refusals() {
+            let labels = [("policy", policy.as_str()), ("limit", limit)];
+            out.counter("limit_refusals_total", "Requests over a limit.", &labels, n);
+        }
+    }
+}
+
+fn process(metrics: &Metrics, out: &mut Families) {
+    let stats = metrics.cache.stats();
+    let tier = [("tier", "ram")];
+    out.gauge("cache_bytes", "Bytes stored.", &tier, stats.ram.bytes as f64);
+    out.gauge("cache_objects", "Responses stored.", &tier, stats.ram.objects as f64);
+    out.counter(
+        "cache_evictions_total",
+        "Responses evicted for room.",
+        &tier,
+        stats.ram.evictions,
+    );
+
+    let snapshot = metrics.snapshot();
+    if !snapshot.digest.is_empty() {
+        out.gauge(
+            "snapshot_info",
+            "The manifest that is applied.",
+            &[("digest", &snapshot.digest)],
+            1.0,
+        );
+        let age = unix_seconds().saturating_sub(snapshot.confirmed_at);
+        out.gauge(
+            "snapshot_age_seconds",
+            "Time since the configuration was last known to be current.",
+            &[],
+            age as f64,
+        );
+    }
+    let rejected = snapshot.rejected as f64;
+    out.gauge(
+        "snapshot_rejected_objects",
+        "Objects that run their last good version, or not at all.",
+        &[],
+        rejected,
+    );
+    let restarts = metrics.worker_restarts.load(Ordering::Relaxed);
+    out.counter(
+        "worker_restarts_total",
+        "Workers that died and were replaced.",
+        &[],
+        restarts,
+    );
+    let logs = [
+        ("audit", Some(&metrics.audit_log)),
+        ("access", metrics.access_log.as_ref()),
+    ];
+    for (log, handle) in logs {
+        let Some(handle) = handle else { continue };
+        out.counter(
+            "log_lines_total",
+            "Log lines written.",
+            &[("log", log)],
+            handle.written(),
+        );
+        out.counter(
+            "log_dropped_total",
+            "Log lines lost because the log could not keep up.",
+            &[("log", log)],
+            handle.dropped(),
+        );
+    }
+    out.gauge(
+        "build_info",
+        "The version that runs.",
+        &[("version", env!("CARGO_PKG_VERSION"))],
+        1.0,
+    );
+}
+
+fn total(workers: &[Arc<ResourceCells>], read: impl Fn(&ResourceCells) -> u64) -> u64 {
+    workers.iter().map(|cells| read(cells)).sum()
+}
+
+fn sum<'a>(counts: impl Iterator<Item = (&'a str, u64)>) -> BTreeMap<&'a str, u64> {
+    let mut sums = BTreeMap::new();
+    for (label, n) in counts {
+        *sums.entry(label).or_default() += n;
+    }
+    sums
+}
+
+/// Metric families under construction, by name.
+#[derive(Default)]
+struct Families(BTreeMap<&'static str, MetricFamily>);
+
+impl Families {
+    fn push(&mut self, name: &'static str, help: &str, kind: MetricType, metric: Metric) {
+        let family = self.0.entry(name).or_insert_with(|| {
+            let mut family = MetricFamily::default();
+            family.set_name(format!("breakwater_{name}"));
+            family.set_field_type(kind);
+            family
+        });
+        if family.help().is_empty() {
+            family.set_help(help.to_owned());
+        }
+        family.mut_metric().push(metric);
+    }
+
+    fn counter(&mut self, name: &'static str, help: &str, labels: &[(&str, &str)], value: u64) {
+        let mut metric = labelled(labels);
+        let mut counter = Counter::default();
+        counter.set_value(value as f64);
+        metric.set_counter(counter);
+        self.push(name, help, MetricType::COUNTER, metric);
+    }
+
+    fn gauge(&mut self, name: &'static str, help: &str, labels: &[(&str, &str)], value: f64) {
+        let mut metric = labelled(labels);
+        let mut gauge = Gauge::default();
+        gauge.set_value(value);
+        metric.set_gauge(gauge);
+        self.push(name, help, MetricType::GAUGE, metric);
+    }
+
+    fn histogram(
+        &mut self,
+        name: &'static str,
+        help: &str,
+        labels: &[(&str, &str)],
+        parts: impl Iterator<Item = (Vec<u64>, f64)>,
+    ) {
+        let mut counts = [0; BUCKETS.len() + 1];
+        let mut sum = 0.0;
+        for (part, seconds) in parts {
+            counts.iter_mut().zip(part).for_each(|(count, n)| *count += n);
+            sum += seconds;
+        }
+        let mut histogram = Histogram::default();
+        let mut below = 0;
+        let mut buckets = Vec::new();
+        for (bound, count) in BUCKETS.iter().zip(counts) {
+            below += count;
+            let mut bucket = Bucket::default();
+            bucket.set_upper_bound(*bound);
+            bucket.set_cumulative_count(below);
+            buckets.push(bucket);
+        }
+        histogram.set_bucket(buckets);
+        histogram.set_sample_count(counts.iter().sum());
+        histogram.set_sample_sum(sum);
+        let mut metric = labelled(labels);
+        metric.set_histogram(histogram);
+        self.push(name, help, MetricType::HISTOGRAM, metric);
+    }
+
+    fn done(self) -> Vec<MetricFamily> {
+        self.0.into_values().collect()
+    }
+}
+
+fn labelled(labels: &[(&str, &str)]) -> Metric {
+    let pairs = labels
+        .iter()
+        .map(|(name, value)| {
+            let mut pair = LabelPair::default();
+            pair.set_name((*name).to_owned());
+            pair.set_value((*value).to_owned());
+            pair
+        })
+        .collect();
+    let mut metric = Metric::default();
+    metric.set_label(pairs);
+    metric
+}

@@ -1,0 +1,169 @@
+//! One connection to a server: bytes out, a head and a body in.
+
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use breakwater_snapshot::unit::Endpoint;
+use breakwater_wire::http1::{BodyDecoder, Limits, OwnedResponse, Parsed, ResponseFraming, parse_response};
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::{OriginError, Pool};
+
+/// Room made for each read of a body, bytes.
+const READ: usize = 32 * 1024;
+
+/// A response head may be this large, bytes; fields beyond are refused by the parser.
+const HEAD_LIMITS: Limits = Limits {
+    request_line: 8 * 1024,
+    head: 64 * 1024,
+    fields: 128,
+};
+
+/// A connection with a request in progress.
+pub(crate) struct Connection {
+    stream: TcpStream,
+    buffer: BytesMut,
+    key: Rc<Endpoint>,
+    answered: bool,
+}
+
+impl Connection {
+    pub(super) fn new(stream: TcpStream, key: Rc<Endpoint>) -> Self {
+        Self {
+            stream,
+            buffer: BytesMut::new(),
+            key,
+            answered: false,
+        }
+    }
+
+    /// `host:port` of the server, for logs.
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.key
+    }
+
+    /// Sends bytes of a request.
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<(), OriginError> {
+        self.stream.write_all(bytes).await.map_err(OriginError::Io)
+    }
+
+    /// Waits until there is something to read, or the server closed.
+    pub(crate) async fn readable(&self) -> Result<(), OriginError> {
+        self.stream.readable().await.map_err(OriginError::Io)
+    }
+
+    /// Reads the next response head, which may be an interim one.
+    pub(crate) async fn read_head(&mut self, method: &str, deadline: Instant) -> Result<OwnedResponse, OriginError> {
+        loop {
+            if !self.buffer.is_empty() {
+                self.answered = true;
+                if let Parsed::Complete(head) = parse_response(&self.buffer, method, &HEAD_LIMITS)? {
+                    let len = head.len;
+                    let owned = head
+                        .to_owned()
+                        .map_err(|_| OriginError::Unexpected("a field is malformed"))?;
+                    drop(self.buffer.split_to(len));
+                    return Ok(owned);
+                }
+            }
+            self.buffer.reserve(READ / 4);
+            match timeout_at(deadline, self.stream.read_buf(&mut self.buffer)).await {
+                Err(_) => return Err(OriginError::ResponseTimeout),
+                Ok(Ok(0)) if self.answered => return Err(OriginError::Unexpected("it ends within the head")),
+                Ok(Ok(0)) => return Err(OriginError::Closed),
+                Ok(Err(error)) if self.answered => return Err(OriginError::Io(error)),
+                Ok(Err(_)) => return Err(OriginError::Closed),
+                Ok(Ok(_)) => {}
+            }
+        }
+    }
+
+    /// Gives up the connection to whoever goes on with its bytes: the socket, and what was read beyond the last head.
+    pub(crate) fn into_parts(self) -> (TcpStream, Bytes) {
+        (self.stream, self.buffer.freeze())
+    }
+}
+
+/// The body of a response.
+pub(crate) struct ResponseBody {
+    connection: Option<Connection>,
+    decoder: BodyDecoder,
+    reusable: bool,
+    patience: Duration,
+    pool: Rc<Pool>,
+}
+
+impl ResponseBody {
+    pub(super) fn new(
+        connection: Connection,
+        framing: ResponseFraming,
+        reusable: bool,
+        patience: Duration,
+        pool: &Rc<Pool>,
+    ) -> Self {
+        let mut body = Self {
+            connection: Some(connection),
+            decoder: BodyDecoder::new(framing),
+            reusable,
+            patience,
+            pool: Rc::clone(pool),
+        };
+        if body.decoder.is_done() {
+            body.finish();
+        }
+        body
+    }
+
+    /// The next piece of the body, or none at its end.
+    ///
+    /// # Errors
+    /// When the server is too slow, fails, or frames the body wrongly. The body is then incomplete.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, OriginError> {
+        loop {
+            let Some(connection) = &mut self.connection else {
+                return Ok(None);
+            };
+            if !connection.buffer.is_empty() {
+                let decoded = self.decoder.decode(&connection.buffer)?;
+                let piece = connection
+                    .buffer
+                    .split_to(decoded.consumed)
+                    .freeze()
+                    .slice(decoded.data);
+                if decoded.done {
+                    self.finish();
+                }
+                if !piece.is_empty() {
+                    return Ok(Some(piece));
+                }
+                continue;
+            }
+            connection.buffer.reserve(READ);
+            match timeout(self.patience, connection.stream.read_buf(&mut connection.buffer)).await {
+                Err(_) => return Err(OriginError::ResponseTimeout),
+                Ok(Ok(0)) => {
+                    self.connection = None;
+                    self.decoder.at_eof()?;
+                    return Ok(None);
+                }
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(Err(error)) => return Err(OriginError::Io(error)),
+            }
+        }
+    }
+
+    /// The body is read to its end: the connection may serve again, unless the server sent more than it announced.
+    fn finish(&mut self) {
+        if let Some(connection) = self.connection.take()
+            && self.reusable
+            && connection.buffer.is_empty()
+        {
+            self.pool.give(connection.key, connection.stream);
+        }
+    }
+}

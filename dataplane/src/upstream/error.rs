@@ -1,0 +1,75 @@
+//! What can go wrong on the way to a server and back.
+
+use std::io;
+
+use breakwater_wire::http1::{BodyError, ResponseError};
+
+/// A server that could not be reached, or whose answer is of no use.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OriginError {
+    /// The resource has no server; its Service has no ready endpoint.
+    #[error("the origin has no ready endpoint")]
+    NoEndpoints,
+    /// A name without address.
+    #[error("the origin's name {name} cannot be resolved: {reason}")]
+    Resolve { name: String, reason: String },
+    /// No connection.
+    #[error("the origin cannot be connected to: {0}")]
+    Connect(io::Error),
+    /// No connection in time.
+    #[error("the origin did not accept a connection in time")]
+    ConnectTimeout,
+    /// Nothing, or not enough, was answered in time.
+    #[error("the origin did not answer in time")]
+    ResponseTimeout,
+    /// The connection ended before a byte of the answer: perhaps it was idle too long, perhaps the server crashed.
+    #[error("the origin closed the connection without an answer")]
+    Closed,
+    /// The connection failed.
+    #[error("the connection to the origin failed: {0}")]
+    Io(io::Error),
+    /// The answer is not HTTP.
+    #[error("the origin's answer is malformed: {0}")]
+    Head(#[from] ResponseError),
+    /// The answer's body is malformed or cut short.
+    #[error("the origin's answer is malformed: {0}")]
+    Body(#[from] BodyError),
+    /// The answer is HTTP but not one that can be passed on.
+    #[error("the origin's answer cannot be used: {0}")]
+    Unexpected(&'static str),
+}
+
+impl OriginError {
+    /// The status the client gets (RFC 9110 section 15.6).
+    pub(crate) const fn status(&self) -> u16 {
+        match self {
+            Self::NoEndpoints => 503,
+            Self::ConnectTimeout | Self::ResponseTimeout => 504,
+            _ => 502,
+        }
+    }
+
+    /// A stable name for `Proxy-Status`-like uses: logs and metrics.
+    pub(crate) const fn label(&self) -> &'static str {
+        match self {
+            Self::NoEndpoints => "no_endpoints",
+            Self::Resolve { .. } => "resolve",
+            Self::Connect(_) => "connect",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::ResponseTimeout => "response_timeout",
+            Self::Closed => "closed",
+            Self::Io(_) => "io",
+            Self::Head(_) => "malformed_head",
+            Self::Body(_) => "malformed_body",
+            Self::Unexpected(_) => "unexpected",
+        }
+    }
+
+    /// Whether another attempt may do better: nothing was answered, and time is left.
+    pub(crate) const fn retryable(&self) -> bool {
+        matches!(
+            self,
+            Self::Connect(_) | Self::ConnectTimeout | Self::Closed | Self::Io(_)
+        )
+    }
+}

@@ -1,0 +1,239 @@
+//! A worker: one thread with a single-threaded runtime, its listeners and everything its connections share.
+//!
+//! Nothing in here is visible to another thread but the atomics of [`Heartbeat`]. The worker takes its configuration
+//! from a watch channel, so that a worker that was replaced starts with the newest.
+
+pub(crate) mod deadlines;
+
+use std::cell::{Cell, RefCell};
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use breakwater_cache::Cache;
+use breakwater_websocket::{Drain, SharedBuffer, Wheel, code};
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+
+use crate::clock::{Clock, TICK};
+use crate::config::{Config, WorkerConfig};
+use crate::conn::Connection;
+use crate::request_id::RequestIds;
+use crate::telemetry::{Metrics, WorkerCells};
+use crate::upstream::{Pool, Resolver};
+use deadlines::{Allowed, Deadlines};
+
+/// The size of the buffer that all reads of a worker go through, bytes.
+const READ_BUFFER: usize = 64 * 1024;
+
+/// WebSockets are closed within this time when the process goes away, spread evenly, so that their clients do not come
+/// back all at once.
+const DRAIN_SPREAD: Duration = Duration::from_secs(5);
+
+/// What the control thread tells workers.
+#[derive(Clone)]
+pub(crate) struct Control {
+    /// Counts changes; a worker reports the last it has taken on.
+    pub(crate) version: u64,
+    pub(crate) config: Arc<Config>,
+    /// The process is going away: finish what is in progress, take nothing new.
+    pub(crate) drain: bool,
+}
+
+/// A worker's signs of life, read by the control thread.
+#[derive(Debug, Default)]
+pub(crate) struct Heartbeat {
+    /// The version of [`Control`] it runs.
+    pub(crate) version: AtomicU64,
+    /// When it last ticked, milliseconds since the process started its workers.
+    pub(crate) ticked_ms: AtomicU64,
+    /// Its open connections.
+    pub(crate) connections: AtomicU64,
+}
+
+/// What a worker is made of.
+pub(crate) struct Parts {
+    pub(crate) index: usize,
+    pub(crate) started: Instant,
+    pub(crate) listeners: Vec<TcpListener>,
+    pub(crate) max_connections: u64,
+    pub(crate) control: watch::Receiver<Control>,
+    pub(crate) applied: watch::Sender<()>,
+    pub(crate) heartbeat: Arc<Heartbeat>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) cache: Arc<Cache>,
+}
+
+/// What the connections of a worker share.
+pub(crate) struct Worker {
+    pub(crate) index: usize,
+    pub(crate) clock: Rc<Clock>,
+    /// Every read lands here first; borrowed only within a poll.
+    pub(crate) read: RefCell<Box<[u8]>>,
+    /// Every response head, and small bodies, are put together here; borrowed only within a poll.
+    pub(crate) write: RefCell<Vec<u8>>,
+    /// What WebSocket relays share.
+    pub(crate) relays: breakwater_websocket::Worker,
+    pub(crate) drain: Drain,
+    pub(crate) deadlines: Rc<RefCell<Deadlines>>,
+    pub(crate) config: RefCell<Rc<WorkerConfig>>,
+    pub(crate) draining: Cell<bool>,
+    pub(crate) connections: Cell<u64>,
+    pub(crate) max_connections: u64,
+    pub(crate) ids: RequestIds,
+    pub(crate) pool: Rc<Pool>,
+    pub(crate) cells: Arc<WorkerCells>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) cache: Arc<Cache>,
+    heartbeat: Arc<Heartbeat>,
+}
+
+impl Worker {
+    /// Counts a connection in; false when there is no room.
+    pub(crate) fn admit(&self) -> bool {
+        if self.connections.get() >= self.max_connections {
+            self.cells.refuse("connections");
+            return false;
+        }
+        self.connections.set(self.connections.get() + 1);
+        self.heartbeat
+            .connections
+            .store(self.connections.get(), Ordering::Relaxed);
+        self.cells.accepted.add(1);
+        true
+    }
+
+    /// Counts a connection out.
+    pub(crate) fn leave(&self) {
+        self.connections.set(self.connections.get().saturating_sub(1));
+        self.heartbeat
+            .connections
+            .store(self.connections.get(), Ordering::Relaxed);
+        self.cells.closed.add(1);
+    }
+}
+
+/// Runs a worker until it is told to drain and has nothing left to do.
+pub(crate) fn run(parts: Parts) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    LocalSet::new().block_on(&runtime, serve(parts))
+}
+
+async fn serve(mut parts: Parts) -> std::io::Result<()> {
+    let control = parts.control.borrow_and_update().clone();
+    let clock = Rc::new(Clock::new(parts.started));
+    let pool = Rc::new(Pool::new(Resolver::from_system(), Rc::clone(&clock)));
+    let config = WorkerConfig::new(Arc::clone(&control.config), parts.index, &parts.metrics, &pool);
+    let worker = Rc::new(Worker {
+        index: parts.index,
+        read: RefCell::new(vec![0; READ_BUFFER].into_boxed_slice()),
+        write: RefCell::new(Vec::with_capacity(READ_BUFFER)),
+        relays: relays(&clock),
+        drain: Drain::default(),
+        deadlines: Rc::new(RefCell::new(Deadlines::new(Allowed::default()))),
+        config: RefCell::new(Rc::new(config)),
+        draining: Cell::new(control.drain),
+        connections: Cell::new(0),
+        max_connections: parts.max_connections,
+        ids: RequestIds::new(),
+        pool,
+        cells: parts.metrics.worker(parts.index),
+        metrics: Arc::clone(&parts.metrics),
+        cache: Arc::clone(&parts.cache),
+        heartbeat: Arc::clone(&parts.heartbeat),
+        clock,
+    });
+    let acceptors: Vec<_> = parts
+        .listeners
+        .into_iter()
+        .map(|listener| {
+            Ok(tokio::task::spawn_local(accept(
+                tokio::net::TcpListener::from_std(listener)?,
+                Rc::clone(&worker),
+            )))
+        })
+        .collect::<std::io::Result<_>>()?;
+    report(&worker, control.version, &parts.applied);
+
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {
+                on_tick(&worker);
+                if worker.draining.get() && worker.connections.get() == 0 {
+                    return Ok(());
+                }
+            }
+            changed = parts.control.changed() => {
+                if changed.is_err() {
+                    return Ok(());
+                }
+                let control = parts.control.borrow_and_update().clone();
+                take_on(&worker, &control);
+                if control.drain {
+                    acceptors.iter().for_each(tokio::task::JoinHandle::abort);
+                }
+                report(&worker, control.version, &parts.applied);
+            }
+        }
+    }
+}
+
+/// New requests take the new configuration; those in progress, and live WebSockets, keep the one they started with.
+fn take_on(worker: &Rc<Worker>, control: &Control) {
+    let known = Arc::clone(&worker.config.borrow().shared);
+    if !Arc::ptr_eq(&known, &control.config) {
+        let config = WorkerConfig::new(Arc::clone(&control.config), worker.index, &worker.metrics, &worker.pool);
+        worker.config.replace(Rc::new(config));
+    }
+    if control.drain && !worker.draining.replace(true) {
+        worker.deadlines.borrow().wake_idle();
+        worker.drain.begin(&worker.relays, code::GOING_AWAY, DRAIN_SPREAD);
+    }
+}
+
+fn relays(clock: &Rc<Clock>) -> breakwater_websocket::Worker {
+    let clock = Rc::clone(clock);
+    let span = u64::try_from(TICK.as_millis()).unwrap_or(u64::MAX);
+    breakwater_websocket::Worker::new(SharedBuffer::new(READ_BUFFER), Wheel::new(span), move || clock.now_ms())
+}
+
+fn on_tick(worker: &Worker) {
+    worker.clock.tick();
+    let now = worker.clock.now_ms();
+    worker.heartbeat.ticked_ms.store(now, Ordering::Relaxed);
+    worker.deadlines.borrow_mut().expire(now);
+    worker.relays.wheel().tick(now);
+    worker.pool.sweep();
+}
+
+fn report(worker: &Worker, version: u64, applied: &watch::Sender<()>) {
+    worker.heartbeat.version.store(version, Ordering::Release);
+    worker
+        .heartbeat
+        .ticked_ms
+        .store(worker.clock.now_ms(), Ordering::Relaxed);
+    applied.send_replace(());
+}
+
+async fn accept(listener: tokio::net::TcpListener, worker: Rc<Worker>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                if worker.admit() {
+                    // A peer that is gone already shows itself at the first read.
+                    let _ = stream.set_nodelay(true);
+                    tokio::task::spawn_local(Connection::new(Rc::clone(&worker), stream, peer));
+                }
+            }
+            Err(error) => {
+                worker.cells.refuse("accept");
+                tracing::warn!(%error, "a connection cannot be accepted; waiting a moment");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Deadlines of a worker's connections without a timer for each.
+//!
+//! Every connection waits for one thing at a time, and all that wait for the same thing have the same time to do it. So
+//! there is one list for each [`Wait`], ordered by when the wait began: starting or ending a wait moves one entry, and a
+//! tick looks only at the heads of the lists. Precision is the tick (`clock::TICK`).
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::task::Waker;
+
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// The next request.
+    Idle,
+    /// The rest of a request head.
+    Head,
+    /// The client to take a response.
+    Send,
+}
+
+/// How long each wait may last, milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Allowed {
+    pub(crate) idle: u64,
+    pub(crate) head: u64,
+    pub(crate) send: u64,
+}
+
+impl Default for Allowed {
+    fn default() -> Self {
+        Self {
+            idle: 60_000,
+            head: 10_000,
+            send: 30_000,
+        }
+    }
+}
+
+const NONE: u32 = u32::MAX;
+const LISTS: usize = 3;
+
+/// The deadlines of one worker.
+#[derive(Debug)]
+pub(crate) struct Deadlines {
+    allowed: [u64; LISTS],
+    entries: Vec<Entry>,
+    free: Vec<u32>,
+    heads: [u32; LISTS],
+    tails: [u32; LISTS],
+}
+
+#[derive(Debug)]
+struct Entry {
+    waker: Option<Waker>,
+    since_ms: u64,
+    wait: Option<Wait>,
+    expired: bool,
+    before: u32,
+    after: u32,
+}
+
+impl Deadlines {
+    pub(crate) fn new(allowed: Allowed) -> Self {
+        Self {
+            allowed: [allowed.idle, allowed.head, allowed.send],
+            entries: Vec::new(),
+            free: Vec::new(),
+            heads: [NONE; LISTS],
+            tails: [NONE; LISTS],
+        }
+    }
+
+    /// Wakes every connection whose wait has lasted too long.
+    pub(crate) fn expire(&mut self, now_ms: u64) {
+        for (list, allowed) in self.allowed.into_iter().enumerate() {
+            while let Some(entry) = self.entries.get(self.heads[list] as usize) {
+                if now_ms.saturating_sub(entry.since_ms) < allowed {
+                    break;
+                }
+                let id = self.heads[list];
+                self.unlink(id);
+                if let Some(entry) = self.entries.get_mut(id as usize) {
+                    entry.expired = true;
+                    entry.waker.iter().for_each(Waker::wake_by_ref);
+                }
+            }
+        }
+    }
+
+    /// Wakes every connection that waits for its next request, oldest first: the worker drains.
+    pub(crate) fn wake_idle(&self) {
+        let mut at = self.heads[Wait::Idle as usize];
+        while let Some(entry) = self.entries.get(at as usize) {
+            entry.waker.iter().for_each(Waker::wake_by_ref);
+            at = entry.after;
+        }
+    }
+
+    fn add(&mut self) -> u32 {
+        let entry = Entry {
+            waker: None,
+            since_ms: 0,
+            wait: None,
+            expired: false,
+            before: NONE,
+            after: NONE,
+        };
+        match self.free.pop() {
+            Some(id) => {
+                self.entries[id as usize] = entry;
+                id
+            }
+            None => {
+                self.entries.push(entry);
+                (self.entries.len() - 1) as u32
+            }
+        }
+    }
+
+    fn remove(&mut self, id: u32) {
+        self.unlink(id);
+        self.entries[id as usize].waker = None;
+        self.free.push(id);
+    }
+
+    fn unlink(&mut self, id: u32) {
+        let entry = &mut self.entries[id as usize];
+        let Some(wait) = entry.wait.take() else { return };
+        let (before, after) = (entry.before, entry.after);
+        match self.entries.get_mut(before as usize) {
+            Some(entry) => entry.after = after,
+            None => self.heads[wait as usize] = after,
+        }
+        match self.entries.get_mut(after as usize) {
+            Some(entry) => entry.before = before,
+            None => self.tails[wait as usize] = before,
+        }
+    }
+
+    fn link(&mut self, id: u32, wait: Wait, now_ms: u64) {
+        let list = wait as usize;
+        let before = self.tails[list];
+        let entry = &mut self.entries[id as usize];
+        entry.wait = Some(wait);
+        entry.since_ms = now_ms;
+        entry.before = before;
+        entry.after = NONE;
+        match self.entries.get_mut(before as usize) {
+            Some(last) => last.after = id,
+            None => self.heads[list] = id,
+        }
+        self.tails[list] = id;
+    }
+}
+
+/// A connection's place among the deadlines; dropping it gives the place back.
+#[derive(Debug)]
+pub(crate) struct Deadline {
+    all: Rc<RefCell<Deadlines>>,
+    id: u32,
+}
+
+impl Deadline {
+    pub(crate) fn new(all: &Rc<RefCell<Deadlines>>) -> Self {
+        let id = all.borrow_mut().add();
+        Self {
+            all: Rc::clone(all),
+            id,
+        }
+    }
+
+    /// Begins a wait, or goes on with it when it is the same. `restart` begins it anew.
+    pub(crate) fn wait(&self, wait: Wait, restart: bool, now_ms: u64, waker: &Waker) {
+        let mut all = self.all.borrow_mut();
+        let entry = &mut all.entries[self.id as usize];
+        if !entry.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            entry.waker = Some(waker.clone());
+        }
+        if entry.wait == Some(wait) && !restart {
+            return;
+        }
+        entry.expired = false;
+        all.unlink(self.id);
+        all.link(self.id, wait, now_ms);
+    }
+
+    /// Ends the wait.
+    pub(crate) fn clear(&self) {
+        let mut all = self.all.borrow_mut();
+        all.unlink(self.id);
+        all.entries[self.id as usize].expired = false;
+    }
+
+    /// Whether the wait lasted too long.
+    pub(crate) fn expired(&self) -> bool {
+        self.all.borrow().entries[self.id as usize].expired
+    }
+}
+
+impl Drop for Deadline {
+    fn drop(&mut self) {
+        self.all.borrow_mut().remove(self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn deadlines() -> Rc<RefCell<Deadlines>> {
+        let allowed = Allowed {
+            idle: 60,
+            head: 10,
+            send: 30,
+        };
+        Rc::new(RefCell::new(Deadlines::new(allowed)))
+    }
+
+    #[test]
+    fn only_waits_that_lasted_too_long_expire() {
+        let all = deadlines();
+        let (a, b, c) = (Deadline::new(&all), Deadline::new(&all), Deadline::new(&all));
+        a.wait(Wait::Idle, false, 0, Waker::noop());
+        b.wait(Wait::Idle, false, 5, Waker::noop());
+        c.wait(Wait::Head, false, 50, Waker::noop());
+        all.borrow_mut().expire(60);
+        assert_eq!([a.expired(), b.expired(), c.expired()], [true, false, true]);
+    }
+
+    #[test]
+    fn going_on_with_a_wait_does_not_prolong_it_but_a_restart_does() {
+        let all = deadlines();
+        let (a, b) = (Deadline::new(&all), Deadline::new(&all));
+        a.wait(Wait::Head, false, 0, Waker::noop());
+        b.wait(Wait::Head, false, 0, Waker::noop());
+        a.wait(Wait::Head, false, 9, Waker::noop());
+        b.wait(Wait::Head, true, 9, Waker::noop());
+        all.borrow_mut().expire(12);
+        assert_eq!([a.expired(), b.expired()], [true, false]);
+    }
+
+    #[test]
+    fn leaving_from_the_middle_keeps_the_others_in_order() {
+        let all = deadlines();
+        let [a, b, c] = std::array::from_fn(|n| {
+            let deadline = Deadline::new(&all);
+            deadline.wait(Wait::Idle, false, n as u64, Waker::noop());
+            deadline
+        });
+        drop(b);
+        let d = Deadline::new(&all);
+        d.wait(Wait::Idle, false, 3, Waker::noop());
+        all.borrow_mut().expire(62);
+        assert_eq!([a.expired(), c.expired(), d.expired()], [true, true, false]);
+        a.clear();
+        assert!(!a.expired());
+    }
+}

@@ -1,0 +1,151 @@
+//! `breakwater dataplane`: a node of a cluster, its configuration from an operator.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use breakwater_dataplane::follow::{Config, FollowState, Follower, Sink};
+use breakwater_dataplane::{DataPlane, Options, default_workers};
+use breakwater_snapshot::{Rejection, Snapshot};
+use clap::Args;
+use reqwest::Url;
+use tokio::sync::watch;
+
+use crate::exit::{Failure, complain};
+use crate::size::Size;
+use crate::stop::Stop;
+
+/// Arguments of `breakwater dataplane`.
+#[derive(Args, Debug)]
+pub(crate) struct DataplaneArgs {
+    /// Where the operator is, such as http://breakwater-operator:8600
+    #[arg(long, value_name = "URL")]
+    operator: Url,
+    /// This node's name [default: the host's name]
+    #[arg(long, value_name = "NAME", env = "NODE_NAME")]
+    node: Option<String>,
+    /// Address for clients; may be given several times
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8080")]
+    listen: Vec<SocketAddr>,
+    /// Address for metrics and health
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:9090")]
+    admin: SocketAddr,
+    /// Directory for the last good configuration, from which a restart serves without the operator
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// Worker threads [default: one for each processor this process may use]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    workers: Option<u16>,
+    /// Memory for stored responses, such as 512Mi
+    #[arg(long, value_name = "SIZE", default_value = "256Mi")]
+    memory: Size,
+    /// File for the audit log, one JSON line for each event [default: standard error]
+    #[arg(long, value_name = "FILE")]
+    audit_log: Option<PathBuf>,
+    /// File for the access log, one JSON line for each request; `-` is standard error [default: off]
+    #[arg(long, value_name = "FILE")]
+    access_log: Option<PathBuf>,
+    /// Longest time from SIGTERM to exit, seconds
+    #[arg(long, value_name = "SECONDS", default_value = "30")]
+    drain: u64,
+    /// After SIGTERM, time in which the node is not ready but still serves, so that load balancers notice, seconds
+    #[arg(long, value_name = "SECONDS", default_value = "0")]
+    drain_delay: u64,
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub(crate) fn run(args: DataplaneArgs) -> Result<ExitCode, Failure> {
+    crate::stop::runtime()?.block_on(serve(args))
+}
+
+async fn serve(args: DataplaneArgs) -> Result<ExitCode, Failure> {
+    let node = match args.node {
+        Some(node) => node,
+        None => host_name()?,
+    };
+    let options = Options {
+        listen: args.listen,
+        workers: args.workers.map_or_else(default_workers, usize::from),
+        memory: args.memory.bytes(),
+        access_log: args.access_log,
+        audit_log: args.audit_log,
+        ..Options::default()
+    };
+    let data_plane = DataPlane::start(&options).map_err(|error| Failure::environment(error.to_string(), ""))?;
+    let data_plane = Arc::new(data_plane);
+    let admin = data_plane
+        .serve_admin(args.admin, axum::Router::new())
+        .await
+        .map_err(|error| Failure::environment(error.to_string(), ""))?;
+    let config = Config {
+        state_dir: args.state_dir,
+        ..Config::new(args.operator.clone(), node.clone())
+    };
+    let follower = Follower::new(config, Applier(Arc::clone(&data_plane)))
+        .map_err(|error| Failure::environment(error.to_string(), ""))?;
+    let listen = data_plane.addresses().iter().map(|a| format!("http://{a}")).collect::<Vec<_>>().join(" ");
+    complain(format!(
+        "breakwater: node {node} listens on {listen} with {} workers, admin http://{admin}, operator {}",
+        options.workers, args.operator
+    ));
+    let state = follower.state();
+    let confirming = tokio::spawn(confirm(Arc::clone(&data_plane), state));
+    let mut stop = Stop::new()?;
+    let (stopping, told) = tokio::sync::oneshot::channel::<()>();
+    let following = tokio::spawn(follower.run(async move {
+        let _ = told.await;
+    }));
+    stop.told().await;
+    complain("breakwater: draining");
+    data_plane.refuse_readiness();
+    // The follower says goodbye to the operator, so that nobody waits for this node.
+    let _ = stopping.send(());
+    let delay = async {
+        tokio::time::sleep(Duration::from_secs(args.drain_delay)).await;
+        data_plane.drain(Duration::from_secs(args.drain)).await;
+        let _ = following.await;
+    };
+    tokio::select! {
+        () = delay => {}
+        () = stop.told() => complain("breakwater: told again; leaving at once"),
+    }
+    confirming.abort();
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Applies what the follower fetched.
+struct Applier(Arc<DataPlane>);
+
+impl Sink for Applier {
+    async fn apply(&mut self, snapshot: Snapshot) -> Vec<Rejection> {
+        let applied = self.0.apply(&snapshot).await;
+        for rejection in &applied.rejected {
+            let last_good = applied.kept.contains(&rejection.id);
+            tracing::warn!(object = %rejection.id, last_good, "rejected: {}", rejection.message);
+        }
+        tracing::info!(manifest = %applied.manifest, objects = snapshot.manifest().entries.len(), "applied");
+        applied.rejected
+    }
+}
+
+/// Keeps `snapshot_age_seconds` true: it grows while the operator is silent.
+async fn confirm(data_plane: Arc<DataPlane>, mut state: watch::Receiver<FollowState>) {
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tick.tick().await;
+        let state = state.borrow_and_update();
+        if let Some(age) = state.age(std::time::Instant::now()) {
+            data_plane.confirm_age(age);
+        }
+    }
+}
+
+fn host_name() -> Result<String, Failure> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => Err(Failure::environment("this host has no name", "give one with --node")),
+        name => Ok(name.to_owned()),
+    }
+}
