@@ -7,7 +7,6 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// The input has errors.
-#[allow(dead_code, reason = "used by check, the next commit")]
 pub(crate) const INPUT: u8 = 1;
 
 /// The command was used wrongly, or something around it is missing.

@@ -1,0 +1,184 @@
+//! `breakwater explain`: which object serves a URL, which policies apply, the cache key and the rules in force.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use breakwater_compile::{CacheView, Explanation, PolicyView, Request, Severity, WebSocketView, compile, explain};
+use breakwater_snapshot::unit::Mode;
+use clap::Args;
+
+use crate::check::{self, Format};
+use crate::exit::{self, Failure};
+use crate::manifests::Services;
+
+/// The request to explain.
+#[derive(Args, Debug)]
+pub(crate) struct ExplainArgs {
+    /// Directory of manifests: its *.yaml and *.yml files, not those of directories below; or one file
+    #[arg(short = 'f', long = "filename", value_name = "DIR")]
+    dir: PathBuf,
+    /// Absolute URL of the request, such as https://shop.example.com/cart?id=1
+    #[arg(value_name = "URL")]
+    url: String,
+    /// Request method
+    #[arg(short = 'X', long, value_name = "METHOD", default_value = "GET")]
+    method: String,
+    /// Request header field; may be given several times
+    #[arg(short = 'H', long = "header", value_name = "K: V")]
+    headers: Vec<String>,
+    /// The client's address, to see what address lists say to it
+    #[arg(long, value_name = "IP")]
+    client: Option<IpAddr>,
+    /// How to print the explanation
+    #[arg(short, long, value_enum, default_value_t = Format::Text)]
+    output: Format,
+}
+
+pub(crate) fn run(args: &ExplainArgs) -> Result<ExitCode, Failure> {
+    let request = request(args)?;
+    let loaded = check::load(&args.dir)?;
+    let output = compile(&loaded.world());
+    let found = loaded.report(&output, Services::Elsewhere);
+    found
+        .iter()
+        .filter(|diagnostic| diagnostic.severity == Severity::Error)
+        .for_each(exit::complain);
+    let explanation = explain(&output.snapshot, &request);
+    exit::print(&match args.output {
+        Format::Json => check::to_json(&explanation)?,
+        Format::Text => text(&explanation),
+    })?;
+    Ok(check::code(&loaded, &found))
+}
+
+fn request(args: &ExplainArgs) -> Result<Request, Failure> {
+    let usage = |what: String| Failure::environment(what, "write https://host/path");
+    let uri: http::Uri = args
+        .url
+        .split('#')
+        .next()
+        .unwrap_or_default()
+        .parse()
+        .map_err(|error| usage(format!("`{}` is not a URL: {error}", args.url)))?;
+    let (Some("http" | "https" | "ws" | "wss"), Some(host)) = (uri.scheme_str(), uri.host()) else {
+        return Err(usage(format!("`{}` is not an absolute URL", args.url)));
+    };
+    let mut headers = Vec::new();
+    for header in &args.headers {
+        let Some((name, value)) = header.split_once(':') else {
+            return Err(Failure::environment(
+                format!("`{header}` is not a header field"),
+                "write -H 'Name: value'",
+            ));
+        };
+        headers.push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
+    }
+    Ok(Request {
+        method: args.method.clone(),
+        host: host.to_ascii_lowercase(),
+        path: uri.path().to_owned(),
+        query: uri.query().map(str::to_owned),
+        headers,
+        client: args.client,
+    })
+}
+
+fn text(explanation: &Explanation) -> String {
+    let mut out = String::new();
+    match &explanation.route {
+        None => line(&mut out, 0, "resource", "none"),
+        Some(route) => {
+            line(&mut out, 0, "resource", &route.resource);
+            let path = format!("host {}, path {:?} {}", route.host, route.path.kind, route.path.value);
+            line(&mut out, 1, "matched by", &path);
+            let servers = match route.servers.as_slice() {
+                [] => "none known here".to_owned(),
+                servers => servers.join(", "),
+            };
+            line(&mut out, 1, "servers", &servers);
+        }
+    }
+    for policy in &explanation.policies {
+        policy_text(&mut out, policy);
+    }
+    if let Some(cache) = &explanation.cache {
+        cache_text(&mut out, cache);
+    }
+    if let Some(web_socket) = &explanation.web_socket {
+        web_socket_text(&mut out, web_socket);
+    }
+    if let Some(refused) = &explanation.refused {
+        line(&mut out, 0, "refused", refused);
+    }
+    out
+}
+
+fn policy_text(out: &mut String, policy: &PolicyView) {
+    let mode = match policy.mode {
+        Mode::Enforce => "Enforce",
+        Mode::DetectOnly => "DetectOnly",
+    };
+    line(out, 0, "policy", &format!("{} ({mode})", policy.policy));
+    for list in &policy.lists {
+        let entry = list
+            .entry
+            .as_ref()
+            .map(|entry| format!(" (by {entry})"))
+            .unwrap_or_default();
+        line(out, 1, &list.list, &format!("{}{entry}", list.effect));
+    }
+    for limit in &policy.limits {
+        line(out, 1, &format!("limit {}", limit.name), &limit.limit);
+    }
+}
+
+fn cache_text(out: &mut String, cache: &CacheView) {
+    let answer = if cache.looked_up { "looked up" } else { "passed by" };
+    line(out, 0, "cache", &format!("{answer}: {}", cache.reason));
+    for (part, value) in &cache.key {
+        line(out, 1, &format!("key {part}"), value);
+    }
+    if cache.rules.is_empty() {
+        line(out, 1, "rule", "none: the origin's headers decide");
+    }
+    for rule in &cache.rules {
+        let effect = match rule.ttl_ms {
+            _ if rule.bypass => "goes past the cache".to_owned(),
+            Some(ttl) => format!("fresh for {ttl} ms"),
+            None => "the origin's headers decide".to_owned(),
+        };
+        let statuses: Vec<String> = rule.statuses.iter().map(u16::to_string).collect();
+        let when = match statuses.as_slice() {
+            [] => String::new(),
+            statuses => format!("status {}: ", statuses.join(", ")),
+        };
+        line(out, 1, &rule.rule, &format!("{when}{effect}"));
+    }
+    for (name, millis) in [
+        ("stale while revalidate", cache.stale_while_revalidate_ms),
+        ("stale if error", cache.stale_if_error_ms),
+    ] {
+        if let Some(millis) = millis {
+            line(out, 1, name, &format!("{millis} ms"));
+        }
+    }
+}
+
+fn web_socket_text(out: &mut String, web_socket: &WebSocketView) {
+    line(out, 0, "websocket", &web_socket.origin);
+    let subprotocols = match web_socket.subprotocols.as_slice() {
+        [] => "any".to_owned(),
+        names => names.join(", "),
+    };
+    line(out, 1, "subprotocols", &subprotocols);
+    for limit in &web_socket.limits {
+        line(out, 1, "limit", limit);
+    }
+}
+
+fn line(out: &mut String, depth: usize, name: &str, value: &str) {
+    // Writing to a String does not fail.
+    let _ = writeln!(out, "{}{name}: {value}", "  ".repeat(depth));
+}

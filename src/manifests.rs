@@ -1,0 +1,241 @@
+//! Reads a directory of manifests into a [`World`], with file and line of every fault.
+//!
+//! The files directly in the directory whose names end in `.yaml` or `.yml` are read, in the order of their names;
+//! directories below it and names beginning with a dot are not (as `kubectl apply -f DIR`). What a file may say is
+//! taken from the schemas of the CustomResourceDefinitions, so a manifest that is read here is one that an API server
+//! takes, but for CEL rules, which the compile step checks again.
+//!
+//! An object with a wrong field is broken alone: its neighbours are used, and nodes keep its last good unit. A file
+//! whose objects cannot be told (broken YAML, a document without name, an unknown kind) is broken as a whole:
+//! [`Loaded::keep_last_good`] goes on with the objects of its last good version, so that a slip of the pen never takes
+//! a policy away. Applying and judging are left to the compile step; watching the directory to `up`.
+//!
+//! Outside Kubernetes objects have no age: a conflict goes to the object that comes first, by file name and then by
+//! position in the file.
+
+mod document;
+mod nearest;
+mod read;
+mod schema;
+mod yaml;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+
+use breakwater_compile::{Broken, Object, Output, Reason, Severity, World};
+use breakwater_crds::{CachePurgeSpec, EdgeCacheSpec, WafPolicySpec, WsRouteSpec};
+use breakwater_snapshot::ObjectId;
+use serde::Serialize;
+
+#[allow(unused_imports, reason = "for `up`")]
+pub(crate) use read::LoadError;
+pub(crate) use read::load;
+use yaml::Node;
+
+/// A directory, read.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Loaded {
+    /// Every manifest file by its path, in the order of precedence.
+    pub(crate) files: BTreeMap<PathBuf, FileState>,
+    /// What was found while reading, in the order of files and lines.
+    pub(crate) diagnostics: Vec<Diagnostic>,
+}
+
+/// What a file holds.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FileState {
+    /// Its objects, in their order.
+    pub(crate) objects: Vec<Parsed>,
+    /// Whether it holds something whose object cannot be told; then `objects` may lack some.
+    pub(crate) broken: bool,
+    /// Whether the operating system would not give it.
+    pub(crate) unreadable: bool,
+}
+
+/// One object of a file.
+#[derive(Clone, Debug)]
+pub(crate) struct Parsed {
+    /// Its identity.
+    pub(crate) id: ObjectId,
+    /// Its content, or why it cannot be decoded.
+    pub(crate) spec: Spec,
+    /// The document, for the lines of its fields.
+    node: Node,
+}
+
+/// The spec of an object of either kind.
+#[derive(Clone, Debug)]
+pub(crate) enum Spec {
+    EdgeCache(Box<EdgeCacheSpec>),
+    WafPolicy(Box<WafPolicySpec>),
+    WsRoute(Box<WsRouteSpec>),
+    CachePurge(Box<CachePurgeSpec>),
+    Broken(Box<Broken>),
+}
+
+/// Something to tell the author of a manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Diagnostic {
+    /// How bad it is.
+    pub(crate) severity: Severity,
+    /// In which file.
+    pub(crate) file: PathBuf,
+    /// In which line, from 1; 0 when it has none.
+    pub(crate) line: usize,
+    /// The object's kind, as far as it is known; so for namespace, name and field.
+    pub(crate) kind: String,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    /// The field, such as `spec.hostnames[0]`.
+    pub(crate) field: String,
+    /// What is wrong and what to do.
+    pub(crate) message: String,
+}
+
+impl std::fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let severity = match self.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        write!(f, "{severity}: {} ({}", self.message, self.file.display())?;
+        if self.line > 0 {
+            write!(f, ":{}", self.line)?;
+        }
+        if !self.name.is_empty() {
+            write!(f, ", {}/{}/{}", self.kind, self.namespace, self.name)?;
+        }
+        if !self.field.is_empty() {
+            write!(f, ", {}", self.field)?;
+        }
+        f.write_str(")")
+    }
+}
+
+/// What a reference to a Service means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Services {
+    /// There are none, and the manifests are to be served: an error.
+    #[allow(dead_code, reason = "for `up`")]
+    Absent,
+    /// The manifests are for a cluster, which has them: a warning.
+    Elsewhere,
+}
+
+impl Loaded {
+    /// The objects as the compile step takes them. The earlier of two objects of one name counts.
+    pub(crate) fn world(&self) -> World {
+        let mut world = World::default();
+        let mut seen = std::collections::HashSet::new();
+        let objects = self.files.values().flat_map(|file| &file.objects);
+        for (position, parsed) in (0i64..).zip(objects.filter(|parsed| seen.insert(&parsed.id))) {
+            let meta = document::meta(parsed, position);
+            match &parsed.spec {
+                Spec::EdgeCache(spec) => world.edge_caches.push(object(meta, spec)),
+                Spec::WafPolicy(spec) => world.waf_policies.push(object(meta, spec)),
+                Spec::WsRoute(spec) => world.ws_routes.push(object(meta, spec)),
+                Spec::CachePurge(spec) => world.cache_purges.push(object(meta, spec)),
+                Spec::Broken(broken) => world.broken.push((**broken).clone()),
+            }
+        }
+        world
+    }
+
+    /// Everything to tell: what was found while reading, and what the compile step found, in the order of files and
+    /// lines.
+    pub(crate) fn report(&self, output: &Output, services: Services) -> Vec<Diagnostic> {
+        let mut places: HashMap<&ObjectId, (&PathBuf, &Parsed)> = HashMap::new();
+        for (path, file) in &self.files {
+            for parsed in &file.objects {
+                places.entry(&parsed.id).or_insert((path, parsed));
+            }
+        }
+        let mut all = self.diagnostics.clone();
+        for verdict in &output.verdicts {
+            let Some((path, parsed)) = places.get(&verdict.id) else {
+                continue;
+            };
+            if matches!(parsed.spec, Spec::Broken(_)) {
+                // Told while reading.
+                continue;
+            }
+            let unresolved = verdict
+                .resolved_refs
+                .as_ref()
+                .is_some_and(|resolved| resolved.reason == Reason::BackendNotFound);
+            for problem in &verdict.problems {
+                let mut diagnostic = Diagnostic {
+                    severity: problem.severity,
+                    file: (*path).clone(),
+                    line: parsed.node.line_of(&problem.field),
+                    kind: verdict.id.kind.to_string(),
+                    namespace: verdict.id.namespace.clone(),
+                    name: verdict.id.name.clone(),
+                    field: problem.field.clone(),
+                    message: problem.message.clone(),
+                };
+                if unresolved && problem.field.ends_with(".service") {
+                    services.retell(&mut diagnostic);
+                }
+                all.push(diagnostic);
+            }
+        }
+        all.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
+        all
+    }
+
+    /// Lets each file that is broken as a whole go on with the objects that `previous` had of it, and says so. Objects
+    /// that the broken file still shows are not used: half of a file may be worse than its last good version.
+    #[allow(dead_code, reason = "for `up`, which reloads")]
+    pub(crate) fn keep_last_good(&mut self, previous: &Self) {
+        for (path, file) in &mut self.files {
+            if !file.broken && !file.unreadable {
+                continue;
+            }
+            let Some(last) = previous.files.get(path) else {
+                continue;
+            };
+            let objects = last.objects.len();
+            file.objects.clone_from(&last.objects);
+            self.diagnostics.push(Diagnostic {
+                severity: Severity::Warning,
+                file: path.clone(),
+                line: 0,
+                kind: String::new(),
+                namespace: String::new(),
+                name: String::new(),
+                field: String::new(),
+                message: format!("the file is broken: its last good version stays in force, {objects} object(s)"),
+            });
+        }
+    }
+}
+
+impl Services {
+    /// Says of an unresolved reference what it means here.
+    fn retell(self, diagnostic: &mut Diagnostic) {
+        match self {
+            Self::Absent => {
+                diagnostic.message =
+                    "there are no Services outside Kubernetes: use urls (urls: [http://127.0.0.1:8080]) in place of service"
+                        .to_owned();
+            }
+            Self::Elsewhere => {
+                diagnostic.severity = Severity::Warning;
+                diagnostic.message =
+                    "the Service is looked up in the cluster, not here; for `breakwater up` use urls in place of service"
+                        .to_owned();
+            }
+        }
+    }
+}
+
+fn object<S: Clone>(meta: breakwater_compile::Meta, spec: &S) -> Object<S> {
+    Object {
+        meta,
+        spec: spec.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
