@@ -1,13 +1,13 @@
 //! The one error type of this crate. Its messages are what a failed test prints, so each carries
 //! what was attempted and the last thing seen.
 
-use std::{path::PathBuf, process::ExitStatus};
+use std::{fmt, path::PathBuf, process::ExitStatus};
 
 /// Shorthand for results of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What can go wrong between a test and the programs it runs.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// This machine lacks programs or rights the cluster needs.
@@ -64,6 +64,13 @@ pub enum Error {
     /// Something was asked for that cannot be had, or an answer made no sense.
     #[error("{0}")]
     Invalid(String),
+}
+
+/// A test that returns an error shows it by `Debug`: the same text, for people.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// Adds "what was attempted" to an I/O error.

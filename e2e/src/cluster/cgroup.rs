@@ -21,7 +21,11 @@ pub(super) fn name(number: u8, node: u8) -> String {
 
 /// Makes the cgroup `name` in every hierarchy.
 pub(super) fn create(name: &str) -> Result<()> {
-    for hierarchy in hierarchies()? {
+    let hierarchies = hierarchies()?;
+    if hierarchies.is_empty() {
+        return Err(Error::Invalid(format!("no cgroup hierarchy is mounted under {ROOT}")));
+    }
+    for hierarchy in hierarchies {
         let path = hierarchy.join(name);
         if !path.exists() {
             fs::create_dir(&path).context(|| format!("create the cgroup {}", path.display()))?;
@@ -90,11 +94,7 @@ fn remove_tree(path: &Path, deadline: Instant) -> Result<()> {
 /// Where the hierarchies are mounted: one for version 2, one for each controller of version 1.
 fn hierarchies() -> Result<Vec<PathBuf>> {
     let table = fs::read_to_string("/proc/self/mountinfo").context(|| "read the mount table".to_owned())?;
-    let list: Vec<PathBuf> = table.lines().filter_map(hierarchy).collect();
-    if list.is_empty() {
-        return Err(Error::Invalid(format!("no cgroup hierarchy is mounted under {ROOT}")));
-    }
-    Ok(list)
+    Ok(table.lines().filter_map(hierarchy).collect())
 }
 
 fn hierarchy(line: &str) -> Option<PathBuf> {

@@ -70,7 +70,8 @@ impl ControlPlane {
     }
 
     pub(super) fn existing(kubeconfig: &Path) -> Self {
-        let program = |name: &str| command::find(name).unwrap_or_else(|| PathBuf::from(name));
+        // The user's own programs first; ours where `cluster build` has made them.
+        let program = |name: &str| command::find(name).unwrap_or_else(|| build::root().join("bin").join(name));
         let state = build::root().join("user-cluster");
         let kubectl = Kubectl::new(&program("kubectl"), kubeconfig, &state);
         Self {

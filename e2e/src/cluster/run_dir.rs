@@ -8,7 +8,10 @@
 use std::{
     fs,
     io::Write,
-    os::{fd::OwnedFd, unix::fs::DirBuilderExt},
+    os::{
+        fd::OwnedFd,
+        unix::fs::{DirBuilderExt, MetadataExt},
+    },
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -174,6 +177,12 @@ pub fn remove(path: &Path) -> Result<()> {
             path.display()
         ))
     })?;
+    if !is_mine(path) {
+        return Err(Error::Invalid(format!(
+            "{} is not there, or belongs to another user",
+            path.display()
+        )));
+    }
     let mut problems = Vec::new();
     let mut note = |result: Result<()>| problems.extend(result.err().map(|error| error.to_string()));
     let deadline = Instant::now() + GONE;
@@ -300,11 +309,18 @@ fn owner_lives(run: &Path) -> bool {
     recorded(run).iter().any(|(name, _)| name == "owner")
 }
 
+/// Where anyone may make directories, a record is believed only in a directory of this user: it
+/// names processes to kill.
+fn is_mine(path: &Path) -> bool {
+    let user = rustix::process::geteuid().as_raw();
+    fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir() && meta.uid() == user)
+}
+
 fn runs(parent: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(parent).into_iter().flatten().flatten();
     entries
         .map(|entry| entry.path())
-        .filter(|path| number(path).is_some())
+        .filter(|path| number(path).is_some() && is_mine(path))
         .collect()
 }
 
@@ -338,6 +354,18 @@ mod tests {
         ] {
             assert!(remove(Path::new(name)).is_err(), "{name}");
         }
+    }
+
+    #[test]
+    fn a_link_to_a_directory_is_no_run() {
+        let run = RunDir::claim().expect("a number is free");
+        let elsewhere = std::env::temp_dir().join(format!("breakwater-link-{}", std::process::id()));
+        fs::create_dir(&elsewhere).expect("the name is ours");
+        let link = elsewhere.join(format!("{PREFIX}64"));
+        std::os::unix::fs::symlink(run.path(), &link).expect("the name is ours");
+        assert!(remove(&link).is_err());
+        assert!(run.path().exists());
+        fs::remove_dir_all(&elsewhere).expect("it is ours");
     }
 
     #[test]
