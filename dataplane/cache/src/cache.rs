@@ -7,6 +7,10 @@
 //! asked for before a purge or an invalidation is not stored after it; one cache serves all workers, and only a
 //! shard's lock is on a hit's way.
 
+mod types;
+
+pub use types::{Config, Joined, Lookup, Purge, Revalidated, Stats, Target};
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,51 +20,22 @@ use bytes::Bytes;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
 
-use crate::fill::{Disposition, Failure, FillConfig, FillHead, FillReader, FillStats, FillWriter, Fills, Join};
+use crate::fill::{Disposition, Failure, FillHead, FillWriter, Fills, Join};
 use crate::head;
 use crate::key::{Key, KeyBuilder, Keyer};
 use crate::object::{Body, Object};
-use crate::policy::fresh::{OnError, Verdict, evaluate};
-use crate::policy::request::{Admission, Bypass, RequestMeta};
+use crate::policy::fresh::{Verdict, evaluate};
+use crate::policy::request::{Admission, RequestMeta};
 use crate::policy::site::{Rule, SitePolicy};
 use crate::policy::store::{Candidate, Decision, Reason, Storable, decide};
 use crate::policy::validate::{self, Mismatch};
 use crate::purge::{Epochs, Mode, Purged, Selector, Stamp};
-use crate::store::{Ram, RamConfig, RamStats};
+use crate::store::Ram;
 use crate::time::Timestamp;
 use crate::vary::{self, FieldValues};
 
 /// Keys of one guard share when they were last invalidated: now and then a response is not stored for nothing.
 const GUARDS: usize = 4096;
-
-/// What a cache may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// The memory tier.
-    pub ram: RamConfig,
-    /// The fills. Their buffers are on top of the memory tier.
-    pub fills: FillConfig,
-    /// Purge marks of a site (see [`crate::purge`]).
-    pub max_marks: usize,
-    /// A random number that clients cannot know.
-    pub seed: u128,
-}
-
-impl Config {
-    /// Defaults for `memory` bytes: four fifths for objects, one fifth for fills under way.
-    pub fn new(memory: u64, seed: u128) -> Self {
-        let fills = FillConfig {
-            max_buffered: memory / 5,
-            ..FillConfig::default()
-        };
-        Self {
-            ram: RamConfig::new(memory - memory / 5),
-            fills,
-            max_marks: crate::purge::DEFAULT_MAX_MARKS,
-            seed,
-        }
-    }
-}
 
 /// A cache, shared by all workers.
 #[derive(Debug)]
@@ -70,101 +45,6 @@ pub struct Cache {
     fills: Fills,
     epochs: Epochs,
     guards: Box<[AtomicU64]>,
-}
-
-/// What a cache holds and did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// The memory tier.
-    pub ram: RamStats,
-    /// The fills.
-    pub fills: FillStats,
-}
-
-/// Which request's target is meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Target {
-    /// The EdgeCache.
-    pub site: u64,
-    /// The key without header and cookie values: names the URL.
-    pub url: Key,
-    /// The whole key.
-    pub key: Key,
-}
-
-/// What the store has for a request.
-#[derive(Debug)]
-pub enum Lookup {
-    /// An object that answers. `age` and `ttl` in milliseconds, for `Age` and `Cache-Status`.
-    Hit {
-        /// The object.
-        object: Arc<Object>,
-        /// Its age.
-        age: u64,
-        /// How long it stays fresh; negative when the request accepts it stale.
-        ttl: i64,
-    },
-    /// An object that has to be validated first, except as said. [`Cache::join`] for the fetch.
-    Stale {
-        /// The object.
-        object: Arc<Object>,
-        /// Its age.
-        age: u64,
-        /// How long ago its freshness ended, negative; zero if it is fresh but the request wants it validated.
-        ttl: i64,
-        /// Whether it answers while one request validates it in the background.
-        while_revalidate: bool,
-        /// Whether it answers when the origin fails.
-        on_error: OnError,
-        /// Whether the request asked for the validation, or the response for one each time.
-        requested: bool,
-    },
-    /// Nothing.
-    Miss,
-    /// Nothing that answers, and the request wants the origin left alone (`only-if-cached`): 504.
-    Unavailable,
-    /// The request goes past the cache.
-    Bypass(Bypass),
-}
-
-/// How a request that the store does not answer goes on.
-#[derive(Debug)]
-pub enum Joined {
-    /// Have the fetch made; its client reads from the reader.
-    Leader(FillWriter, FillReader),
-    /// Wait for the fetch of another.
-    Follower(FillReader),
-    /// Fetch for this request only; a response that may be stored is given to [`Cache::insert`].
-    Alone(Stamp),
-    /// It was stored a moment ago.
-    Found {
-        /// The object.
-        object: Arc<Object>,
-        /// Its age, in milliseconds.
-        age: u64,
-        /// How long it stays fresh, in milliseconds.
-        ttl: i64,
-    },
-}
-
-/// What a 304 made of a stored object.
-#[derive(Debug)]
-pub struct Revalidated {
-    /// The object with the 304's fields; answers the request.
-    pub object: Arc<Object>,
-    /// Whether it was stored again.
-    pub stored: bool,
-}
-
-/// What a purge concerns.
-#[derive(Clone, Copy, Debug)]
-pub enum Purge<'a> {
-    /// Every response of the site.
-    Everything,
-    /// Responses that carry one of these tags.
-    Tags(&'a [&'a str]),
-    /// All variants of these URLs: keys without header and cookie values.
-    Urls(&'a [Key]),
 }
 
 impl Cache {

@@ -9,6 +9,7 @@
 use std::hash::Hasher;
 use std::sync::Arc;
 
+use breakwater_wire::http1::RequestHead;
 use breakwater_wire::vary::{Vary, normalize_value};
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
@@ -90,6 +91,17 @@ impl Fingerprint {
 #[expect(clippy::type_complexity, reason = "the closure form of `FieldValues`")]
 pub fn values_of(fields: &HeaderMap) -> impl Fn(&HeaderName, &mut dyn FnMut(&[u8])) + '_ {
     move |name, give| fields.get_all(name).iter().for_each(|value| give(value.as_bytes()))
+}
+
+/// Gives the values of a parsed head, for the hit path.
+#[expect(clippy::type_complexity, reason = "the closure form of `FieldValues`")]
+pub fn values_of_head<'a>(head: &'a RequestHead<'_>) -> impl Fn(&HeaderName, &mut dyn FnMut(&[u8])) + 'a {
+    move |name, give| {
+        let lines = head
+            .fields()
+            .filter(|(other, _)| other.eq_ignore_ascii_case(name.as_str()));
+        lines.for_each(|(_, value)| give(value));
+    }
 }
 
 /// Hashes the members of all lines, in order.

@@ -5,8 +5,9 @@ use std::sync::atomic::AtomicBool;
 use http::Method;
 
 use super::*;
-use crate::fill::HeadOutcome;
+use crate::fill::{FillReader, HeadOutcome};
 use crate::key::QueryFilter;
+use crate::policy::request::Bypass;
 use crate::vary::values_of;
 
 const SITE: u64 = 9;

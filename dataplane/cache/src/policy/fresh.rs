@@ -75,7 +75,7 @@ pub fn evaluate(freshness: &Freshness, request: &CacheControl, soft_purged: bool
         };
     }
     let ms = |seconds: u64| seconds.saturating_mul(1000);
-    let wants_newer = request.no_cache.is_some() || request.max_age.is_some_and(|max| age >= ms(max).max(1));
+    let wants_newer = request.no_cache.is_some() || request.max_age.is_some_and(|max| max == 0 || age > ms(max));
     if wants_newer {
         return Verdict::MustRevalidate { age, on_error };
     }
@@ -251,20 +251,13 @@ mod tests {
             },
             1
         ));
-        assert!(newer(
-            CacheControl {
-                max_age: Some(3),
-                ..ask.clone()
-            },
-            3
-        ));
-        assert!(!newer(
-            CacheControl {
-                max_age: Some(3),
-                ..ask.clone()
-            },
-            2
-        ));
+        let at_most = |max| CacheControl {
+            max_age: Some(max),
+            ..CacheControl::default()
+        };
+        assert!(newer(at_most(3), 4));
+        assert!(!newer(at_most(3), 3));
+        assert!(newer(at_most(0), 0));
         assert!(newer(
             CacheControl {
                 min_fresh: Some(5),

@@ -1,6 +1,7 @@
 //! What a request allows: looking up, waiting for another's fetch, storing its answer.
 
 use breakwater_wire::cache_control::CacheControl;
+use breakwater_wire::http1::{Framing, RequestHead};
 use http::Method;
 use http::header;
 
@@ -61,14 +62,21 @@ pub enum Admission {
     Bypass(Bypass),
 }
 
-impl From<&Method> for MethodClass {
-    fn from(method: &Method) -> Self {
-        match *method {
-            Method::GET => Self::Get,
-            Method::HEAD => Self::Head,
-            Method::OPTIONS | Method::TRACE => Self::Safe,
+impl MethodClass {
+    /// The class of a method, whose name is compared as it is.
+    pub fn of(method: &str) -> Self {
+        match method {
+            "GET" => Self::Get,
+            "HEAD" => Self::Head,
+            "OPTIONS" | "TRACE" => Self::Safe,
             _ => Self::Unsafe,
         }
+    }
+}
+
+impl From<&Method> for MethodClass {
+    fn from(method: &Method) -> Self {
+        Self::of(method.as_str())
     }
 }
 
@@ -99,6 +107,28 @@ impl RequestMeta {
         }
     }
 
+    /// From a parsed head, whose fields of interest are known already.
+    pub fn from_head(head: &RequestHead<'_>, policy: &SitePolicy) -> Self {
+        let directives = match head.cache_control {
+            Some(_) if !policy.honour_requests => CacheControl::default(),
+            Some(_) if head.repeated => {
+                let lines = head
+                    .fields()
+                    .filter(|(name, _)| name.eq_ignore_ascii_case("cache-control"));
+                CacheControl::parse(lines.map(|(_, value)| value))
+            }
+            Some(line) => CacheControl::parse([line]),
+            None => CacheControl::default(),
+        };
+        Self {
+            method: MethodClass::of(head.method),
+            directives,
+            authorization: head.authorization.is_some(),
+            range: head.range.is_some(),
+            content: !matches!(head.framing, Framing::None | Framing::Length(0)),
+        }
+    }
+
     /// What the request is admitted to, given the first rule whose paths match it.
     pub fn admission(&self, rule: Option<&Rule>) -> Admission {
         if !matches!(self.method, MethodClass::Get | MethodClass::Head) {
@@ -119,10 +149,11 @@ impl RequestMeta {
 
 #[cfg(test)]
 mod tests {
+    use breakwater_wire::http1::{Limits, Parsed, parse_request};
     use http::HeaderMap;
 
     use super::*;
-    use crate::vary::values_of;
+    use crate::vary::{values_of, values_of_head};
 
     fn admission(method: &Method, fields: &[(&'static str, &str)], content: bool, rule: Option<&Rule>) -> Admission {
         let fields: HeaderMap = fields
@@ -185,6 +216,23 @@ mod tests {
             admission(&Method::GET, &[], false, Some(&rule)),
             Admission::Bypass(Bypass::Rule)
         );
+    }
+
+    #[test]
+    fn a_parsed_head_says_the_same_as_its_fields() {
+        let text = b"GET /x HTTP/1.1\r\nHost: a\r\nCache-Control: max-age=5\r\nRange: bytes=0-1\r\nCache-Control: no-cache\r\n\
+            Authorization: x\r\nContent-Length: 3\r\n\r\n";
+        let Ok(Parsed::Complete(head)) = parse_request(text, &Limits::DEFAULT) else {
+            panic!("not accepted")
+        };
+        let policy = SitePolicy::default();
+        let meta = RequestMeta::from_head(&head, &policy);
+        assert_eq!(
+            meta,
+            RequestMeta::new(&Method::GET, true, &policy, &values_of_head(&head))
+        );
+        assert_eq!(meta.directives.max_age, Some(5));
+        assert!(meta.directives.no_cache.is_some() && meta.authorization && meta.range && meta.content);
     }
 
     #[test]
