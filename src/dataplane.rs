@@ -85,7 +85,12 @@ async fn serve(args: DataplaneArgs) -> Result<ExitCode, Failure> {
     };
     let follower = Follower::new(config, Applier(Arc::clone(&data_plane)))
         .map_err(|error| Failure::environment(error.to_string(), ""))?;
-    let listen = data_plane.addresses().iter().map(|a| format!("http://{a}")).collect::<Vec<_>>().join(" ");
+    let listen = data_plane
+        .addresses()
+        .iter()
+        .map(|a| format!("http://{a}"))
+        .collect::<Vec<_>>()
+        .join(" ");
     complain(format!(
         "breakwater: node {node} listens on {listen} with {} workers, admin http://{admin}, operator {}",
         options.workers, args.operator

@@ -27,8 +27,6 @@ use breakwater_crds::{CachePurgeSpec, EdgeCacheSpec, WafPolicySpec, WsRouteSpec}
 use breakwater_snapshot::ObjectId;
 use serde::Serialize;
 
-#[allow(unused_imports, reason = "for `up`")]
-pub(crate) use read::LoadError;
 pub(crate) use read::load;
 use yaml::Node;
 
@@ -116,7 +114,6 @@ impl std::fmt::Display for Diagnostic {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Services {
     /// There are none, and the manifests are to be served: an error.
-    #[allow(dead_code, reason = "for `up`")]
     Absent,
     /// The manifests are for a cluster, which has them: a warning.
     Elsewhere,
@@ -186,7 +183,6 @@ impl Loaded {
 
     /// Lets each file that is broken as a whole go on with the objects that `previous` had of it, and says so. Objects
     /// that the broken file still shows are not used: half of a file may be worse than its last good version.
-    #[allow(dead_code, reason = "for `up`, which reloads")]
     pub(crate) fn keep_last_good(&mut self, previous: &Self) {
         for (path, file) in &mut self.files {
             if !file.broken && !file.unreadable {

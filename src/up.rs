@@ -87,7 +87,12 @@ async fn up(args: UpArgs) -> Result<ExitCode, Failure> {
     let mut reloader = reloader;
     let objects = reloader.start(&data_plane).await;
 
-    let listen = data_plane.addresses().iter().map(|a| format!("http://{a}")).collect::<Vec<_>>().join(" ");
+    let listen = data_plane
+        .addresses()
+        .iter()
+        .map(|a| format!("http://{a}"))
+        .collect::<Vec<_>>()
+        .join(" ");
     complain(format!(
         "breakwater: serving {listen} with {} workers, admin http://{admin}, {objects} objects from {}",
         options.workers,

@@ -21,6 +21,7 @@
 
 mod backoff;
 mod client;
+mod copy;
 mod disk;
 mod last_good;
 mod run;
@@ -37,6 +38,7 @@ use tokio::sync::watch;
 use breakwater_snapshot::{Digest, Rejection, Snapshot};
 
 pub use client::FetchError;
+pub use copy::LastGoodCopy;
 pub use disk::DiskError;
 
 /// Takes snapshots into use.

@@ -28,8 +28,10 @@ pub(super) fn check(node: &Node, schema: &Value, field: &str, line: usize, out: 
         });
     };
     if schema["x-kubernetes-int-or-string"] == Value::Bool(true) {
-        if !matches!(node.content, Content::Int(_) | Content::Text(_)) {
-            wrong(format!("expected a number or a text, found {}", node.describe()));
+        match node.content {
+            Content::Int(number) => range(number, schema, &mut wrong),
+            Content::Text(_) => {}
+            _ => wrong(format!("expected a whole number or a text, found {}", node.describe())),
         }
         return;
     }
@@ -52,17 +54,8 @@ pub(super) fn check(node: &Node, schema: &Value, field: &str, line: usize, out: 
             one_of(&Value::String(text.clone()), schema, &mut wrong);
         }
         ("integer", Content::Int(number)) => {
-            let number = *number;
-            let (least, most) = (schema["minimum"].as_f64(), schema["maximum"].as_f64());
-            if least.is_some_and(|least| (number as f64) < least) || most.is_some_and(|most| number as f64 > most) {
-                let bound = |bound: Option<f64>, word: &str| bound.map(|bound| format!("{word} {bound}"));
-                let bounds: Vec<String> = [bound(least, "at least"), bound(most, "at most")]
-                    .into_iter()
-                    .flatten()
-                    .collect();
-                wrong(format!("`{number}` is out of range: {}", bounds.join(" and ")));
-            }
-            one_of(&Value::from(number), schema, &mut wrong);
+            range(*number, schema, &mut wrong);
+            one_of(&Value::from(*number), schema, &mut wrong);
         }
         ("boolean", Content::Bool(_)) => {}
         ("string", Content::Int(_) | Content::Float(_) | Content::Bool(_)) => {
@@ -183,6 +176,16 @@ fn array(items: &[Node], schema: &Value, field: &str, line: usize, out: &mut Vec
     }
     for (i, item) in items.iter().enumerate() {
         check(item, &schema["items"], &format!("{field}[{i}]"), item.line, out);
+    }
+}
+
+fn range(number: i64, schema: &Value, wrong: &mut impl FnMut(String)) {
+    let (least, most) = (schema["minimum"].as_f64(), schema["maximum"].as_f64());
+    if least.is_some_and(|least| (number as f64) < least) || most.is_some_and(|most| number as f64 > most) {
+        let bound = |bound: Option<f64>, word: &str| bound.map(|bound| format!("{word} {bound}"));
+        let bounds = [bound(least, "at least"), bound(most, "at most")];
+        let bounds: Vec<String> = bounds.into_iter().flatten().collect();
+        wrong(format!("`{number}` is out of range: {}", bounds.join(" and ")));
     }
 }
 

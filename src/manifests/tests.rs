@@ -88,6 +88,14 @@ fn a_wrong_type_is_told_with_what_was_found() {
 }
 
 #[test]
+fn a_number_out_of_range_is_told_with_the_range() {
+    let port = site("shop").replace("urls: ['http://127.0.0.1:8081']", "service: {name: shop, port: 70000}");
+    let (_, line, field, message) = the_only(&port);
+    assert_eq!((line, field.as_str()), (7, "spec.origin.service.port"));
+    assert_eq!(message, "`70000` is out of range: at least 1 and at most 65535");
+}
+
+#[test]
 fn an_enumeration_names_its_values() {
     let (_, _, field, message) = the_only(&format!("{}    balance: RoundRobbin\n", site("shop")));
     assert_eq!(field, "spec.origin.balance");

@@ -14,7 +14,7 @@ use axum::response::{Html, IntoResponse};
 use axum::routing::{get, post};
 use tokio::net::TcpListener;
 
-use crate::exit::Failure;
+use crate::exit::{Failure, complain};
 
 /// Where the manifests in `examples/demo` expect the origin.
 const PAGES: &str = "127.0.0.1:8081";
@@ -42,10 +42,13 @@ pub(super) async fn start(with_manifests: bool) -> Result<Demo, Failure> {
         .route("/slow", get(slow))
         .route("/private", get(private))
         .route("/login", post(|| async { "welcome\n" }))
-        .route("/admin", get(|| async { "this page must never be seen through Breakwater\n" }))
+        .route(
+            "/admin",
+            get(|| async { "this page must never be seen through Breakwater\n" }),
+        )
         .with_state(origin);
     tokio::spawn(async move { axum::serve(pages, router).await });
-    tokio::spawn(breakwater_websocket::testing::echo::serve(echo));
+    tokio::spawn(breakwater_websocket::testing::serve_echo(echo));
     let manifests = with_manifests.then(write_manifests).transpose()?;
     Ok(Demo { manifests })
 }
@@ -59,8 +62,11 @@ impl Demo {
     /// Says what to try.
     pub(super) fn explain(&self, front: Option<SocketAddr>, admin: SocketAddr) {
         let port = front.map_or(8080, |address| address.port());
-        let dir = self.manifests.as_ref().map_or("examples/demo".into(), |dir| dir.display().to_string());
-        eprintln!(
+        let dir = self
+            .manifests
+            .as_ref()
+            .map_or_else(|| "examples/demo".into(), |dir| dir.display().to_string());
+        complain(format!(
             "\n\
              Try, in another terminal:\n\
              \n\
@@ -73,7 +79,7 @@ impl Demo {
              \x20 curl -s http://{admin}/metrics | grep ^breakwater_\n\
              \n\
              Edit the manifests in {dir} and watch them take effect. Ctrl-C stops.\n"
-        );
+        ));
     }
 }
 
@@ -97,10 +103,16 @@ async fn bind(address: &str) -> Result<TcpListener, Failure> {
 
 fn write_manifests() -> Result<PathBuf, Failure> {
     let dir = std::env::temp_dir().join(format!("breakwater-demo-{}", std::process::id()));
-    let written = fs::create_dir_all(&dir)
-        .and_then(|()| MANIFESTS.iter().try_for_each(|(name, text)| fs::write(dir.join(name), text)));
+    let written = fs::create_dir_all(&dir).and_then(|()| {
+        MANIFESTS
+            .iter()
+            .try_for_each(|(name, text)| fs::write(dir.join(name), text))
+    });
     written.map_err(|error| {
-        let what = format!("the demonstration's manifests cannot be written to {}: {error}", dir.display());
+        let what = format!(
+            "the demonstration's manifests cannot be written to {}: {error}",
+            dir.display()
+        );
         Failure::environment(what, "set TMPDIR to a directory that can be written")
     })?;
     Ok(dir)
@@ -127,16 +139,26 @@ async fn page(State(origin): State<Origin>, Path(name): Path<String>) -> impl In
         return (StatusCode::NOT_FOUND, [FRESH], "no such page\n".to_owned());
     }
     let n = origin.count();
-    (StatusCode::OK, [FRESH], format!("page {name}; the origin's answer number {n}\n"))
+    (
+        StatusCode::OK,
+        [FRESH],
+        format!("page {name}; the origin's answer number {n}\n"),
+    )
 }
 
 async fn slow(State(origin): State<Origin>) -> impl IntoResponse {
     tokio::time::sleep(Duration::from_secs(2)).await;
     let n = origin.count();
-    ([FRESH], format!("this took the origin two seconds; its answer number {n}\n"))
+    (
+        [FRESH],
+        format!("this took the origin two seconds; its answer number {n}\n"),
+    )
 }
 
 async fn private(State(origin): State<Origin>) -> impl IntoResponse {
     let n = origin.count();
-    ([(header::CACHE_CONTROL, "private")], format!("never stored; the origin's answer number {n}\n"))
+    (
+        [(header::CACHE_CONTROL, "private")],
+        format!("never stored; the origin's answer number {n}\n"),
+    )
 }

@@ -10,8 +10,8 @@ use breakwater_dataplane::follow::LastGoodCopy;
 use breakwater_dataplane::{Applied, DataPlane};
 use breakwater_snapshot::{Digest, Snapshot};
 
-use crate::exit::Failure;
-use crate::manifests::{Diagnostic, Loaded, load};
+use crate::exit::{Failure, complain};
+use crate::manifests::{Diagnostic, Loaded, Services, load};
 
 /// Reads the directory again and again.
 pub(super) struct Reloader {
@@ -57,8 +57,7 @@ impl Reloader {
                 self.loaded = loaded;
             }
             Err(error) => {
-                eprintln!("breakwater: {error}; the configuration in force stays");
-                return;
+                return complain(format!("breakwater: {error}; the configuration in force stays"));
             }
         }
         let snapshot = self.compile();
@@ -68,21 +67,22 @@ impl Reloader {
         let objects = snapshot.manifest().entries.len();
         let applied = self.apply(data_plane, &snapshot).await;
         let kept = applied.kept.len();
-        eprintln!(
-            "breakwater: reloaded, {objects} objects, {} rejected, {kept} kept in their last good version",
-            applied.rejected.len()
-        );
+        let rejected = applied.rejected.len();
+        complain(format!(
+            "breakwater: reloaded, {objects} objects, {rejected} rejected, {kept} of them kept in their last good version"
+        ));
     }
 
     /// Compiles what was read, and says what is wrong with it unless that was said before.
     fn compile(&mut self) -> Snapshot {
         let output = compile(&self.loaded.world());
-        let mut diagnostics = self.loaded.diagnostics.clone();
-        diagnostics.extend(self.loaded.locate(&output.verdicts));
-        let lines: Vec<_> = diagnostics.iter().map(Diagnostic::to_string).collect();
-        for line in lines.iter().filter(|line| !self.said.contains(line)) {
-            eprintln!("{line}");
-        }
+        let lines: Vec<_> = self
+            .loaded
+            .report(&output, Services::Absent)
+            .iter()
+            .map(Diagnostic::to_string)
+            .collect();
+        lines.iter().filter(|line| !self.said.contains(line)).for_each(complain);
         self.said = lines;
         output.snapshot
     }
@@ -91,10 +91,17 @@ impl Reloader {
         let applied = data_plane.apply(snapshot).await;
         self.digest = Some(applied.manifest);
         for rejection in &applied.rejected {
-            let in_force = if applied.kept.contains(&rejection.id) { "its last good version stays" } else { "it is not in force" };
-            let line = format!("breakwater: {} is rejected: {}; {in_force}", rejection.id, rejection.message);
+            let in_force = if applied.kept.contains(&rejection.id) {
+                "its last good version stays"
+            } else {
+                "it is not in force"
+            };
+            let line = format!(
+                "breakwater: {} is rejected: {}; {in_force}",
+                rejection.id, rejection.message
+            );
             if !self.said.contains(&line) {
-                eprintln!("{line}");
+                complain(&line);
                 self.said.push(line);
             }
         }
