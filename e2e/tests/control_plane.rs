@@ -50,6 +50,25 @@ async fn two_run_beside_each_other_and_dropping_one_leaves_the_other() -> Result
 }
 
 #[tokio::test]
+async fn objects_outlive_a_crash_of_the_api_server() -> Result<()> {
+    if requirements::skipped_by_runner("control_plane") {
+        return Ok(());
+    }
+    let mut control_plane = ControlPlane::start().await?;
+    control_plane
+        .kubectl()
+        .apply(&config_map("default", "{kept: yes please}"))
+        .await?;
+    control_plane.kill_api_server();
+    assert!(control_plane.kubectl().run("get --raw /readyz").await.is_err());
+
+    control_plane.restart_api_server().await?;
+    let object = control_plane.kubectl().json("-n default configmap/probe").await?;
+    assert_eq!(object["data"]["kept"], "yes please");
+    control_plane.check_running()
+}
+
+#[tokio::test]
 async fn a_test_that_panics_leaves_nothing() -> Result<()> {
     if requirements::skipped_by_runner("control_plane") {
         return Ok(());

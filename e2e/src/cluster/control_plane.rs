@@ -28,6 +28,8 @@ use crate::{
 /// A start takes three seconds on an idle machine.
 const DEADLINE: Duration = Duration::from_secs(120);
 
+const API_SERVER_LOG: &str = "kube-apiserver.log";
+
 /// A running API server, ours or the one of the user's `KUBECONFIG`.
 #[derive(Debug)]
 pub struct ControlPlane {
@@ -40,6 +42,8 @@ pub struct ControlPlane {
 #[derive(Debug)]
 pub(super) struct Local {
     pub(super) processes: Vec<Process>,
+    /// The API server's arguments.
+    api_server: Vec<String>,
     pub(super) access: Access,
     pub(super) built: Built,
     pub(super) run: Arc<RunDir>,
@@ -131,10 +135,29 @@ impl ControlPlane {
     /// Stops the API server as a crash would, for tests of what goes on without it. No effect on a
     /// cluster of the user's.
     pub fn kill_api_server(&mut self) {
-        let processes = self.local.iter_mut().flat_map(|local| &mut local.processes);
-        processes
-            .filter(|process| process.log().ends_with("kube-apiserver.log"))
-            .for_each(Process::kill);
+        if let Some(local) = &mut self.local {
+            // Dropping it kills it.
+            local
+                .processes
+                .retain(|process| !process.log().ends_with(API_SERVER_LOG));
+        }
+    }
+
+    /// Starts the API server again after [`Self::kill_api_server`], at the same address and with
+    /// the same objects, and waits until it is ready. No effect while it runs.
+    ///
+    /// # Errors
+    /// When it does not come up; the error holds the end of its log.
+    pub async fn restart_api_server(&mut self) -> Result<()> {
+        let Some(local) = &mut self.local else { return Ok(()) };
+        if local
+            .processes
+            .iter()
+            .any(|process| process.log().ends_with(API_SERVER_LOG))
+        {
+            return Ok(());
+        }
+        local.start_api_server().await
     }
 }
 
@@ -160,13 +183,19 @@ impl Local {
         }
         let mut local = Self {
             processes: vec![etcd],
+            api_server: arguments,
             access,
             built,
             run,
         };
-        local.spawn("kube-apiserver", &arguments)?;
-        local.wait_ready().await?;
+        local.start_api_server().await?;
         Ok(local)
+    }
+
+    async fn start_api_server(&mut self) -> Result<()> {
+        let arguments = self.api_server.clone();
+        self.spawn("kube-apiserver", &arguments)?;
+        self.wait_ready().await
     }
 
     /// Starts one of the built programs, recorded in the run.
