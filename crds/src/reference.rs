@@ -58,10 +58,9 @@ impl JsonSchema for PortRef {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "x-kubernetes-int-or-string": true,
-            "x-kubernetes-validations": [{
-                "rule": "type(self) == int ? self >= 1 && self <= 65535 : self.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')",
-                "message": "not a port: write a number from 1 to 65535 or the name of one of the Service's ports",
-            }],
+            "minimum": 1,
+            "maximum": 65535,
+            "pattern": "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$",
         })
     }
 }

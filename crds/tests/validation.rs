@@ -1,0 +1,284 @@
+//! The CEL rules of the schemas, run as an API server runs them: a good object of each kind passes, and each way to
+//! break a rule is refused with the rule's message.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use kube::core::cel::Validator;
+use serde_json::{Value, json};
+
+fn schema(kind: &str) -> Value {
+    let crd = breakwater_crds::all()
+        .into_iter()
+        .find(|crd| crd.spec.names.kind == kind)
+        .unwrap();
+    let version = crd.spec.versions.into_iter().next().unwrap();
+    serde_json::to_value(version.schema.unwrap().open_api_v3_schema.unwrap()).unwrap()
+}
+
+/// The messages of the rules that `spec` breaks, as an update of `old` if there is one.
+fn refused(kind: &str, spec: Value, old: Option<Value>) -> Vec<String> {
+    let object = json!({"spec": spec});
+    let old = old.map(|spec| json!({"spec": spec}));
+    match Validator::new().validate(&schema(kind), &object, old.as_ref()) {
+        Ok(()) => Vec::new(),
+        Err(errors) => errors.to_string().lines().map(str::to_owned).collect(),
+    }
+}
+
+fn with(mut spec: Value, pointer: &str, value: Value) -> Value {
+    let (parent, name) = pointer.rsplit_once('/').unwrap();
+    let parent = spec.pointer_mut(parent).unwrap().as_object_mut().unwrap();
+    if value.is_null() {
+        parent.remove(name);
+    } else {
+        parent.insert(name.to_owned(), value);
+    }
+    spec
+}
+
+fn edge_cache() -> Value {
+    json!({
+        "hostnames": ["shop.example.com", "*.example.com", "*"],
+        "paths": [{"type": "Prefix", "value": "/"}, {"type": "Regex", "value": ".*[.]js"}],
+        "origin": {"service": {"name": "shop", "port": 8080}, "timeouts": {"connect": "2s", "response": "1m30s"}},
+        "cache": {
+            "rules": [{"ttl": "1h", "bypass": false}, {"bypass": true}],
+            "key": {"query": {"ignore": ["utm_*"]}, "headers": ["Accept-Language"], "cookies": ["currency"]},
+            "tagHeader": "Surrogate-Key",
+            "maxObjectSize": "1Gi"
+        }
+    })
+}
+
+fn waf_policy() -> Value {
+    json!({
+        "targetRefs": [{"group": "breakwater.dev", "kind": "EdgeCache", "name": "shop"}],
+        "addresses": {"allow": ["198.51.100.7"], "deny": ["203.0.113.0/24", "2001:db8::/32"]},
+        "limits": [{"name": "a", "requests": {"count": 1, "per": "1s"}, "methods": ["POST"]}, {"name": "b", "connections": {"count": 1}}]
+    })
+}
+
+fn ws_route() -> Value {
+    json!({
+        "hostnames": ["chat.example.com"],
+        "backend": {"urls": ["http://127.0.0.1:9001", "http://[::1]:80/"]},
+        "handshake": {"origins": ["https://chat.example.com"], "subprotocols": ["graphql-transport-ws"], "timeout": "10s"}
+    })
+}
+
+fn purge() -> Value {
+    json!({"edgeCacheRef": {"name": "shop"}, "tags": ["a"], "mode": "Hard"})
+}
+
+#[test]
+fn good_objects_pass() {
+    for (kind, spec) in [
+        ("EdgeCache", edge_cache()),
+        ("WafPolicy", waf_policy()),
+        ("WsRoute", ws_route()),
+        ("CachePurge", purge()),
+    ] {
+        assert_eq!(refused(kind, spec.clone(), Some(spec)), Vec::<String>::new(), "{kind}");
+    }
+    let named = with(edge_cache(), "/origin/service/port", json!("http"));
+    assert_eq!(refused("EdgeCache", named, None), Vec::<String>::new());
+    let all = with(with(purge(), "/everything", json!(true)), "/tags", json!(null));
+    assert_eq!(refused("CachePurge", all, None), Vec::<String>::new());
+}
+
+#[test]
+fn each_broken_rule_is_refused_with_its_message() {
+    let cases: &[(&str, Value, &str, Value, &str)] = &[
+        (
+            "EdgeCache",
+            edge_cache(),
+            "/hostnames",
+            json!(["https://shop"]),
+            "not a host name",
+        ),
+        (
+            "EdgeCache",
+            edge_cache(),
+            "/hostnames",
+            json!(["Shop.example.com"]),
+            "not a host name",
+        ),
+        (
+            "EdgeCache",
+            edge_cache(),
+            "/hostnames",
+            json!(["a.*.b"]),
+            "not a host name",
+        ),
+        (
+            "EdgeCache",
+            edge_cache(),
+            "/hostnames",
+            json!(["shop:80"]),
+            "not a host name",
+        ),
+        (
+            "EdgeCache",
+            edge_cache(),
+            "/paths",
+            json!([{"type": "Exact", "value": "a"}]),
+            "a path begins with /",
+        ),
+        (
+            "EdgeCache",
+            edge_cache(),
+            "/origin/urls",
+            json!(["http://a"]),
+            "exactly one of service and urls",
+        ),
+        (
+            "EdgeCache",
+            edge_cache(),
+            "/origin/service",
+            json!(null),
+            "exactly one of service and urls",
+        ),
+        (
+            "EdgeCache",
+            edge_cache(),
+            "/origin/timeouts/connect",
+            json!("2"),
+            "not a duration",
+        ),
+        (
+            "EdgeCache",
+            edge_cache(),
+            "/cache/rules",
+            json!([{"ttl": "1h", "bypass": true}]),
+            "either a ttl or bypass",
+        ),
+        (
+            "EdgeCache",
+            edge_cache(),
+            "/cache/rules",
+            json!([{"statuses": [200]}]),
+            "either a ttl or bypass",
+        ),
+        (
+            "EdgeCache",
+            edge_cache(),
+            "/cache/key/headers",
+            json!(["A B"]),
+            "not a header field name",
+        ),
+        (
+            "EdgeCache",
+            edge_cache(),
+            "/cache/key/cookies",
+            json!(["a=b"]),
+            "not a cookie name",
+        ),
+        (
+            "EdgeCache",
+            edge_cache(),
+            "/cache/key/query/ignore",
+            json!(["a*b"]),
+            "not a query parameter",
+        ),
+        (
+            "WafPolicy",
+            waf_policy(),
+            "/addresses/deny",
+            json!(["10.0.0.0/33"]),
+            "not an address or prefix",
+        ),
+        (
+            "WafPolicy",
+            waf_policy(),
+            "/addresses/allow",
+            json!(["everyone"]),
+            "not an address or prefix",
+        ),
+        (
+            "WafPolicy",
+            waf_policy(),
+            "/limits",
+            json!([{"name": "a"}]),
+            "a limit limits something",
+        ),
+        (
+            "WafPolicy",
+            waf_policy(),
+            "/limits",
+            json!([{"name": "a", "connections": {"count": 1}, "methods": ["get"]}]),
+            "not a request method",
+        ),
+        (
+            "WsRoute",
+            ws_route(),
+            "/backend/urls",
+            json!(["https://a"]),
+            "not a server's URL",
+        ),
+        (
+            "WsRoute",
+            ws_route(),
+            "/backend/urls",
+            json!(["http://a/path"]),
+            "not a server's URL",
+        ),
+        (
+            "WsRoute",
+            ws_route(),
+            "/backend/service",
+            json!({"name": "a", "port": 1}),
+            "exactly one of service and urls",
+        ),
+        (
+            "WsRoute",
+            ws_route(),
+            "/handshake/origins",
+            json!(["chat.example.com"]),
+            "not an origin",
+        ),
+        (
+            "WsRoute",
+            ws_route(),
+            "/handshake/subprotocols",
+            json!(["a b"]),
+            "not a subprotocol",
+        ),
+        (
+            "CachePurge",
+            purge(),
+            "/everything",
+            json!(true),
+            "exactly one of urls, tags and everything",
+        ),
+        (
+            "CachePurge",
+            purge(),
+            "/tags",
+            json!(null),
+            "exactly one of urls, tags and everything",
+        ),
+        (
+            "CachePurge",
+            purge(),
+            "/everything",
+            json!(false),
+            "the only value is true",
+        ),
+    ];
+    for (kind, good, pointer, value, expected) in cases {
+        let found = refused(kind, with(good.clone(), pointer, value.clone()), None);
+        assert!(
+            found.iter().any(|message| message.contains(expected)),
+            "{kind} {pointer} = {value}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn a_purge_cannot_be_changed() {
+    let found = refused("CachePurge", with(purge(), "/tags", json!(["b"])), Some(purge()));
+    assert!(
+        found.iter().any(|message| message.contains("create another one")),
+        "{found:?}"
+    );
+}
