@@ -76,6 +76,7 @@ pub struct DataPlane {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) started: Instant,
     threads: Mutex<Vec<thread::JoinHandle<()>>>,
+    listeners: Vec<Listeners>,
     leaving: AtomicBool,
     addresses: Vec<SocketAddr>,
 }
@@ -105,8 +106,9 @@ impl DataPlane {
         }
         let seed = random_seed();
         let cache = Cache::new(breakwater_cache::Config::new(options.memory, seed));
-        let metrics = Arc::new(Metrics::new(workers, Arc::clone(&cache), access_log, audit_log));
         let tables = Arc::new(Tables::new((seed >> 64) as u64));
+        let metrics = Metrics::new(workers, Arc::clone(&cache), Arc::clone(&tables), access_log, audit_log);
+        let metrics = Arc::new(metrics);
         let assembler = Assembler::new(Arc::clone(&metrics), Arc::clone(&cache), tables);
         let (control, _) = watch::channel(Control {
             version: 0,
@@ -124,10 +126,13 @@ impl DataPlane {
             metrics,
             started,
             threads: Mutex::default(),
+            listeners: Vec::new(),
             leaving: AtomicBool::new(false),
             addresses,
         };
         for (index, listeners) in sockets.into_iter().enumerate() {
+            let listeners = Arc::new(Mutex::new(listeners));
+            data_plane.listeners.push(Arc::clone(&listeners));
             let heartbeat = Arc::<Heartbeat>::default();
             data_plane.heartbeats.push(Arc::clone(&heartbeat));
             let supervised = Supervised {
@@ -214,6 +219,8 @@ impl DataPlane {
     /// Finishes what is in progress and takes nothing new; returns when all is done or `deadline` has passed.
     pub async fn drain(&self, deadline: Duration) {
         self.change(|control| control.drain = true);
+        // The supervisors' copies too, so that whoever connects now is refused and not kept waiting.
+        self.listeners.iter().for_each(|listeners| listeners.lock().clear());
         let threads = std::mem::take(&mut *self.threads.lock());
         let finished = async {
             for thread in threads {
@@ -286,11 +293,14 @@ fn random_seed() -> u128 {
     u128::from(half()) << 64 | u128::from(half())
 }
 
+/// One worker's listening sockets, shared with whoever closes them.
+type Listeners = Arc<Mutex<Vec<TcpListener>>>;
+
 /// A worker and what it takes to start it again.
 struct Supervised {
     index: usize,
     started: Instant,
-    listeners: Vec<TcpListener>,
+    listeners: Listeners,
     max_connections: u64,
     control: watch::Receiver<Control>,
     applied: watch::Sender<()>,

@@ -211,6 +211,35 @@ fn process(metrics: &Metrics, out: &mut Families) {
         stats.ram.evictions,
     );
 
+    let fills = metrics.cache.stats().fills;
+    out.gauge(
+        "cache_fills",
+        "Fetches for the cache under way.",
+        &[],
+        fills.in_flight as f64,
+    );
+    out.gauge(
+        "cache_fill_bytes",
+        "Bytes that fetches under way hold.",
+        &[],
+        fills.buffered as f64,
+    );
+    let tables = &metrics.tables;
+    let evicted = tables.rates.evictions();
+    out.counter(
+        "limit_evictions_total",
+        "Clients forgotten by the rate table while they still owed something.",
+        &[],
+        evicted,
+    );
+    let uncounted = tables.connections.uncounted();
+    out.counter(
+        "limit_uncounted_total",
+        "Connections that passed uncounted because the table was full.",
+        &[],
+        uncounted,
+    );
+
     let snapshot = metrics.snapshot();
     if !snapshot.digest.is_empty() {
         out.gauge(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use breakwater_cache::Cache;
+use breakwater_waf::limit::Tables;
 use parking_lot::Mutex;
 
 use super::{LineLog, ResourceCells, WorkerCells};
@@ -19,6 +20,7 @@ pub(crate) struct Metrics {
     snapshot: Mutex<SnapshotState>,
     pub(crate) worker_restarts: AtomicU64,
     pub(crate) cache: Arc<Cache>,
+    pub(crate) tables: Arc<Tables>,
     pub(crate) access_log: Option<LineLog>,
     pub(crate) audit_log: LineLog,
 }
@@ -39,13 +41,20 @@ pub(crate) struct SnapshotState {
 }
 
 impl Metrics {
-    pub(crate) fn new(workers: usize, cache: Arc<Cache>, access_log: Option<LineLog>, audit_log: LineLog) -> Self {
+    pub(crate) fn new(
+        workers: usize,
+        cache: Arc<Cache>,
+        tables: Arc<Tables>,
+        access_log: Option<LineLog>,
+        audit_log: LineLog,
+    ) -> Self {
         Self {
             workers: Mutex::new((0..workers).map(|_| Worker::default()).collect()),
             policies: Mutex::default(),
             snapshot: Mutex::default(),
             worker_restarts: AtomicU64::new(0),
             cache,
+            tables,
             access_log,
             audit_log,
         }
