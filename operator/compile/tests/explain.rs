@@ -1,0 +1,169 @@
+//! What `explain` says of requests to one small world.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod support;
+
+use breakwater_compile::{Explanation, Request, compile, explain};
+
+const WORLD: &str = r#"
+kind: EdgeCache
+metadata: {name: shop, created: 1}
+spec:
+  hostnames: [shop.example.com]
+  origin: {urls: ["http://10.0.0.5:8080"]}
+  cache:
+    rules:
+    - {paths: [{value: /static}], statuses: [200], ttl: 1h}
+    - {paths: [{value: /account}], bypass: true}
+    - {ttl: 1m}
+    key: {query: {ignore: ["utm_*", sid]}, headers: [Accept-Language], cookies: [currency]}
+    stale: {ifError: 1h}
+---
+kind: WsRoute
+metadata: {name: chat, created: 2}
+spec:
+  hostnames: [shop.example.com]
+  paths: [{type: Exact, value: /ws}]
+  backend: {urls: ["http://10.0.0.6:9000"]}
+  handshake: {origins: ["https://shop.example.com"]}
+---
+kind: WafPolicy
+metadata: {name: watch, created: 1}
+spec:
+  targetRefs: [{kind: EdgeCache, name: shop}]
+  mode: DetectOnly
+  uris: {deny: [{value: /admin}]}
+---
+kind: WafPolicy
+metadata: {name: block, created: 2}
+spec:
+  targetRefs: [{kind: EdgeCache, name: shop}]
+  addresses: {allow: [198.51.100.7], deny: [198.51.100.0/24]}
+  uris: {allow: [{type: Exact, value: /admin/health}], deny: [{value: /admin}]}
+  limits: [{name: login, paths: [{type: Exact, value: /login}], methods: [POST], requests: {count: 10, per: 1m}}]
+  block: {status: 404}
+"#;
+
+fn ask(path: &str, change: impl FnOnce(&mut Request)) -> Explanation {
+    let (path, query) = match path.split_once('?') {
+        Some((path, query)) => (path, Some(query.to_owned())),
+        None => (path, None),
+    };
+    let mut request = Request {
+        method: "GET".to_owned(),
+        host: "shop.example.com".to_owned(),
+        path: path.to_owned(),
+        query,
+        ..Request::default()
+    };
+    change(&mut request);
+    explain(&compile(&support::world(WORLD)).snapshot, &request)
+}
+
+fn resource(explanation: &Explanation) -> &str {
+    &explanation.route.as_ref().unwrap().resource
+}
+
+#[test]
+fn the_most_specific_claim_serves() {
+    assert_eq!(resource(&ask("/", |_| {})), "EdgeCache/default/shop");
+    assert_eq!(resource(&ask("/ws", |_| {})), "WsRoute/default/chat");
+    let nobody = ask("/", |request| request.host = "other.example.com".to_owned());
+    assert_eq!(nobody.route, None);
+    assert!(nobody.refused.unwrap().starts_with("404"));
+}
+
+#[test]
+fn policies_come_oldest_first_and_only_one_that_enforces_refuses() {
+    let admin = ask("/admin/users", |_| {});
+    let policies: Vec<&str> = admin.policies.iter().map(|policy| policy.policy.as_str()).collect();
+    assert_eq!(policies, ["WafPolicy/default/watch", "WafPolicy/default/block"]);
+    assert_eq!(
+        admin.refused.as_deref(),
+        Some("404 by WafPolicy/default/block: uris.deny Prefix /admin")
+    );
+    assert_eq!(ask("/", |_| {}).refused, None);
+}
+
+#[test]
+fn the_allow_list_is_read_before_the_deny_list() {
+    assert_eq!(ask("/admin/health", |_| {}).refused, None);
+    let client = |ip: &str| {
+        let ip = ip.parse().unwrap();
+        ask("/", move |request| request.client = Some(ip)).refused
+    };
+    assert_eq!(client("198.51.100.7"), None);
+    assert_eq!(
+        client("198.51.100.8").as_deref(),
+        Some("404 by WafPolicy/default/block: addresses.deny 198.51.100.0/24")
+    );
+    assert_eq!(client("192.0.2.1"), None);
+}
+
+#[test]
+fn a_limit_shows_only_where_it_counts() {
+    let limits = |method: &str, path: &str| {
+        let explanation = ask(path, |request| request.method = method.to_owned());
+        explanation.policies[1].limits.len()
+    };
+    assert_eq!(limits("POST", "/login"), 1);
+    assert_eq!(limits("GET", "/login"), 0);
+    assert_eq!(limits("POST", "/login/x"), 0);
+}
+
+#[test]
+fn the_cache_key_leaves_out_what_is_ignored_and_takes_in_what_is_named() {
+    let explanation = ask("/p?utm_source=x&id=1&sid=2&b", |request| {
+        request.headers = vec![
+            ("accept-language".to_owned(), "de".to_owned()),
+            ("cookie".to_owned(), "a=b; currency=EUR".to_owned()),
+        ];
+    });
+    let key = explanation.cache.unwrap().key;
+    let expected = [
+        ("host", "shop.example.com"),
+        ("path", "/p"),
+        ("query", "id=1&b"),
+        ("header accept-language", "de"),
+        ("cookie currency", "EUR"),
+    ];
+    assert_eq!(key, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+}
+
+#[test]
+fn rules_are_listed_up_to_the_first_that_always_fits() {
+    let rules = |path: &str| {
+        let cache = ask(path, |_| {}).cache.unwrap();
+        let rules: Vec<String> = cache.rules.into_iter().map(|rule| rule.rule).collect();
+        (cache.looked_up, rules.join(" "))
+    };
+    assert_eq!(
+        rules("/static/a"),
+        (true, "spec.cache.rules[0] spec.cache.rules[2]".to_owned())
+    );
+    assert_eq!(rules("/account/a"), (false, "spec.cache.rules[1]".to_owned()));
+    assert_eq!(rules("/else"), (true, "spec.cache.rules[2]".to_owned()));
+    assert!(
+        !ask("/else", |request| request.method = "POST".to_owned())
+            .cache
+            .unwrap()
+            .looked_up
+    );
+}
+
+#[test]
+fn a_handshake_from_a_foreign_origin_is_told_to_be_refused() {
+    let origin = |value: &str| {
+        let value = value.to_owned();
+        let ask = ask("/ws", move |request| {
+            request.headers = vec![("origin".to_owned(), value)]
+        });
+        ask.web_socket.unwrap().origin
+    };
+    assert_eq!(
+        origin("https://SHOP.example.com"),
+        "https://shop.example.com is let through"
+    );
+    assert!(origin("https://evil.example").contains("refused with 403"));
+}
