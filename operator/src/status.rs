@@ -5,8 +5,8 @@
 //! manifest holds, so an object that did not change stays programmed while another one is rolled out.
 //! A condition does not flicker: an object that was programmed is called otherwise only when that has lasted
 //! [`Patience::settle`], since each change of an endpoint makes a new unit that every node has within milliseconds. A
-//! leader that just started counts on as many nodes as statuses speak of, for [`Patience::young`]: nodes take that
-//! long to come back after an operator was gone.
+//! replica that just began to lead counts on as many nodes as statuses speak of, for [`Patience::young`]: nodes that spoke
+//! to the leader before take that long to come back.
 
 pub mod fleet;
 pub mod judge;
@@ -39,7 +39,10 @@ pub struct Patience {
     pub pace: Duration,
     /// How long an object must have ceased to be programmed before that is said.
     pub settle: Duration,
-    /// How long after its start a leader counts on nodes it has not heard of.
+    /// How long nodes get to run something new before it is said that they do not yet: they mostly do by then, and
+    /// one write that says so comes sooner than two.
+    pub first: Duration,
+    /// How long a new leader counts on nodes it has not heard of.
     pub young: Duration,
     /// How long a silent node is counted.
     pub node_memory: Duration,
@@ -50,6 +53,7 @@ impl Default for Patience {
         Self {
             pace: Duration::from_secs(1),
             settle: Duration::from_secs(2),
+            first: Duration::from_millis(500),
             young: Duration::from_secs(30),
             node_memory: Duration::from_secs(90),
         }

@@ -55,7 +55,8 @@ pub struct StatusWriter {
     history: History,
     sent: HashMap<ObjectId, Sent>,
     holding: HashMap<ObjectId, Instant>,
-    started: Instant,
+    /// When this replica began to lead.
+    began: Instant,
 }
 
 struct Sent {
@@ -106,7 +107,7 @@ impl StatusWriter {
             history: History::default(),
             sent: HashMap::new(),
             holding: HashMap::new(),
-            started: Instant::now(),
+            began: Instant::now(),
         }
     }
 
@@ -116,13 +117,19 @@ impl StatusWriter {
         let mut peers = self.peers.changed();
         let mut facts = self.watched.facts_changed();
         let mut leadership = self.leadership.clone();
+        let mut led = false;
         loop {
             let current = compiled.borrow_and_update().clone();
             if let Some(current) = &current {
                 self.history.push(current.digest, current.manifest.clone());
             }
+            let leads = self.leadership.holds(tokio::time::Instant::now());
+            if leads && !led {
+                self.began = Instant::now();
+            }
+            led = leads;
             let wait = match current {
-                Some(current) if self.leadership.holds(tokio::time::Instant::now()) => self.round(&current).await,
+                Some(current) if leads => self.round(&current).await,
                 _ => IDLE,
             };
             tokio::select! {
@@ -200,7 +207,7 @@ impl StatusWriter {
                 Some((&verdict.id, (facts, before)))
             })
             .collect();
-        let young = now.saturating_duration_since(self.started) < self.patience.young;
+        let young = now.saturating_duration_since(self.began) < self.patience.young;
         let floor = if young {
             facts.values().map(|(_, before)| before.desired()).max()
         } else {
@@ -213,7 +220,7 @@ impl StatusWriter {
             wait = self
                 .patience
                 .young
-                .saturating_sub(now.saturating_duration_since(self.started))
+                .saturating_sub(now.saturating_duration_since(self.began))
                 + GATHER;
         }
         let mut writes = Vec::new();
@@ -228,13 +235,16 @@ impl StatusWriter {
             if *before == status {
                 continue;
             }
-            if before.regresses_to(&status) {
+            if status.is_passing() {
                 let since = *self.holding.get(&verdict.id).unwrap_or(&now);
                 holding.insert(verdict.id.clone(), since);
-                let left = self
-                    .patience
-                    .settle
-                    .saturating_sub(now.saturating_duration_since(since));
+                let patience = match before.was_programmed(verdict.generation) {
+                    // Nodes are on their way back from the leader before.
+                    true if young => self.patience.young,
+                    true => self.patience.settle,
+                    false => self.patience.first,
+                };
+                let left = patience.saturating_sub(now.saturating_duration_since(since));
                 if !left.is_zero() {
                     wait = wait.min(left);
                     continue;
@@ -344,18 +354,25 @@ impl Status {
         desired.and_then(|desired| usize::try_from(desired).ok()).unwrap_or(0)
     }
 
-    /// Whether this generation was programmed and is now said to be on its way: worth waiting whether it lasts.
-    fn regresses_to(&self, next: &Self) -> bool {
-        let (Self::Resource(before), Self::Resource(after)) = (self, next) else {
-            return false;
-        };
-        let passing = after.conditions.iter().any(|condition| {
-            condition.type_ == "Programmed"
-                && matches!(condition.reason.as_str(), "Pending" | "PartiallyProgrammed" | "NoNodes")
-        });
-        passing
-            && before.observed_generation == after.observed_generation
-            && judge::is_true(&before.conditions, "Programmed")
+    /// Whether it says that nodes are on their way: worth waiting whether that lasts.
+    fn is_passing(&self) -> bool {
+        self.conditions().iter().any(|condition| {
+            matches!(condition.type_.as_str(), "Programmed" | "Complete")
+                && matches!(
+                    condition.reason.as_str(),
+                    "Pending" | "PartiallyProgrammed" | "InProgress" | "NoNodes"
+                )
+        })
+    }
+
+    /// Whether it says that every node runs `generation`.
+    fn was_programmed(&self, generation: i64) -> bool {
+        match self {
+            Self::Resource(status) => {
+                status.observed_generation == Some(generation) && judge::is_true(&status.conditions, "Programmed")
+            }
+            Self::Purge(_) => false,
+        }
     }
 }
 

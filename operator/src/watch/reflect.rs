@@ -113,14 +113,26 @@ impl Watch {
         K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
         T: Item + Send,
     {
-        let mut config = watcher::Config::default().streaming_lists();
         let mut last_error = String::new();
+        let mut streaming = true;
         loop {
-            let mut events = pin!(watcher(api.clone(), config.clone()).default_backoff());
+            let config = watcher::Config::default();
+            let config = if streaming { config.streaming_lists() } else { config };
+            let mut listing = true;
+            let mut events = pin!(watcher(api.clone(), config).default_backoff());
             while let Some(event) = events.next().await {
                 let event = match event {
                     Ok(event) => event,
                     Err(error) => {
+                        if streaming && listing && refuses_streaming(&error) {
+                            tracing::info!(
+                                resource = name,
+                                error = describe(&error),
+                                "the API server streams no lists; listing in pages"
+                            );
+                            streaming = false;
+                            break;
+                        }
                         self.metrics.watch_error(name);
                         let text = describe(&error);
                         if text == last_error {
@@ -129,23 +141,20 @@ impl Watch {
                             tracing::warn!(resource = name, error = text, "the watch failed and is tried again");
                             last_error = text;
                         }
-                        if config.initial_list_strategy == watcher::InitialListStrategy::StreamingList
-                            && refuses_streaming(&error)
-                        {
-                            tracing::info!(resource = name, "the API server streams no lists; listing in pages");
-                            config = watcher::Config::default();
-                            break;
-                        }
                         continue;
                     }
                 };
                 let event = match event {
                     watcher::Event::Apply(object) => Event::Apply(key(&object), read(&object)),
                     watcher::Event::Delete(object) => Event::Delete(key(&object)),
-                    watcher::Event::Init => Event::Init,
+                    watcher::Event::Init => {
+                        listing = true;
+                        Event::Init
+                    }
                     watcher::Event::InitApply(object) => Event::InitApply(key(&object), read(&object)),
                     watcher::Event::InitDone => {
                         last_error.clear();
+                        listing = false;
                         Event::InitDone
                     }
                 };
@@ -155,12 +164,13 @@ impl Watch {
     }
 }
 
-/// Whether an API server answered that it knows no streaming lists, and not that something else is wrong.
-fn refuses_streaming(error: &watcher::Error) -> bool {
-    let watcher::Error::WatchStartFailed(kube::Error::Api(status)) = error else {
-        return false;
-    };
-    matches!(status.code, 400 | 422)
+/// Whether the API server itself failed a streaming list, be it that it knows none or that its etcd is too old for
+/// them. If something else is wrong, listing in pages fails as well and costs nothing.
+const fn refuses_streaming(error: &watcher::Error) -> bool {
+    matches!(
+        error,
+        watcher::Error::WatchError(_) | watcher::Error::WatchStartFailed(kube::Error::Api(_))
+    )
 }
 
 /// The error and its causes on one line.
