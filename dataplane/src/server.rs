@@ -332,6 +332,7 @@ impl Supervised {
             started: self.started,
             listeners: self
                 .listeners
+                .lock()
                 .iter()
                 .map(TcpListener::try_clone)
                 .collect::<Result<_, _>>()?,
