@@ -1,13 +1,11 @@
 //! The hit path: a stored response that answers at once, from borrowed bytes, without a header map.
 
-use breakwater_cache::policy::request::{MethodClass, RequestMeta};
-use breakwater_cache::vary::FieldValues;
+use breakwater_cache::policy::request::RequestMeta;
+use breakwater_cache::vary::{FieldValues, values_of_head};
 use breakwater_cache::{Lookup, Target, cache_status};
-use breakwater_wire::cache_control::CacheControl;
 use breakwater_wire::conditional::Preconditions;
-use breakwater_wire::http1::{RequestHead, Version};
+use breakwater_wire::http1::Version;
 use bytes::Bytes;
-use http::HeaderName;
 
 use super::stored::{Reply, connection};
 use super::{Routed, entry};
@@ -19,22 +17,11 @@ use crate::worker::Worker;
 /// returned.
 pub(super) fn answer(worker: &Worker, site: &Site, routed: &Routed<'_, '_>, out: &mut Vec<u8>) -> Option<Vec<Bytes>> {
     let head = routed.head;
-    let method = match head.method {
-        "GET" => MethodClass::Get,
-        "HEAD" => MethodClass::Head,
-        _ => return None,
-    };
-    if head.upgrade {
+    if !matches!(head.method, "GET" | "HEAD") || head.upgrade {
         return None;
     }
-    let values = |name: &HeaderName, give: &mut dyn FnMut(&[u8])| give_values(head, name, give);
-    let meta = RequestMeta {
-        method,
-        directives: directives(head, site, &values),
-        authorization: head.authorization.is_some(),
-        range: head.range.is_some(),
-        content: false,
-    };
+    let values = values_of_head(head);
+    let meta = RequestMeta::from_head(head, &site.policy);
     let path = routed.path.as_str();
     let authority = Authority {
         name: head.host.name(),
@@ -73,21 +60,6 @@ pub(super) fn answer(worker: &Worker, site: &Site, routed: &Routed<'_, '_>, out:
         }));
     }
     Some(written.body)
-}
-
-/// The `Cache-Control` of a request; most have none.
-fn directives(head: &RequestHead<'_>, site: &Site, values: &FieldValues<'_>) -> CacheControl {
-    if head.cache_control.is_none() && head.pragma.is_none() {
-        return CacheControl::default();
-    }
-    RequestMeta::new(&http::Method::GET, false, &site.policy, values).directives
-}
-
-fn give_values(head: &RequestHead<'_>, name: &HeaderName, give: &mut dyn FnMut(&[u8])) {
-    let fields = head
-        .fields()
-        .filter(|(field, _)| field.eq_ignore_ascii_case(name.as_str()));
-    fields.for_each(|(_, value)| give(value));
 }
 
 /// The authority of a request, as keys are made of it.
