@@ -145,6 +145,7 @@ fn cache_text(out: &mut String, cache: &CacheView) {
     }
     for rule in &cache.rules {
         let effect = match rule.ttl_ms {
+            _ if rule.bypass && cache.looked_up => "not stored".to_owned(),
             _ if rule.bypass => "goes past the cache".to_owned(),
             Some(ttl) => format!("fresh for {ttl} ms"),
             None => "the origin's headers decide".to_owned(),

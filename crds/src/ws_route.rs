@@ -84,7 +84,7 @@ pub struct Backend {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Handshake {
-    /// The Origin values that browsers may send (https://chat.example.com); none means any. With a list, a handshake
+    /// The Origin values that browsers may send, such as `https://chat.example.com`; none means any. With a list, a handshake
     /// from another origin is refused with 403.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "set"))]

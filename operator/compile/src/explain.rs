@@ -377,9 +377,9 @@ fn cache_view(site: &EdgeCache, request: &Request) -> CacheView {
             break;
         }
     }
-    // Whether to go past the cache is decided before there is a status, by the first bypass rule whose path matches
-    // and that no rule for every status precedes.
-    let bypass = rules.iter().find(|rule| rule.bypass).map(|rule| rule.rule.clone());
+    // Whether to look up is decided before there is a status, by the first rule whose path matches. A later rule that
+    // bypasses only keeps responses from being stored.
+    let bypass = rules.first().filter(|rule| rule.bypass).map(|rule| rule.rule.clone());
     let (looked_up, reason) = match (request.method.as_str(), bypass) {
         ("GET" | "HEAD", None) => (true, "the method may be answered from the cache".to_owned()),
         ("GET" | "HEAD", Some(rule)) => (false, format!("{rule} goes past the cache")),

@@ -16,6 +16,8 @@ spec:
     rules:
     - {paths: [{value: /static}], statuses: [200], ttl: 1h}
     - {paths: [{value: /account}], bypass: true}
+    - {paths: [{value: /errors}], statuses: [200], ttl: 1h}
+    - {paths: [{value: /errors}], bypass: true}
     - {ttl: 1m}
     key: {query: {ignore: ["utm_*", sid]}, headers: [Accept-Language], cookies: [currency]}
     stale: {ifError: 1h}
@@ -140,10 +142,14 @@ fn rules_are_listed_up_to_the_first_that_always_fits() {
     };
     assert_eq!(
         rules("/static/a"),
-        (true, "spec.cache.rules[0] spec.cache.rules[2]".to_owned())
+        (true, "spec.cache.rules[0] spec.cache.rules[4]".to_owned())
     );
     assert_eq!(rules("/account/a"), (false, "spec.cache.rules[1]".to_owned()));
-    assert_eq!(rules("/else"), (true, "spec.cache.rules[2]".to_owned()));
+    assert_eq!(
+        rules("/errors"),
+        (true, "spec.cache.rules[2] spec.cache.rules[3]".to_owned())
+    );
+    assert_eq!(rules("/else"), (true, "spec.cache.rules[4]".to_owned()));
     assert!(
         !ask("/else", |request| request.method = "POST".to_owned())
             .cache
