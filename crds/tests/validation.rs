@@ -16,8 +16,8 @@ fn schema(kind: &str) -> Value {
 }
 
 /// The messages of the rules that `spec` breaks, as an update of `old` if there is one.
-fn refused(kind: &str, spec: Value, old: Option<Value>) -> Vec<String> {
-    let object = json!({"spec": spec});
+fn refused(kind: &str, spec: impl Into<Option<Value>>, old: Option<Value>) -> Vec<String> {
+    let object = json!({"spec": spec.into()});
     let old = old.map(|spec| json!({"spec": spec}));
     match Validator::new().validate(&schema(kind), &object, old.as_ref()) {
         Ok(()) => Vec::new(),
