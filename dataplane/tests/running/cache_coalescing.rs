@@ -1,0 +1,137 @@
+//! Many requests for one response: one of them asks the origin.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::support::{Origin, Plane, Response, answer, within};
+
+const SITE: &str = "EdgeCache/default/site";
+
+/// An origin that answers `bytes` once `gate` lets it, and the gate.
+async fn gated(bytes: Vec<u8>) -> (Origin, Arc<Semaphore>) {
+    let gate = Arc::new(Semaphore::new(0));
+    let held = Arc::clone(&gate);
+    let origin = Origin::start(move |_| {
+        let (held, bytes) = (Arc::clone(&held), bytes.clone());
+        async move {
+            held.acquire().await.unwrap().forget();
+            bytes
+        }
+    })
+    .await;
+    (origin, gate)
+}
+
+/// Starts `count` clients that ask for the same.
+async fn ask_together(plane: &Plane, count: usize) -> JoinSet<Response> {
+    let mut asking = JoinSet::new();
+    for _ in 0..count {
+        let mut client = plane.client().await;
+        asking.spawn(async move { client.get("shop.test", "/a", "").await });
+    }
+    asking
+}
+
+#[tokio::test]
+async fn two_hundred_clients_are_answered_by_one_request() {
+    let (origin, gate) = gated(answer(200, "Cache-Control: max-age=60\r\n", "shared")).await;
+    let plane = Plane::with_workers(2).await;
+    let site = crate::support::edge_cache(origin.address);
+    plane
+        .apply(crate::support::objects([("site", breakwater_snapshot::unit::Unit::EdgeCache(site))]))
+        .await;
+    let asking = ask_together(&plane, 200).await;
+    let active = format!(
+        "breakwater_connections{{listener=\"{}\",state=\"active\"}}",
+        plane.address()
+    );
+    plane.metric_reaches(&active, 200.0).await;
+    gate.add_permits(1);
+    let answers = within("all answers", asking.join_all()).await;
+    assert!(answers.iter().all(|answer| answer.status == 200 && answer.text() == "shared"));
+    let collapsed = answers.iter().filter(|answer| answer.cache_status().contains("collapsed"));
+    assert_eq!(collapsed.count(), 199);
+    assert_eq!(origin.count(), 1);
+    let series = format!("breakwater_cache_collapsed_total{{resource=\"{SITE}\"}}");
+    assert_eq!(plane.metric(&series).await, 199.0);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_does_not_stop_the_fetch_it_began() {
+    let (origin, gate) = gated(answer(200, "Cache-Control: max-age=60\r\n", "shared")).await;
+    let plane = Plane::before(&origin).await;
+    let mut first = plane.client().await;
+    first.send("GET /a HTTP/1.1\r\nHost: shop.test\r\n\r\n").await;
+    origin.reached(1).await;
+    let asking = ask_together(&plane, 3).await;
+    drop(first);
+    gate.add_permits(1);
+    for answer in within("all answers", asking.join_all()).await {
+        assert_eq!((answer.status, answer.text().as_str()), (200, "shared"));
+    }
+    assert_eq!(origin.count(), 1);
+}
+
+#[tokio::test]
+async fn a_fetch_that_everyone_left_is_still_stored() {
+    let (origin, gate) = gated(answer(200, "Cache-Control: max-age=60\r\n", "shared")).await;
+    let plane = Plane::before(&origin).await;
+    let mut only = plane.client().await;
+    only.send("GET /a HTTP/1.1\r\nHost: shop.test\r\n\r\n").await;
+    origin.reached(1).await;
+    drop(only);
+    gate.add_permits(1);
+    plane.metric_reaches("breakwater_cache_objects{tier=\"ram\"}", 1.0).await;
+    assert!(plane.client().await.get("shop.test", "/a", "").await.is_hit());
+}
+
+#[tokio::test]
+async fn those_who_wait_for_what_cannot_be_shared_ask_for_themselves() {
+    let (origin, gate) = gated(answer(200, "Cache-Control: private\r\nSet-Cookie: mine=1\r\n", "own")).await;
+    let plane = Plane::before(&origin).await;
+    let asking = ask_together(&plane, 5).await;
+    origin.reached(1).await;
+    gate.add_permits(5);
+    for answer in within("all answers", asking.join_all()).await {
+        assert_eq!((answer.status, answer.text().as_str()), (200, "own"));
+    }
+    assert_eq!(origin.count(), 5);
+}
+
+#[tokio::test]
+async fn a_failed_fetch_fails_those_who_waited_and_not_the_next() {
+    let (origin, gate) = gated(answer(200, "Cache-Control: max-age=60\r\n", "x")[..30].to_vec()).await;
+    let plane = Plane::before(&origin).await;
+    let asking = ask_together(&plane, 3).await;
+    origin.reached(1).await;
+    gate.add_permits(1);
+    // The head is incomplete; the origin goes away.
+    drop(origin);
+    for answer in within("all answers", asking.join_all()).await {
+        assert_eq!(answer.status, 502);
+    }
+    let good = Origin::fixed(answer(200, "Cache-Control: max-age=60\r\n", "good")).await;
+    let site = crate::support::edge_cache(good.address);
+    plane
+        .apply(crate::support::objects([("site", breakwater_snapshot::unit::Unit::EdgeCache(site))]))
+        .await;
+    assert_eq!(plane.client().await.get("shop.test", "/a", "").await.text(), "good");
+}
+
+#[tokio::test]
+async fn a_slow_reader_does_not_hold_up_a_quick_one() {
+    let body = vec![b'x'; 4 << 20];
+    let (origin, gate) = gated(answer(200, "Cache-Control: max-age=60\r\n", &body)).await;
+    let plane = Plane::before(&origin).await;
+    let mut slow = plane.client().await;
+    slow.send("GET /a HTTP/1.1\r\nHost: shop.test\r\n\r\n").await;
+    origin.reached(1).await;
+    let quick = ask_together(&plane, 1).await;
+    gate.add_permits(1);
+    let answers = within("the quick reader", quick.join_all()).await;
+    assert_eq!(answers[0].body.len(), body.len());
+    assert_eq!(slow.response("GET").await.body.len(), body.len());
+    assert_eq!(origin.count(), 1);
+}

@@ -1,0 +1,150 @@
+//! Purges: by URL, by tag, of everything; each carried out once, and no fill escapes one.
+
+use std::sync::Arc;
+
+use breakwater_snapshot::unit::{PurgeSelector, Unit};
+use tokio::sync::Semaphore;
+
+use crate::support::{Client, Objects, Origin, Plane, answer, edge_cache, objects, purge};
+
+async fn tagged() -> Origin {
+    Origin::start(async |request| {
+        let tags = match request.target() {
+            "/one" => "product-1 all",
+            "/two" => "product-2 all",
+            _ => "other",
+        };
+        answer(200, &format!("Cache-Control: max-age=60\r\nVary: Accept\r\nSurrogate-Key: {tags}\r\n"), "x")
+    })
+    .await
+}
+
+fn site_and(origin: &Origin, purges: impl IntoIterator<Item = (&'static str, Unit)>) -> Objects {
+    let site = ("site", Unit::EdgeCache(edge_cache(origin.address)));
+    objects([site].into_iter().chain(purges))
+}
+
+async fn fill(client: &mut Client, targets: &[&str]) {
+    for target in targets {
+        client.get("shop.test", target, "").await;
+        assert!(client.get("shop.test", target, "").await.is_hit(), "{target}");
+    }
+}
+
+async fn hits(client: &mut Client, targets: &[&str]) -> Vec<bool> {
+    let mut hits = Vec::new();
+    for target in targets {
+        hits.push(client.get("shop.test", target, "").await.is_hit());
+    }
+    hits
+}
+
+const ALL: [&str; 4] = ["/one", "/one?q=1", "/two", "/three"];
+
+#[tokio::test]
+async fn a_purge_by_url_forgets_all_variants_of_that_url_and_nothing_else() {
+    let origin = tagged().await;
+    let plane = Plane::before(&origin).await;
+    let mut client = plane.client().await;
+    fill(&mut client, &ALL).await;
+    client.get("shop.test", "/one", "Accept: text/html\r\n").await;
+    let urls = PurgeSelector::Urls(vec!["http://shop.test/one".to_owned()]);
+    plane.apply(site_and(&origin, [("p", purge("1", urls))])).await;
+    assert!(!client.get("shop.test", "/one", "Accept: text/html\r\n").await.is_hit());
+    assert_eq!(hits(&mut client, &ALL).await, [false, true, true, true]);
+}
+
+#[tokio::test]
+async fn a_purge_by_url_reaches_every_port_and_any_spelling() {
+    let origin = tagged().await;
+    let plane = Plane::before(&origin).await;
+    let mut client = plane.client().await;
+    for host in ["shop.test", "shop.test:8080"] {
+        client.get(host, "/a/b", "").await;
+        assert!(client.get(host, "/a/b", "").await.is_hit());
+    }
+    let urls = PurgeSelector::Urls(vec!["https://SHOP.test/a/./%62".to_owned()]);
+    plane.apply(site_and(&origin, [("p", purge("1", urls))])).await;
+    for host in ["shop.test", "shop.test:8080"] {
+        assert!(!client.get(host, "/a/b", "").await.is_hit(), "{host}");
+    }
+}
+
+#[tokio::test]
+async fn a_purge_by_tag_forgets_what_carries_it() {
+    let origin = tagged().await;
+    let plane = Plane::before(&origin).await;
+    let mut client = plane.client().await;
+    fill(&mut client, &ALL).await;
+    let one = PurgeSelector::Tags(vec!["product-2".to_owned()]);
+    plane.apply(site_and(&origin, [("p", purge("1", one.clone()))])).await;
+    assert_eq!(hits(&mut client, &ALL).await, [true, true, false, true]);
+    let all = PurgeSelector::Tags(vec!["all".to_owned()]);
+    plane.apply(site_and(&origin, [("p", purge("1", one)), ("q", purge("2", all))])).await;
+    assert_eq!(hits(&mut client, &ALL).await, [false, true, false, true]);
+}
+
+#[tokio::test]
+async fn a_purge_of_everything_forgets_one_site_only() {
+    let origin = tagged().await;
+    let mut other = edge_cache(origin.address);
+    other.claims = crate::support::claims("other.test", "/");
+    let both = |purges: Vec<(&'static str, Unit)>| {
+        let mut all = site_and(&origin, purges);
+        all.extend(objects([("other", Unit::EdgeCache(other.clone()))]));
+        all
+    };
+    let plane = Plane::start().await;
+    plane.apply(both(Vec::new())).await;
+    let mut client = plane.client().await;
+    fill(&mut client, &ALL).await;
+    client.get("other.test", "/one", "").await;
+    plane.apply(both(vec![("p", purge("1", PurgeSelector::Everything))])).await;
+    assert_eq!(hits(&mut client, &ALL).await, [false; 4]);
+    assert!(client.get("other.test", "/one", "").await.is_hit());
+}
+
+#[tokio::test]
+async fn a_purge_is_carried_out_once_however_often_it_is_seen() {
+    let origin = tagged().await;
+    let plane = Plane::before(&origin).await;
+    let mut client = plane.client().await;
+    let everything = || site_and(&origin, [("p", purge("1", PurgeSelector::Everything))]);
+    plane.apply(everything()).await;
+    fill(&mut client, &ALL).await;
+    plane.apply(everything()).await;
+    let mut again = everything();
+    again.iter_mut().for_each(|(_, generation, _)| *generation += 1);
+    plane.apply(again).await;
+    assert_eq!(hits(&mut client, &ALL).await, [true; 4]);
+}
+
+#[tokio::test]
+async fn what_was_being_fetched_during_a_purge_is_not_stored() {
+    let gate = Arc::new(Semaphore::new(0));
+    let held = Arc::clone(&gate);
+    let origin = Origin::start(move |_| {
+        let held = Arc::clone(&held);
+        async move {
+            held.acquire().await.unwrap().forget();
+            answer(200, "Cache-Control: max-age=60\r\nSurrogate-Key: t\r\n", "old")
+        }
+    })
+    .await;
+    for (uid, selector) in [
+        ("1", PurgeSelector::Everything),
+        ("2", PurgeSelector::Tags(vec!["t".to_owned()])),
+        ("3", PurgeSelector::Urls(vec!["http://shop.test/a".to_owned()])),
+    ] {
+        let plane = Plane::before(&origin).await;
+        let asked = origin.count();
+        let mut client = plane.client().await;
+        client.send("GET /a HTTP/1.1\r\nHost: shop.test\r\n\r\n").await;
+        origin.reached(asked + 1).await;
+        plane.apply(site_and(&origin, [("p", purge(uid, selector))])).await;
+        gate.add_permits(1);
+        assert_eq!(client.response("GET").await.text(), "old", "it was asked before the purge");
+        gate.add_permits(1);
+        assert!(!client.get("shop.test", "/a", "").await.is_hit(), "purge {uid}");
+    }
+}

@@ -1,0 +1,23 @@
+//! A running data plane: started on loopback, configured with snapshots, between raw clients and scripted origins.
+//!
+//! One file for each area of behaviour. Each test has its own data plane and its own origins, so tests do not meet.
+
+mod support;
+
+mod admin;
+mod cache_coalescing;
+mod cache_hits;
+mod cache_keys;
+mod cache_purges;
+mod cache_stale;
+mod cache_storing;
+mod config;
+mod gate;
+mod pipelining;
+mod proxy;
+mod proxy_failures;
+mod proxy_heads;
+mod waf;
+mod waf_audit;
+mod websocket;
+mod websocket_limits;
