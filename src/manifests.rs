@@ -181,6 +181,11 @@ impl Loaded {
         all
     }
 
+    /// Whether a file holds, or may hold, objects that cannot be told.
+    pub(crate) fn is_incomplete(&self) -> bool {
+        self.files.values().any(|file| file.broken || file.unreadable)
+    }
+
     /// Lets each file that is broken as a whole go on with the objects that `previous` had of it, and says so. Objects
     /// that the broken file still shows are not used: half of a file may be worse than its last good version.
     pub(crate) fn keep_last_good(&mut self, previous: &Self) {

@@ -59,6 +59,8 @@ impl ResourceKind {
 pub(crate) struct Protection {
     pub(crate) policy: Policy,
     pub(crate) cells: Arc<PolicyCells>,
+    /// Older policies are asked first.
+    order: u32,
     trusted: Vec<ipnet::IpNet>,
     client_header: Option<String>,
 }

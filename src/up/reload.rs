@@ -20,6 +20,8 @@ pub(super) struct Reloader {
     loaded: Loaded,
     digest: Option<Digest>,
     said: Vec<String>,
+    /// What an earlier run held, as long as a file has been unreadable since the start.
+    earlier: Option<Snapshot>,
 }
 
 impl Reloader {
@@ -32,6 +34,7 @@ impl Reloader {
             loaded,
             digest: None,
             said: Vec::new(),
+            earlier: None,
         })
     }
 
@@ -39,12 +42,19 @@ impl Reloader {
         &self.dir
     }
 
-    /// Applies what was read first, on top of the last good versions of an earlier run. Returns how many objects there are.
+    /// Applies what was read first, on top of the last good versions of an earlier run. Returns how many objects there
+    /// are. While a file cannot be read, the objects it may have held are taken from the earlier run: a policy is not lost
+    /// by a slip of the pen before a restart.
     pub(super) async fn start(&mut self, data_plane: &DataPlane) -> usize {
-        if let Some(snapshot) = self.state.as_mut().and_then(LastGoodCopy::load) {
-            data_plane.apply(&snapshot).await;
+        let earlier = self.state.as_mut().and_then(LastGoodCopy::load);
+        if let Some(snapshot) = &earlier {
+            data_plane.apply(snapshot).await;
         }
-        let snapshot = self.compile();
+        let mut snapshot = self.compile();
+        if let Some(earlier) = earlier.filter(|_| self.loaded.is_incomplete()) {
+            snapshot = snapshot.or(&earlier);
+            self.earlier = Some(earlier);
+        }
         self.apply(data_plane, &snapshot).await;
         snapshot.manifest().entries.len()
     }
@@ -60,7 +70,13 @@ impl Reloader {
                 return complain(format!("breakwater: {error}; the configuration in force stays"));
             }
         }
-        let snapshot = self.compile();
+        let mut snapshot = self.compile();
+        if !self.loaded.is_incomplete() {
+            self.earlier = None;
+        }
+        if let Some(earlier) = &self.earlier {
+            snapshot = snapshot.or(earlier);
+        }
         if self.digest == Some(snapshot.manifest().digest()) && !asked {
             return;
         }

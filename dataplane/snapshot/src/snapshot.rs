@@ -95,6 +95,27 @@ impl Snapshot {
         Ok(Self { manifest, blobs })
     }
 
+    /// This snapshot, and of `other` the objects that this one does not have.
+    #[must_use]
+    pub fn or(&self, other: &Self) -> Self {
+        let missing = other
+            .manifest
+            .entries
+            .iter()
+            .filter(|entry| self.manifest.get(&entry.id).is_none());
+        let mut blobs = self.blobs.clone();
+        for entry in missing.clone() {
+            if let Some(bytes) = other.blob(&entry.sha256) {
+                blobs.insert(entry.sha256, Arc::clone(bytes));
+            }
+        }
+        let entries = self.manifest.entries.iter().chain(missing).cloned().collect();
+        Self {
+            manifest: Manifest::new(entries),
+            blobs,
+        }
+    }
+
     /// The manifest.
     pub const fn manifest(&self) -> &Manifest {
         &self.manifest
@@ -156,6 +177,23 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "the blob of EdgeCache/default/a does not match its digest"
+        );
+    }
+
+    #[test]
+    fn what_one_snapshot_lacks_the_other_gives_and_nothing_more() {
+        let (one, other) = (
+            Snapshot::build([broken("a")]),
+            Snapshot::build([broken("a"), broken("b")]),
+        );
+        let both = one.or(&other);
+        assert_eq!(both.manifest(), other.manifest());
+        assert_eq!(other.or(&one).manifest(), other.manifest());
+        assert!(
+            both.manifest()
+                .entries
+                .iter()
+                .all(|entry| both.blob(&entry.sha256).is_some())
         );
     }
 

@@ -197,7 +197,7 @@ impl Assembler {
     }
 
     fn resource(&self, id: &ObjectId, kind: ResourceKind) -> Resource {
-        let protections: Vec<Arc<Protection>> = self
+        let mut protections: Vec<Arc<Protection>> = self
             .held
             .values()
             .filter_map(|held| match &held.built {
@@ -207,6 +207,7 @@ impl Assembler {
                 _ => None,
             })
             .collect();
+        protections.sort_by_key(|protection| protection.order);
         let trusted = protections.iter().flat_map(|p| p.trusted.iter().copied()).collect();
         let header = protections.iter().find_map(|p| p.client_header.clone());
         Resource {

@@ -159,6 +159,7 @@ fn protection(
     Ok(Protection {
         policy: Policy::new(config, tables).map_err(|error| error.to_string())?,
         cells,
+        order: unit.order,
         trusted: unit.client.trusted_proxies,
         client_header: unit.client.header,
     })
@@ -190,6 +191,7 @@ pub(super) fn fail_closed(id: &ObjectId, message: &str, metrics: &Metrics) -> Pr
     Protection {
         cells: metrics.policy(&label, &[]),
         policy: Policy::fail_closed(label, message),
+        order: 0,
         trusted: Vec::new(),
         client_header: None,
     }
