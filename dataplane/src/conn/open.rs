@@ -57,8 +57,17 @@ pub(super) struct Open<S> {
 #[derive(Default)]
 struct Served {
     consumed: usize,
+    /// What follows was looked at and is no complete head.
+    partial: bool,
     body: Vec<Bytes>,
     then: Option<Step>,
+}
+
+impl Served {
+    /// How much of `rest`, what was not consumed, was looked at.
+    fn looked_at(&self, rest: &[u8]) -> usize {
+        if self.partial { rest.len() } else { 0 }
+    }
 }
 
 impl<S: Transport> Open<S> {
@@ -94,7 +103,7 @@ impl<S: Transport> Open<S> {
                 let served = serve(&received, shared, &worker);
                 self.received = received;
                 drop(self.received.drain(..served.consumed.min(self.received.len())));
-                self.looked_at = self.received.len();
+                self.looked_at = served.looked_at(&self.received);
                 served
             } else {
                 match ready!(self.poll_more(cx, shared, &worker, deadline)) {
@@ -148,7 +157,7 @@ impl<S: Transport> Open<S> {
         let served = serve(fresh, shared, worker);
         self.received
             .extend_from_slice(fresh.get(served.consumed..).unwrap_or_default());
-        self.looked_at = self.received.len();
+        self.looked_at = served.looked_at(&self.received);
         Poll::Ready(Some(served))
     }
 
@@ -238,7 +247,10 @@ fn serve(bytes: &[u8], shared: &mut Shared, worker: &Worker) -> Served {
         && out.len() < BATCH
     {
         match parse_request(rest, &LIMITS) {
-            Ok(Parsed::Partial) => break,
+            Ok(Parsed::Partial) => {
+                served.partial = true;
+                break;
+            }
             Ok(Parsed::Complete(head)) => {
                 let len = head.len;
                 match answer(shared, &head, &mut out) {
