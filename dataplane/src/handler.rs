@@ -298,7 +298,7 @@ pub(crate) fn exchange<S: Transport>(
     let worker = Rc::clone(&shared.worker);
     let peer = shared.peer.ip();
     Box::pin(async move {
-        let client = Client::new(stream, &received, &job.request);
+        let client = Client::new(&worker, stream, &received, &job.request);
         drop(received);
         match &job.resource().kind {
             ResourceKind::Cache(_) if job.request.upgrade => refuse_upgrade(&worker, &job, client).await,
@@ -332,11 +332,11 @@ async fn conclude<S: Transport>(
     mut client: Client<S>,
     outcome: Result<Outcome, Failure>,
 ) -> After<S> {
-    let mut broken = false;
+    let mut cut = false;
     let outcome = match outcome {
         Ok(outcome) => outcome,
         Err(failure) => {
-            broken = true;
+            cut = client.answered();
             let status = fail(worker, job, &mut client, &failure).await;
             Outcome {
                 status,
@@ -346,13 +346,11 @@ async fn conclude<S: Transport>(
         }
     };
     count(worker, job, &outcome, client.sent);
-    let answered = client.answered();
     let (stream, received, keep_alive) = client.into_parts();
-    if broken {
+    if cut {
         // A truncated answer must look truncated: no lingering, the connection just ends.
-        return if answered { After::Close } else { After::Linger(stream) };
-    }
-    if keep_alive && !worker.draining.get() {
+        After::Close
+    } else if keep_alive && !worker.draining.get() {
         After::Next { stream, received }
     } else {
         After::Linger(stream)

@@ -86,7 +86,7 @@ impl Upstream {
         interim: &mut impl AsyncFnMut(OwnedResponse),
     ) -> Result<(OwnedResponse, ResponseBody), OriginError> {
         let mut connection = self.connect(reuse).await?;
-        connection.write(&head.bytes).await?;
+        connection.write(&head.bytes, self.response_timeout()).await?;
         let deadline = tokio::time::Instant::now() + self.response_timeout();
         loop {
             let response = connection.read_head(&head.method, deadline).await?;

@@ -220,9 +220,28 @@ impl Request<'_> {
             };
             joined = cache.join_variant(&self.target, &vary, &self.meta, &values, self.worker.clock.timestamp());
         }
-        // The answer cannot be shared, or is not the whole: this request has one of its own.
+        self.alone(client, stale.as_ref(), status).await
+    }
+
+    /// Fetches what cannot be shared, or is not the whole: this request has an answer of its own.
+    async fn alone<S: Transport>(
+        &self,
+        client: &mut Client<S>,
+        stale: Option<&Stale>,
+        status: CacheStatus<'_>,
+    ) -> Result<Outcome, Failure> {
+        let fetched = proxy::fetch(self.job, self.peer, client).await;
+        let stands_in = stale.filter(|stale| match &fetched {
+            Ok((response, _)) => stale.on_error.covers(Some(response.status.as_u16())),
+            Err(Failure::Origin(_)) => stale.on_error.covers(None),
+            Err(Failure::Client(_)) => false,
+        });
+        if let Some(stale) = stands_in {
+            return self.send_stale(client, stale).await;
+        }
         self.count(CacheResult::Miss);
-        let (mut outcome, _) = proxy::serve(self.job, self.peer, client, status).await?;
+        let (response, body) = fetched?;
+        let mut outcome = proxy::answer(self.job, client, response, body, status).await?;
         outcome.cache = Some(CacheResult::Miss);
         Ok(outcome)
     }
@@ -276,9 +295,11 @@ impl Request<'_> {
             client.send_head(304, &fields, None, true, Some(&status)).await?;
             return Ok(outcome(304, CacheResult::Miss));
         }
+        // These have no content, and so no length (RFC 9110 section 8.6).
         let no_body = matches!(head.status, 204 | 304);
+        let length = head.content_length.filter(|_| !no_body);
         client
-            .send_head(head.status, &fields, head.content_length, no_body, Some(&status))
+            .send_head(head.status, &fields, length, no_body, Some(&status))
             .await?;
         while let Some(piece) = reader
             .chunk()

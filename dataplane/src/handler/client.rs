@@ -1,5 +1,6 @@
 //! The client's side of an exchange: its request body in, the response out.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use breakwater_cache::cache_status::NAME;
@@ -12,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use crate::conn::Transport;
+use crate::worker::Worker;
 
 /// Longest wait for the client's next bytes, or for it to take ours.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -48,6 +50,7 @@ pub(crate) enum Ending {
 
 /// A client during an exchange.
 pub(crate) struct Client<S> {
+    worker: Rc<Worker>,
     stream: S,
     received: BytesMut,
     body: BodyDecoder,
@@ -63,8 +66,9 @@ pub(crate) struct Client<S> {
 
 impl<S: Transport> Client<S> {
     /// A client whose request head was just read; `received` is what came behind it.
-    pub(crate) fn new(stream: S, received: &[u8], request: &OwnedRequest) -> Self {
+    pub(crate) fn new(worker: &Rc<Worker>, stream: S, received: &[u8], request: &OwnedRequest) -> Self {
         Self {
+            worker: Rc::clone(worker),
             stream,
             received: received.into(),
             body: BodyDecoder::new(request.framing),
@@ -165,8 +169,8 @@ impl<S: Transport> Client<S> {
                 }
             }
         }
-        if self.has_body() {
-            // What is left of the request would be read as the next one.
+        // What is left of the request would be read as the next one.
+        if self.has_body() || self.worker.draining.get() {
             self.keep_alive = false;
         }
         if !self.keep_alive {

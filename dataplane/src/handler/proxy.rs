@@ -1,6 +1,7 @@
 //! Passing a request to the origin and its answer to the client, both while they come.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use breakwater_wire::cache_status::CacheStatus;
 use breakwater_wire::http1::encode::{LAST_CHUNK, write_chunk_header};
@@ -22,18 +23,29 @@ pub(super) async fn serve<S: Transport>(
     cache_status: CacheStatus<'_>,
 ) -> Result<(Outcome, OwnedResponse), Failure> {
     let (response, body) = fetch(job, peer, client).await?;
-    let status = response.status.as_u16();
-    relay(job, client, response.clone(), body, Some(&cache_status)).await?;
-    let outcome = Outcome {
-        status,
-        cache: Some(CacheResult::Bypass),
-        upstream: None,
-    };
+    let outcome = answer(job, client, response.clone(), body, cache_status).await?;
     Ok((outcome, response))
 }
 
+/// Passes on what [`fetch`] brought.
+pub(super) async fn answer<S: Transport>(
+    job: &Job,
+    client: &mut Client<S>,
+    response: OwnedResponse,
+    body: ResponseBody,
+    cache_status: CacheStatus<'_>,
+) -> Result<Outcome, Failure> {
+    let outcome = Outcome {
+        status: response.status.as_u16(),
+        cache: Some(CacheResult::Bypass),
+        upstream: Some(body.server().to_string()),
+    };
+    relay(job, client, response, body, Some(&cache_status)).await?;
+    Ok(outcome)
+}
+
 /// Sends a request with its body and waits for the answer's head.
-async fn fetch<S: Transport>(
+pub(super) async fn fetch<S: Transport>(
     job: &Job,
     peer: IpAddr,
     client: &mut Client<S>,
@@ -90,9 +102,10 @@ async fn send_with_body<S: Transport>(
 ) -> Result<(OwnedResponse, ResponseBody), Failure> {
     let upstream = &job.local().upstream;
     let mut connection = upstream.connect(true).await?;
-    connection.write(&head.bytes).await?;
-    let complete = stream_body(client, &mut connection, body).await?;
-    let deadline = Instant::now() + upstream.response_timeout();
+    let patience = upstream.response_timeout();
+    connection.write(&head.bytes, patience).await?;
+    let complete = stream_body(client, &mut connection, body, patience).await?;
+    let deadline = Instant::now() + patience;
     loop {
         let mut response = connection.read_head(&head.method, deadline).await?;
         match response.status.as_u16() {
@@ -112,6 +125,7 @@ async fn stream_body<S: Transport>(
     client: &mut Client<S>,
     connection: &mut Connection,
     body: Body,
+    patience: Duration,
 ) -> Result<bool, Failure> {
     loop {
         let piece = tokio::select! {
@@ -128,15 +142,17 @@ async fn stream_body<S: Transport>(
             write_chunk_header(&mut chunk, piece.len());
             chunk.extend_from_slice(&piece);
             chunk.extend_from_slice(b"\r\n");
-            connection.write(&chunk).await?;
-        } else {
-            connection.write(&piece).await?;
+            if !connection.write_unless_answered(&chunk, patience).await? {
+                return Ok(false);
+            }
+        } else if !connection.write_unless_answered(&piece, patience).await? {
+            return Ok(false);
         }
     }
-    if body == Body::Chunked {
-        connection.write(LAST_CHUNK).await?;
+    match body {
+        Body::Chunked => Ok(connection.write_unless_answered(LAST_CHUNK, patience).await?),
+        _ => Ok(true),
     }
-    Ok(true)
 }
 
 /// Passes an answer to the client while it comes.

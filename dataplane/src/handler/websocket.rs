@@ -150,8 +150,9 @@ async fn shake_hands(job: &Job, route: &WebSocketRoute, peer: IpAddr, offer: &Of
     let head = forward::head(&forward::target(job), "GET", fields, Body::None)?;
     // A handshake is not repeated, so it does not risk a connection that was idle.
     let mut connection = job.local().upstream.connect(false).await?;
-    connection.write(&head.bytes).await?;
-    let deadline = Instant::now() + Duration::from_millis(route.handshake_timeout_ms);
+    let patience = Duration::from_millis(route.handshake_timeout_ms);
+    connection.write(&head.bytes, patience).await?;
+    let deadline = Instant::now() + patience;
     let response = loop {
         let response = connection.read_head("GET", deadline).await?;
         if !(100..200).contains(&response.status.as_u16()) {
@@ -190,14 +191,14 @@ async fn answer<S: Transport>(
     mut response: OwnedResponse,
 ) -> Result<Outcome, Failure> {
     response.keep_alive = false;
-    let status = response.status.as_u16();
+    let outcome = Outcome {
+        status: response.status.as_u16(),
+        cache: None,
+        upstream: Some(connection.endpoint().to_string()),
+    };
     let body = job.local().upstream.body(connection, &response);
     proxy::relay(job, client, response, body, None).await?;
-    Ok(Outcome {
-        status,
-        cache: None,
-        upstream: None,
-    })
+    Ok(outcome)
 }
 
 /// Tells the client that the protocol is switched, and hands both sockets to a relay.

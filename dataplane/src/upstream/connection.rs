@@ -7,7 +7,7 @@ use std::time::Duration;
 use breakwater_snapshot::unit::Endpoint;
 use breakwater_wire::http1::{BodyDecoder, Limits, OwnedResponse, Parsed, ResponseFraming, parse_response};
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -47,8 +47,42 @@ impl Connection {
     }
 
     /// Sends bytes of a request.
-    pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<(), OriginError> {
-        self.stream.write_all(bytes).await.map_err(OriginError::Io)
+    ///
+    /// # Errors
+    /// When the connection fails, or the server takes them not within `patience`.
+    pub(crate) async fn write(&mut self, bytes: &[u8], patience: Duration) -> Result<(), OriginError> {
+        let written = timeout(patience, self.stream.write_all(bytes)).await;
+        written
+            .map_err(|_| OriginError::ResponseTimeout)?
+            .map_err(OriginError::Io)
+    }
+
+    /// Sends bytes of a request body. False when the server takes no more of it and has answered, or closed.
+    ///
+    /// # Errors
+    /// When the server takes nothing, and says nothing, for `patience`.
+    pub(crate) async fn write_unless_answered(
+        &mut self,
+        mut bytes: &[u8],
+        patience: Duration,
+    ) -> Result<bool, OriginError> {
+        while !bytes.is_empty() {
+            let ready = timeout(patience, self.stream.ready(Interest::READABLE | Interest::WRITABLE)).await;
+            let ready = ready
+                .map_err(|_| OriginError::ResponseTimeout)?
+                .map_err(OriginError::Io)?;
+            if ready.is_writable() {
+                match self.stream.try_write(bytes) {
+                    Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    // An answer may have come before the server closed: reading shows it.
+                    Err(_) => return Ok(false),
+                }
+            } else if ready.is_readable() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Waits until there is something to read, or the server closed.
@@ -90,6 +124,7 @@ impl Connection {
 
 /// The body of a response.
 pub(crate) struct ResponseBody {
+    server: Rc<Endpoint>,
     connection: Option<Connection>,
     decoder: BodyDecoder,
     reusable: bool,
@@ -106,6 +141,7 @@ impl ResponseBody {
         pool: &Rc<Pool>,
     ) -> Self {
         let mut body = Self {
+            server: Rc::clone(&connection.key),
             connection: Some(connection),
             decoder: BodyDecoder::new(framing),
             reusable,
@@ -116,6 +152,11 @@ impl ResponseBody {
             body.finish();
         }
         body
+    }
+
+    /// The server that answers.
+    pub(crate) fn server(&self) -> &Endpoint {
+        &self.server
     }
 
     /// The next piece of the body, or none at its end.

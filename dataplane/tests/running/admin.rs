@@ -15,7 +15,11 @@ async fn it_is_ready_once_a_configuration_is_applied_and_not_when_it_leaves() {
     assert_eq!(admin_text(plane.admin, "/readyz").await.0, 200);
     plane.data.refuse_readiness();
     assert_eq!(admin_text(plane.admin, "/readyz").await.0, 503);
-    assert_eq!(plane.client().await.get("shop.test", "/", "").await.status, 404, "it serves as before");
+    assert_eq!(
+        plane.client().await.get("shop.test", "/", "").await.status,
+        404,
+        "it serves as before"
+    );
 }
 
 #[tokio::test]
@@ -30,7 +34,10 @@ async fn what_is_loaded_can_be_read() {
     assert_eq!(loaded["digest"], snapshot.manifest().digest().to_string());
     assert_eq!(loaded["rejected"], serde_json::json!([]));
     let object = &loaded["objects"][0];
-    assert_eq!((&object["kind"], &object["name"]), (&"EdgeCache".into(), &"site".into()));
+    assert_eq!(
+        (&object["kind"], &object["name"]),
+        (&"EdgeCache".into(), &"site".into())
+    );
     assert_eq!(object["sha256"], snapshot.manifest().entries[0].sha256.to_string());
     assert!(object.get("last_good").is_none());
     let mut broken = edge_cache(origin.address);
@@ -38,7 +45,13 @@ async fn what_is_loaded_can_be_read() {
     plane.try_apply(objects([("site", Unit::EdgeCache(broken))])).await;
     let loaded: Value = serde_json::from_str(&admin_text(plane.admin, "/v1/snapshot").await.1).unwrap();
     assert_eq!(loaded["objects"][0]["last_good"], true);
-    assert!(loaded["rejected"][0]["message"].as_str().unwrap().contains("not a name"), "{loaded}");
+    assert!(
+        loaded["rejected"][0]["message"]
+            .as_str()
+            .unwrap()
+            .contains("not a name"),
+        "{loaded}"
+    );
 }
 
 #[tokio::test]
@@ -56,11 +69,19 @@ async fn metrics_tell_what_happened() {
     for target in ["/a", "/a", "/a", "/fails", "/admin"] {
         client.get("shop.test", target, "").await;
     }
-    client.ask("POST", "shop.test", "/b", "Content-Length: 0\r\n", b"").await;
+    client
+        .ask("POST", "shop.test", "/b", "Content-Length: 0\r\n", b"")
+        .await;
     let mut malformed = plane.client().await;
     malformed.send("GET / HTTP/1.1\r\n\r\n").await;
     malformed.response("GET").await;
     malformed.closed().await;
+    drop(malformed);
+    let idle = format!(
+        "breakwater_connections{{listener=\"{}\",state=\"idle\"}}",
+        plane.address()
+    );
+    plane.metric_reaches(&idle, 1.0).await;
     let resource = "resource=\"EdgeCache/default/site\"";
     let listener = format!("listener=\"{}\"", plane.address());
     for (series, value) in [
@@ -81,19 +102,24 @@ async fn metrics_tell_what_happened() {
             1.0,
         ),
         ("refused_total{reason=\"host-missing\"}".to_owned(), 1.0),
-        (format!("connections{{{listener},state=\"idle\"}}"), 1.0),
         (format!("connections_accepted_total{{{listener}}}"), 2.0),
         ("snapshot_rejected_objects".to_owned(), 0.0),
         ("worker_restarts_total".to_owned(), 0.0),
     ] {
         let text = plane.metrics().await;
-        assert_eq!(plane.metric(&format!("breakwater_{series}")).await, value, "{series}\n{text}");
+        assert_eq!(
+            plane.metric(&format!("breakwater_{series}")).await,
+            value,
+            "{series}\n{text}"
+        );
     }
     assert!(plane.metric("breakwater_cache_bytes{tier=\"ram\"}").await >= 5.0);
     let text = plane.metrics().await;
     for name in ["snapshot_info{digest=", "snapshot_age_seconds ", "build_info{"] {
         assert!(text.contains(&format!("\nbreakwater_{name}")), "{name}\n{text}");
     }
-    let unexplained = text.lines().filter(|line| line.starts_with("# HELP") && line.split(' ').count() < 4);
+    let unexplained = text
+        .lines()
+        .filter(|line| line.starts_with("# HELP") && line.split(' ').count() < 4);
     assert_eq!(unexplained.collect::<Vec<_>>(), Vec::<&str>::new());
 }

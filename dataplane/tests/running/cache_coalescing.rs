@@ -40,7 +40,10 @@ async fn two_hundred_clients_are_answered_by_one_request() {
     let plane = Plane::with_workers(2).await;
     let site = crate::support::edge_cache(origin.address);
     plane
-        .apply(crate::support::objects([("site", breakwater_snapshot::unit::Unit::EdgeCache(site))]))
+        .apply(crate::support::objects([(
+            "site",
+            breakwater_snapshot::unit::Unit::EdgeCache(site),
+        )]))
         .await;
     let asking = ask_together(&plane, 200).await;
     let active = format!(
@@ -50,8 +53,14 @@ async fn two_hundred_clients_are_answered_by_one_request() {
     plane.metric_reaches(&active, 200.0).await;
     gate.add_permits(1);
     let answers = within("all answers", asking.join_all()).await;
-    assert!(answers.iter().all(|answer| answer.status == 200 && answer.text() == "shared"));
-    let collapsed = answers.iter().filter(|answer| answer.cache_status().contains("collapsed"));
+    assert!(
+        answers
+            .iter()
+            .all(|answer| answer.status == 200 && answer.text() == "shared")
+    );
+    let collapsed = answers
+        .iter()
+        .filter(|answer| answer.cache_status().contains("collapsed"));
     assert_eq!(collapsed.count(), 199);
     assert_eq!(origin.count(), 1);
     let series = format!("breakwater_cache_collapsed_total{{resource=\"{SITE}\"}}");
@@ -83,7 +92,9 @@ async fn a_fetch_that_everyone_left_is_still_stored() {
     origin.reached(1).await;
     drop(only);
     gate.add_permits(1);
-    plane.metric_reaches("breakwater_cache_objects{tier=\"ram\"}", 1.0).await;
+    plane
+        .metric_reaches("breakwater_cache_objects{tier=\"ram\"}", 1.0)
+        .await;
     assert!(plane.client().await.get("shop.test", "/a", "").await.is_hit());
 }
 
@@ -115,7 +126,10 @@ async fn a_failed_fetch_fails_those_who_waited_and_not_the_next() {
     let good = Origin::fixed(answer(200, "Cache-Control: max-age=60\r\n", "good")).await;
     let site = crate::support::edge_cache(good.address);
     plane
-        .apply(crate::support::objects([("site", breakwater_snapshot::unit::Unit::EdgeCache(site))]))
+        .apply(crate::support::objects([(
+            "site",
+            breakwater_snapshot::unit::Unit::EdgeCache(site),
+        )]))
         .await;
     assert_eq!(plane.client().await.get("shop.test", "/a", "").await.text(), "good");
 }

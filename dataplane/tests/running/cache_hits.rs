@@ -47,7 +47,9 @@ async fn each_answer_has_a_request_id_of_its_own_and_only_one() {
 async fn a_condition_that_holds_is_answered_from_the_store() {
     let (origin, plane) = stored("hello").await;
     let mut client = plane.client().await;
-    let same = client.get("shop.test", "/a", "If-None-Match: \"v0\", W/\"v1\"\r\n").await;
+    let same = client
+        .get("shop.test", "/a", "If-None-Match: \"v0\", W/\"v1\"\r\n")
+        .await;
     assert_eq!((same.status, same.body.len()), (304, 0));
     assert_eq!(same.field("etag"), Some("\"v1\""));
     assert!(same.is_hit(), "{same:?}");
@@ -100,8 +102,13 @@ async fn a_range_of_a_stored_response_is_cut_here() {
         assert_eq!(part.count("content-length"), 1);
     }
     let beyond = client.get("shop.test", "/a", "Range: bytes=10-\r\n").await;
-    assert_eq!((beyond.status, beyond.field("content-range")), (416, Some("bytes */10")));
-    let other = client.get("shop.test", "/a", "Range: bytes=0-0\r\nIf-Range: \"v0\"\r\n").await;
+    assert_eq!(
+        (beyond.status, beyond.field("content-range")),
+        (416, Some("bytes */10"))
+    );
+    let other = client
+        .get("shop.test", "/a", "Range: bytes=0-0\r\nIf-Range: \"v0\"\r\n")
+        .await;
     assert_eq!((other.status, other.text().as_str()), (200, "0123456789"));
     let malformed = client.get("shop.test", "/a", "Range: bytes=4-2\r\n").await;
     assert_eq!(malformed.status, 200);
@@ -110,7 +117,11 @@ async fn a_range_of_a_stored_response_is_cut_here() {
 
 #[tokio::test]
 async fn a_range_request_on_a_miss_goes_to_the_origin_and_a_206_is_not_stored() {
-    let part = answer(206, "Cache-Control: max-age=60\r\nContent-Range: bytes 0-1/10\r\n", "01");
+    let part = answer(
+        206,
+        "Cache-Control: max-age=60\r\nContent-Range: bytes 0-1/10\r\n",
+        "01",
+    );
     let origin = Origin::fixed(part).await;
     let plane = Plane::before(&origin).await;
     let mut client = plane.client().await;
@@ -132,7 +143,9 @@ async fn a_large_body_is_streamed_stored_and_answered_in_ranges() {
     assert!(miss.body == body && !miss.is_hit(), "{}", miss.cache_status());
     let hit = client.get("shop.test", "/large", "").await;
     assert!(hit.body == body && hit.is_hit(), "{}", hit.cache_status());
-    let part = client.get("shop.test", "/large", "Range: bytes=1000000-1300000\r\n").await;
+    let part = client
+        .get("shop.test", "/large", "Range: bytes=1000000-1300000\r\n")
+        .await;
     assert!(part.status == 206 && part.body == body[1_000_000..=1_300_000]);
     assert_eq!(origin.count(), 1);
 }
@@ -148,7 +161,10 @@ async fn a_chunked_response_is_stored_with_its_length() {
     assert_eq!(miss.text(), "hello, world");
     assert_eq!(miss.field("transfer-encoding"), Some("chunked"));
     let hit = client.get("shop.test", "/a", "").await;
-    assert_eq!((hit.text().as_str(), hit.field("content-length")), ("hello, world", Some("12")));
+    assert_eq!(
+        (hit.text().as_str(), hit.field("content-length")),
+        ("hello, world", Some("12"))
+    );
     assert!(hit.is_hit() && hit.field("transfer-encoding").is_none(), "{hit:?}");
 }
 
@@ -156,7 +172,8 @@ async fn a_chunked_response_is_stored_with_its_length() {
 async fn a_response_that_ends_with_its_connection_is_stored() {
     let origin = Origin::raw(async |mut peer| {
         peer.request().await;
-        peer.send("HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\n\r\nuntil the end").await;
+        peer.send("HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\n\r\nuntil the end")
+            .await;
     })
     .await;
     let plane = Plane::before(&origin).await;

@@ -32,7 +32,10 @@ async fn variants_are_selected_by_vary() {
         assert!(response.text().contains(language), "{response:?}");
         assert_eq!(response.is_hit(), hit, "{language}");
     }
-    assert!(!client.get("shop.test", "/a", "").await.is_hit(), "no language is another variant");
+    assert!(
+        !client.get("shop.test", "/a", "").await.is_hit(),
+        "no language is another variant"
+    );
     assert_eq!(origin.count(), 3);
 }
 

@@ -14,7 +14,11 @@ async fn tagged() -> Origin {
             "/two" => "product-2 all",
             _ => "other",
         };
-        answer(200, &format!("Cache-Control: max-age=60\r\nVary: Accept\r\nSurrogate-Key: {tags}\r\n"), "x")
+        answer(
+            200,
+            &format!("Cache-Control: max-age=60\r\nVary: Accept\r\nSurrogate-Key: {tags}\r\n"),
+            "x",
+        )
     })
     .await
 }
@@ -80,7 +84,9 @@ async fn a_purge_by_tag_forgets_what_carries_it() {
     plane.apply(site_and(&origin, [("p", purge("1", one.clone()))])).await;
     assert_eq!(hits(&mut client, &ALL).await, [true, true, false, true]);
     let all = PurgeSelector::Tags(vec!["all".to_owned()]);
-    plane.apply(site_and(&origin, [("p", purge("1", one)), ("q", purge("2", all))])).await;
+    plane
+        .apply(site_and(&origin, [("p", purge("1", one)), ("q", purge("2", all))]))
+        .await;
     assert_eq!(hits(&mut client, &ALL).await, [false, true, false, true]);
 }
 
@@ -99,7 +105,9 @@ async fn a_purge_of_everything_forgets_one_site_only() {
     let mut client = plane.client().await;
     fill(&mut client, &ALL).await;
     client.get("other.test", "/one", "").await;
-    plane.apply(both(vec![("p", purge("1", PurgeSelector::Everything))])).await;
+    plane
+        .apply(both(vec![("p", purge("1", PurgeSelector::Everything))]))
+        .await;
     assert_eq!(hits(&mut client, &ALL).await, [false; 4]);
     assert!(client.get("other.test", "/one", "").await.is_hit());
 }
@@ -143,7 +151,11 @@ async fn what_was_being_fetched_during_a_purge_is_not_stored() {
         origin.reached(asked + 1).await;
         plane.apply(site_and(&origin, [("p", purge(uid, selector))])).await;
         gate.add_permits(1);
-        assert_eq!(client.response("GET").await.text(), "old", "it was asked before the purge");
+        assert_eq!(
+            client.response("GET").await.text(),
+            "old",
+            "it was asked before the purge"
+        );
         gate.add_permits(1);
         assert!(!client.get("shop.test", "/a", "").await.is_hit(), "purge {uid}");
     }

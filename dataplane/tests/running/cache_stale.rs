@@ -61,7 +61,10 @@ async fn a_stale_response_that_changed_is_replaced() {
     client.get("shop.test", "/a", "").await;
     let replaced = client.get("shop.test", "/a", "").await;
     assert_eq!(replaced.text(), "new");
-    assert!(replaced.cache_status().starts_with("breakwater; fwd=stale"), "{replaced:?}");
+    assert!(
+        replaced.cache_status().starts_with("breakwater; fwd=stale"),
+        "{replaced:?}"
+    );
     let hit = client.get("shop.test", "/a", "").await;
     assert!(hit.is_hit() && hit.text() == "new", "{hit:?}");
 }

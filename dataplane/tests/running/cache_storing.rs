@@ -79,7 +79,10 @@ async fn a_truncated_body_is_passed_on_as_truncated_and_never_stored() {
     for head in ["Content-Length: 10\r\n", "Transfer-Encoding: chunked\r\n"] {
         let origin = Origin::raw(move |mut peer| async move {
             peer.request().await;
-            peer.send(format!("HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\n{head}\r\n5\r\nhel")).await;
+            peer.send(format!(
+                "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\n{head}\r\n5\r\nhel"
+            ))
+            .await;
         })
         .await;
         let plane = Plane::before(&origin).await;
@@ -124,7 +127,9 @@ async fn a_success_of_an_unsafe_method_invalidates_and_a_failure_does_not() {
     let plane = Plane::before(&origin).await;
     let mut client = plane.client().await;
     let post = async |client: &mut Client, target| {
-        let answer = client.ask("POST", "shop.test", target, "Content-Length: 1\r\n", b"x").await;
+        let answer = client
+            .ask("POST", "shop.test", target, "Content-Length: 1\r\n", b"x")
+            .await;
         assert_eq!(answer.cache_status(), "breakwater; fwd=method");
     };
     for target in ["/a", "/fails"] {

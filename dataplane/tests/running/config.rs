@@ -12,7 +12,11 @@ use crate::support::{Client, Origin, Plane, answer, claims, edge_cache, id, obje
 #[tokio::test]
 async fn a_hundred_changes_under_load_fail_no_request() {
     let origin = Origin::start(async |request| {
-        let lines = if request.target().contains("stored") { "Cache-Control: max-age=60\r\n" } else { "" };
+        let lines = if request.target().contains("stored") {
+            "Cache-Control: max-age=60\r\n"
+        } else {
+            ""
+        };
         answer(200, lines, "x")
     })
     .await;
@@ -71,9 +75,16 @@ async fn a_bad_object_is_rejected_alone() {
     bad.claims[0].path = regex("(");
     let plane = Plane::start().await;
     let applied = plane
-        .try_apply(objects([("bad", Unit::EdgeCache(bad)), ("good", Unit::EdgeCache(good))]))
+        .try_apply(objects([
+            ("bad", Unit::EdgeCache(bad)),
+            ("good", Unit::EdgeCache(good)),
+        ]))
         .await;
-    let rejected: Vec<_> = applied.rejected.iter().map(|rejection| rejection.id.to_string()).collect();
+    let rejected: Vec<_> = applied
+        .rejected
+        .iter()
+        .map(|rejection| rejection.id.to_string())
+        .collect();
     assert_eq!(rejected, ["EdgeCache/default/bad"]);
     assert!(applied.rejected[0].message.contains('('), "{applied:?}");
     let mut client = plane.client().await;
@@ -88,7 +99,14 @@ async fn an_invalid_object_keeps_its_last_good_version_until_it_is_fixed_or_remo
     let plane = Plane::before(&origin).await;
     let invalid = || {
         let message = "spec.origin: no such service".to_owned();
-        vec![(site.clone(), 2, Blob::Invalid { targets: Vec::new(), message })]
+        vec![(
+            site.clone(),
+            2,
+            Blob::Invalid {
+                targets: Vec::new(),
+                message,
+            },
+        )]
     };
     let mut client = plane.client().await;
     for _ in 0..2 {
@@ -99,7 +117,10 @@ async fn an_invalid_object_keeps_its_last_good_version_until_it_is_fixed_or_remo
     plane.apply(Vec::new()).await;
     assert_eq!(client.get("shop.test", "/a", "").await.status, 404);
     let applied = plane.try_apply(invalid()).await;
-    assert!(applied.kept.is_empty(), "what was removed has no last good version: {applied:?}");
+    assert!(
+        applied.kept.is_empty(),
+        "what was removed has no last good version: {applied:?}"
+    );
     assert_eq!(client.get("shop.test", "/a", "").await.status, 404);
 }
 
@@ -122,7 +143,12 @@ async fn what_no_resource_serves_is_not_found() {
         assert_eq!(response.status, status, "{host} {target}");
         assert!(response.field("x-request-id").is_some());
     }
-    assert_eq!(plane.metric("breakwater_requests_total{resource=\"\",code=\"404\"}").await, 3.0);
+    assert_eq!(
+        plane
+            .metric("breakwater_requests_total{resource=\"\",code=\"404\"}")
+            .await,
+        3.0
+    );
 }
 
 #[tokio::test]
@@ -168,15 +194,22 @@ async fn requests_in_flight_finish_on_the_configuration_they_began_with() {
     let plane = Plane::before(&origin).await;
     let (mut get, mut post) = (plane.client().await, plane.client().await);
     get.send("GET /a HTTP/1.1\r\nHost: shop.test\r\n\r\n").await;
-    post.send("POST /a HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 0\r\n\r\n").await;
+    post.send("POST /a HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 0\r\n\r\n")
+        .await;
     origin.reached(2).await;
-    plane.apply(objects([("site", Unit::EdgeCache(edge_cache(other.address)))])).await;
+    plane
+        .apply(objects([("site", Unit::EdgeCache(edge_cache(other.address)))]))
+        .await;
     assert_eq!(plane.client().await.get("shop.test", "/b", "").await.text(), "new");
     plane.apply(Vec::new()).await;
     gate.add_permits(2);
     assert_eq!(get.response("GET").await.text(), "old");
     assert_eq!(post.response("POST").await.text(), "old");
-    assert_eq!(get.get("shop.test", "/a", "").await.status, 404, "the next request sees the new one");
+    assert_eq!(
+        get.get("shop.test", "/a", "").await.status,
+        404,
+        "the next request sees the new one"
+    );
 }
 
 #[tokio::test]
@@ -203,7 +236,10 @@ async fn a_drain_lets_requests_finish_and_closes_idle_connections() {
     idle.closed().await;
     gate.add_permits(1);
     let response = busy.response("GET").await;
-    assert_eq!((response.text().as_str(), response.field("connection")), ("x", Some("close")));
+    assert_eq!(
+        (response.text().as_str(), response.field("connection")),
+        ("x", Some("close"))
+    );
     busy.closed().await;
     crate::support::within("the end of the drain", drained).await.unwrap();
     assert!(!plane.data.ready());

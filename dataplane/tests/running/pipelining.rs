@@ -34,7 +34,9 @@ async fn pipelined_hits_beyond_one_batch_are_all_answered() {
     let plane = Plane::before(&origin).await;
     let mut client = plane.client().await;
     client.get("shop.test", "/a", "").await;
-    client.send("GET /a HTTP/1.1\r\nHost: shop.test\r\n\r\n".repeat(40)).await;
+    client
+        .send("GET /a HTTP/1.1\r\nHost: shop.test\r\n\r\n".repeat(40))
+        .await;
     for _ in 0..40 {
         assert_eq!(client.response("GET").await.body.len(), 6000);
     }
@@ -46,7 +48,9 @@ async fn pipelined_hits_with_large_bodies_are_all_answered() {
     let plane = Plane::before(&origin).await;
     let mut client = plane.client().await;
     client.get("shop.test", "/a", "").await;
-    client.send("GET /a HTTP/1.1\r\nHost: shop.test\r\n\r\n".repeat(20)).await;
+    client
+        .send("GET /a HTTP/1.1\r\nHost: shop.test\r\n\r\n".repeat(20))
+        .await;
     for _ in 0..20 {
         let response = client.response("GET").await;
         assert!(response.is_hit() && response.body.len() == 300_000);
@@ -80,7 +84,10 @@ async fn requests_may_be_split_anywhere() {
         // Lets the data plane read the first part alone; the answer is the same if it does not.
         tokio::task::yield_now().await;
         client.send(second).await;
-        assert!(client.response("POST").await.text().starts_with("/1 3\r\none"), "split at {split}");
+        assert!(
+            client.response("POST").await.text().starts_with("/1 3\r\none"),
+            "split at {split}"
+        );
         assert_eq!(client.response("GET").await.text(), "/2 ", "split at {split}");
     }
     assert!(origin.count() >= requests.len());
@@ -118,6 +125,9 @@ async fn an_endless_pipeliner_that_reads_nothing_is_not_read_from() {
     };
     let stopped = tokio::time::timeout(std::time::Duration::from_secs(2), blocked).await;
     assert!(stopped.is_err());
-    assert!(sent < 64 << 20, "{sent} bytes of requests were taken without reading an answer");
+    assert!(
+        sent < 64 << 20,
+        "{sent} bytes of requests were taken without reading an answer"
+    );
     assert_eq!(client.response("GET").await.body.len(), 6000);
 }

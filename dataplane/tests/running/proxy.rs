@@ -32,7 +32,9 @@ async fn a_chunked_body_goes_both_ways_and_is_chunked_anew() {
     let plane = Plane::before(&origin).await;
     let mut client = plane.client().await;
     let body = b"5;name=\"value\"\r\nhello\r\n00007\r\n, world\r\n0\r\nTrailer: 1\r\n\r\n";
-    let response = client.ask("PUT", "shop.test", "/a", "Transfer-Encoding: chunked\r\n", body).await;
+    let response = client
+        .ask("PUT", "shop.test", "/a", "Transfer-Encoding: chunked\r\n", body)
+        .await;
     assert_eq!(response.text(), "hello, world");
     let sent = String::from_utf8(origin.last().body).unwrap();
     assert!(!sent.contains("name") && !sent.contains("Trailer"), "{sent}");
@@ -61,7 +63,11 @@ async fn a_client_that_does_not_wait_after_all_gets_no_100() {
     let origin = Origin::start(async |request| answer(200, "", request.body)).await;
     let plane = Plane::before(&origin).await;
     let lines = "Content-Length: 4\r\nExpect: 100-continue\r\n";
-    let response = plane.client().await.ask("POST", "shop.test", "/a", lines, b"body").await;
+    let response = plane
+        .client()
+        .await
+        .ask("POST", "shop.test", "/a", lines, b"body")
+        .await;
     assert_eq!((response.status, response.text().as_str()), (200, "body"));
 }
 
@@ -106,9 +112,12 @@ async fn an_early_answer_is_seen_while_the_origin_takes_no_more() {
         while writing.write_all(&piece).await.is_ok() {}
     });
     let mut head = [0; 12];
-    within("the early answer", tokio::io::AsyncReadExt::read_exact(&mut reading, &mut head))
-        .await
-        .unwrap();
+    within(
+        "the early answer",
+        tokio::io::AsyncReadExt::read_exact(&mut reading, &mut head),
+    )
+    .await
+    .unwrap();
     assert_eq!(&head, b"HTTP/1.1 403");
     within("the upload to be cut", upload).await.unwrap();
 }
@@ -124,11 +133,19 @@ async fn an_http_1_0_client_is_answered_in_its_own_terms() {
     let mut client = plane.client().await;
     client.send("GET /chunked HTTP/1.0\r\nHost: shop.test\r\n\r\n").await;
     let response = client.response("GET").await;
-    assert_eq!((response.field("transfer-encoding"), response.text().as_str()), (None, "hello"));
+    assert_eq!(
+        (response.field("transfer-encoding"), response.text().as_str()),
+        (None, "hello")
+    );
     let mut client = plane.client().await;
-    client.send("GET /a HTTP/1.0\r\nHost: shop.test\r\nConnection: keep-alive\r\n\r\n").await;
+    client
+        .send("GET /a HTTP/1.0\r\nHost: shop.test\r\nConnection: keep-alive\r\n\r\n")
+        .await;
     let response = client.response("GET").await;
-    assert_eq!((response.field("connection"), response.text().as_str()), (Some("keep-alive"), "hello"));
+    assert_eq!(
+        (response.field("connection"), response.text().as_str()),
+        (Some("keep-alive"), "hello")
+    );
     client.send("GET /a HTTP/1.0\r\n\r\n").await;
     assert_eq!(client.response("GET").await.text(), "hello");
     client.closed().await;
@@ -141,7 +158,9 @@ async fn connections_to_the_origin_are_used_again() {
     let plane = Plane::before(&origin).await;
     let mut client = plane.client().await;
     for method in ["GET", "POST", "GET", "PUT"] {
-        let response = client.ask(method, "shop.test", "/a", "Content-Length: 1\r\n", b"x").await;
+        let response = client
+            .ask(method, "shop.test", "/a", "Content-Length: 1\r\n", b"x")
+            .await;
         assert_eq!(response.status, 200);
     }
     let other = plane.client().await.get("shop.test", "/b", "").await;
@@ -181,18 +200,34 @@ async fn servers_take_turns() {
 async fn early_hints_are_passed_on_past_the_cache() {
     let origin = Origin::start(async |_| {
         let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n";
-        [hints.as_bytes(), b"HTTP/1.1 100 Continue\r\n\r\n", &answer(200, "", "x")].concat()
+        [
+            hints.as_bytes(),
+            b"HTTP/1.1 100 Continue\r\n\r\n",
+            &answer(200, "", "x"),
+        ]
+        .concat()
     })
     .await;
     let plane = Plane::before(&origin).await;
     let mut client = plane.client().await;
-    let hints = client.ask("POST", "shop.test", "/a", "Content-Length: 0\r\n", b"").await;
-    assert_eq!((hints.status, hints.field("link")), (103, Some("</a.css>; rel=preload")));
+    let hints = client
+        .ask("POST", "shop.test", "/a", "Content-Length: 0\r\n", b"")
+        .await;
+    assert_eq!(
+        (hints.status, hints.field("link")),
+        (103, Some("</a.css>; rel=preload"))
+    );
     assert_eq!(client.response("POST").await.status, 200);
-    let hints = client.ask("PUT", "shop.test", "/a", "Content-Length: 1\r\n", b"x").await;
+    let hints = client
+        .ask("PUT", "shop.test", "/a", "Content-Length: 1\r\n", b"x")
+        .await;
     assert_eq!(hints.status, 103);
     assert_eq!(client.response("PUT").await.status, 200);
-    assert_eq!(client.get("shop.test", "/a", "").await.status, 200, "a shared fetch has no hints");
+    assert_eq!(
+        client.get("shop.test", "/a", "").await.status,
+        200,
+        "a shared fetch has no hints"
+    );
 }
 
 #[tokio::test]
@@ -203,7 +238,8 @@ async fn a_slow_client_slows_the_origin_down() {
             let written = written.clone();
             async move {
                 peer.request().await;
-                peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n{lines}\r\n")).await;
+                peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n{lines}\r\n"))
+                    .await;
                 let piece = vec![b'x'; 256 * 1024];
                 while peer.stream.write_all(&piece).await.is_ok() {
                     written.send_modify(|sum| *sum += piece.len());
@@ -227,7 +263,13 @@ async fn a_slow_client_slows_the_origin_down() {
             stopped.then_some(now)
         })
         .await;
-        assert!(stopped_at < 64 << 20, "{lines}: {stopped_at} bytes were taken from the origin");
-        assert!(client.take(stopped_at + (1 << 20)).await.is_some(), "it goes on when the client reads");
+        assert!(
+            stopped_at < 64 << 20,
+            "{lines}: {stopped_at} bytes were taken from the origin"
+        );
+        assert!(
+            client.take(stopped_at + (1 << 20)).await.is_some(),
+            "it goes on when the client reads"
+        );
     }
 }

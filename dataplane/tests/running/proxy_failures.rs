@@ -17,7 +17,9 @@ async fn statuses(plane: &Plane) -> [u16; 2] {
     let mut client = plane.client().await;
     let get = client.get("shop.test", "/a", "").await.status;
     let mut client = plane.client().await;
-    let post = client.ask("POST", "shop.test", "/a", "Content-Length: 1\r\n", b"x").await;
+    let post = client
+        .ask("POST", "shop.test", "/a", "Content-Length: 1\r\n", b"x")
+        .await;
     assert!(post.field("x-request-id").is_some());
     [get, post.status]
 }
@@ -77,9 +79,12 @@ async fn an_origin_that_reads_no_body_is_a_gateway_timeout() {
         while writing.write_all(&piece).await.is_ok() {}
     });
     let mut start = [0; 12];
-    within("an answer", tokio::io::AsyncReadExt::read_exact(&mut reading, &mut start))
-        .await
-        .unwrap();
+    within(
+        "an answer",
+        tokio::io::AsyncReadExt::read_exact(&mut reading, &mut start),
+    )
+    .await
+    .unwrap();
     assert_eq!(&start, b"HTTP/1.1 504");
     within("the upload to be cut", upload).await.unwrap();
 }
@@ -96,7 +101,9 @@ async fn an_origin_that_stops_within_a_body_cuts_the_answer() {
     site.origin.response_timeout_ms = 50;
     let plane = plane(site).await;
     let mut client = plane.client().await;
-    client.send("POST /a HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 0\r\n\r\n").await;
+    client
+        .send("POST /a HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 0\r\n\r\n")
+        .await;
     assert_eq!(client.head().await.unwrap().status, 200);
     assert_eq!(client.rest().await, b"hal");
 }
@@ -119,7 +126,12 @@ async fn garbage_is_a_bad_gateway_and_nothing_of_it_reaches_the_client() {
         })
         .await;
         let plane = plane(edge_cache(origin.address)).await;
-        assert_eq!(statuses(&plane).await, [502, 502], "{}", String::from_utf8_lossy(garbage));
+        assert_eq!(
+            statuses(&plane).await,
+            [502, 502],
+            "{}",
+            String::from_utf8_lossy(garbage)
+        );
         let mut client = plane.client().await;
         let text = client.get("shop.test", "/a", "").await.text();
         assert!(text.contains("502") && !text.contains("127.0.0.1"), "{text}");
@@ -131,7 +143,12 @@ async fn a_head_without_end_is_a_bad_gateway() {
     let origin = Origin::raw(async |mut peer| {
         peer.request().await;
         peer.send("HTTP/1.1 200 OK\r\n").await;
-        while peer.stream.write_all(b"X-Filler: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n").await.is_ok() {}
+        while peer
+            .stream
+            .write_all(b"X-Filler: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n")
+            .await
+            .is_ok()
+        {}
     })
     .await;
     assert_eq!(statuses(&plane(edge_cache(origin.address)).await).await, [502, 502]);
@@ -140,7 +157,8 @@ async fn a_head_without_end_is_a_bad_gateway() {
 #[tokio::test]
 async fn malformed_chunks_of_an_origin_cut_the_answer() {
     let origin = Origin::fixed(
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nCache-Control: max-age=60\r\n\r\n3\r\nabc\r\n0x1\r\nd\r\n".to_vec(),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nCache-Control: max-age=60\r\n\r\n3\r\nabc\r\n0x1\r\nd\r\n"
+            .to_vec(),
     )
     .await;
     let plane = plane(edge_cache(origin.address)).await;
@@ -211,7 +229,11 @@ async fn an_answer_of_ours_is_json_for_who_asks_for_json() {
     let mut site = edge_cache("127.0.0.1:1".parse().unwrap());
     site.origin.endpoints.clear();
     let plane = plane(site).await;
-    let response = plane.client().await.get("shop.test", "/a", "Accept: application/json\r\n").await;
+    let response = plane
+        .client()
+        .await
+        .get("shop.test", "/a", "Accept: application/json\r\n")
+        .await;
     let body: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
     assert_eq!((response.status, &body["status"]), (503, &serde_json::json!(503)));
     assert_eq!(body["request_id"].as_str(), response.field("x-request-id"));
@@ -232,4 +254,25 @@ async fn a_malformed_request_body_is_answered_and_never_completed_at_the_origin(
     let response = client.response("POST").await;
     assert_eq!((response.status, response.field("connection")), (400, Some("close")));
     client.closed().await;
+}
+
+#[tokio::test]
+async fn a_client_that_is_still_sending_reads_the_answer_and_then_an_orderly_end() {
+    let origin = Origin::raw(async |mut peer| {
+        peer.only_head().await;
+        peer.rest().await;
+    })
+    .await;
+    let plane = plane(edge_cache(origin.address)).await;
+    let mut client = plane.client().await;
+    let rest = "x".repeat(150_000);
+    client
+        .send(format!(
+            "POST /a HTTP/1.1\r\nHost: shop.test\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nokX{rest}"
+        ))
+        .await;
+    assert_eq!(client.response("POST").await.status, 400);
+    let mut byte = [0];
+    let end = within("the end", tokio::io::AsyncReadExt::read(&mut client.stream, &mut byte)).await;
+    assert_eq!(end.unwrap(), 0, "not a reset");
 }

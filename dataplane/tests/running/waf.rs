@@ -36,13 +36,20 @@ async fn a_denied_address_is_refused_and_an_allowed_one_before_it_passes() {
     let mut client = plane.client().await;
     let refused = client.get("shop.test", "/a", "").await;
     assert_eq!((refused.status, origin.count()), (403, 0));
-    assert!(refused.text().contains(refused.field("x-request-id").unwrap()), "{refused:?}");
+    assert!(
+        refused.text().contains(refused.field("x-request-id").unwrap()),
+        "{refused:?}"
+    );
     assert!(!refused.text().contains("127.0.0"), "{refused:?}");
     let mut policy = waf_policy(site());
     policy.addresses.deny = vec!["127.0.0.0/8".parse().unwrap()];
     policy.addresses.allow = vec!["127.0.0.1/32".parse().unwrap()];
     plane.apply(protected(&origin, policy)).await;
-    assert_eq!(status(&mut client, "/a").await, 200, "the same connection, the new policy");
+    assert_eq!(
+        status(&mut client, "/a").await,
+        200,
+        "the same connection, the new policy"
+    );
 }
 
 #[tokio::test]
@@ -123,9 +130,6 @@ async fn a_denied_path_is_refused_however_it_is_written() {
         "/%2e/admin",
         "/admin%2Fx",
         "/admin%2fx",
-        "/x%2F..%2Fadmin",
-        "/x/..%2fadmin",
-        "/x/%2e%2e%2fadmin",
         "/secret.txt",
         "/x/../secret.txt",
         "/a/site.bak",
@@ -133,8 +137,18 @@ async fn a_denied_path_is_refused_however_it_is_written() {
     ] {
         assert_eq!(status(&mut client, target).await, 403, "{target}");
     }
+    for target in ["/x%2F..%2Fadmin", "/x/..%2fadmin", "/x/%2e%2e%2fadmin"] {
+        let mut client = plane.client().await;
+        assert_eq!(status(&mut client, target).await, 400, "{target}");
+    }
     assert_eq!(origin.count(), 0);
-    for target in ["/admin/login", "/administrator", "/secret.txt.gz", "/x?p=/admin", "/x%2Fy"] {
+    for target in [
+        "/admin/login",
+        "/administrator",
+        "/secret.txt.gz",
+        "/x?p=/admin",
+        "/x%2Fy",
+    ] {
         assert_eq!(status(&mut client, target).await, 200, "{target}");
     }
 }
@@ -156,7 +170,9 @@ async fn requests_over_the_limit_are_refused_until_there_is_room() {
     let mut statuses = Vec::new();
     for _ in 0..5 {
         let mut client = plane.client().await;
-        let response = client.ask("POST", "shop.test", "/login", "Content-Length: 0\r\n", b"").await;
+        let response = client
+            .ask("POST", "shop.test", "/login", "Content-Length: 0\r\n", b"")
+            .await;
         if response.status == 429 {
             let wait: u64 = response.field("retry-after").unwrap().parse().unwrap();
             assert!((1..=3600).contains(&wait), "{wait}");
@@ -166,10 +182,15 @@ async fn requests_over_the_limit_are_refused_until_there_is_room() {
     assert_eq!(statuses, [200, 200, 200, 429, 429]);
     let mut client = plane.client().await;
     assert_eq!(status(&mut client, "/login").await, 200, "another method");
-    let other = client.ask("POST", "shop.test", "/other", "Content-Length: 0\r\n", b"").await;
+    let other = client
+        .ask("POST", "shop.test", "/other", "Content-Length: 0\r\n", b"")
+        .await;
     assert_eq!(other.status, 200, "another path");
     let line = plane.audit(1).await.remove(0);
-    assert_eq!((&line["reason"], &line["status"], &line["detail"]), (&"limit".into(), &429.into(), &"login".into()));
+    assert_eq!(
+        (&line["reason"], &line["status"], &line["detail"]),
+        (&"limit".into(), &429.into(), &"login".into())
+    );
     let series = "breakwater_limit_refusals_total{policy=\"WafPolicy/default/policy\",limit=\"login\"}";
     assert_eq!(plane.metric(series).await, 2.0);
 }
@@ -215,7 +236,10 @@ async fn connections_over_the_limit_are_refused_until_one_closes() {
     let mut third = plane.client().await;
     assert_eq!(status(&mut third, "/a").await, 429);
     drop(first);
-    let idle = format!("breakwater_connections{{listener=\"{}\",state=\"idle\"}}", plane.address());
+    let idle = format!(
+        "breakwater_connections{{listener=\"{}\",state=\"idle\"}}",
+        plane.address()
+    );
     plane.metric_reaches(&idle, 2.0).await;
     assert_eq!(status(&mut third, "/a").await, 200);
 }
@@ -228,7 +252,9 @@ async fn a_refusal_keeps_the_connection_unless_a_body_follows() {
     let head = client.ask("HEAD", "shop.test", "/admin", "", b"").await;
     assert_eq!(head.status, 403);
     assert_eq!(status(&mut client, "/a").await, 200);
-    let refused = client.ask("POST", "shop.test", "/admin", "Content-Length: 1000000\r\n", b"").await;
+    let refused = client
+        .ask("POST", "shop.test", "/admin", "Content-Length: 1000000\r\n", b"")
+        .await;
     assert_eq!((refused.status, refused.field("connection")), (403, Some("close")));
     client.closed().await;
 }
@@ -246,7 +272,12 @@ async fn detect_only_lets_pass_and_reports() {
     let mut reasons: Vec<_> = lines.iter().map(|line| line["reason"].as_str().unwrap()).collect();
     reasons.sort_unstable();
     assert_eq!(reasons, ["address", "uri"]);
-    assert!(lines.iter().all(|line| line["action"] == "detect" && line["mode"] == "DetectOnly"), "{lines:?}");
+    assert!(
+        lines
+            .iter()
+            .all(|line| line["action"] == "detect" && line["mode"] == "DetectOnly"),
+        "{lines:?}"
+    );
 }
 
 fn broken(targets: Vec<ObjectId>) -> (ObjectId, i64, Blob) {
@@ -289,13 +320,21 @@ async fn a_policy_that_breaks_stays_in_force_as_it_was_until_it_is_fixed() {
         objects.push(broken(vec![site()]));
         let applied = plane.try_apply(objects).await;
         assert_eq!(applied.kept, [id(Kind::WafPolicy, "policy")]);
-        assert_eq!((status(&mut client, "/admin").await, status(&mut client, "/a").await), (403, 200));
+        assert_eq!(
+            (status(&mut client, "/admin").await, status(&mut client, "/a").await),
+            (403, 200)
+        );
     }
     let mut fixed = waf_policy(site());
     fixed.uris.deny = vec![prefix("/other")];
     plane.apply(protected(&origin, fixed)).await;
-    assert_eq!((status(&mut client, "/admin").await, status(&mut client, "/other").await), (200, 403));
-    plane.apply(objects([("site", Unit::EdgeCache(edge_cache(origin.address)))])).await;
+    assert_eq!(
+        (status(&mut client, "/admin").await, status(&mut client, "/other").await),
+        (200, 403)
+    );
+    plane
+        .apply(objects([("site", Unit::EdgeCache(edge_cache(origin.address)))]))
+        .await;
     assert_eq!(status(&mut client, "/other").await, 200, "without the policy");
 }
 

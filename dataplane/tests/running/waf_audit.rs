@@ -18,15 +18,32 @@ async fn plane() -> (Origin, Plane) {
 #[tokio::test]
 async fn an_audit_line_has_the_fields_of_the_contract() {
     let (_origin, plane) = plane().await;
-    let response = plane.client().await.get("SHOP.test:80", "/admin/x?password=secret&q=1", "").await;
+    let response = plane
+        .client()
+        .await
+        .get("SHOP.test:80", "/admin/x?password=secret&q=1", "")
+        .await;
     let lines = plane.audit(1).await;
     assert_eq!(lines.len(), 1);
     let line = lines[0].as_object().unwrap();
     let mut names: Vec<_> = line.keys().map(String::as_str).collect();
     names.sort_unstable();
     let contract = [
-        "action", "client", "detail", "host", "method", "mode", "policy", "reason", "request_id", "resource", "rules",
-        "score", "status", "time", "uri",
+        "action",
+        "client",
+        "detail",
+        "host",
+        "method",
+        "mode",
+        "policy",
+        "reason",
+        "request_id",
+        "resource",
+        "rules",
+        "score",
+        "status",
+        "time",
+        "uri",
     ];
     assert_eq!(names, contract);
     assert_eq!(line["request_id"].as_str(), response.field("x-request-id"));
@@ -43,9 +60,15 @@ async fn an_audit_line_has_the_fields_of_the_contract() {
     assert_eq!(line["rules"], serde_json::json!([]));
     assert_eq!(line["detail"], "/admin");
     let uri = line["uri"].as_str().unwrap();
-    assert!(uri.starts_with("/admin/x?") && uri.contains("q=1") && !uri.contains("secret"), "{uri}");
+    assert!(
+        uri.starts_with("/admin/x?") && uri.contains("q=1") && !uri.contains("secret"),
+        "{uri}"
+    );
     let time = line["time"].as_str().unwrap();
-    assert!(time.len() == 24 && time.starts_with("20") && time.ends_with('Z'), "{time}");
+    assert!(
+        time.len() == 24 && time.starts_with("20") && time.ends_with('Z'),
+        "{time}"
+    );
 }
 
 #[tokio::test]
@@ -65,14 +88,27 @@ async fn every_routed_request_has_an_access_line() {
     let miss = client.get("shop.test", "/a?b", "").await;
     client.get("shop.test", "/a?b", "").await;
     client.get("shop.test", "/admin", "").await;
-    client.ask("POST", "shop.test", "/a", "Content-Length: 0\r\n", b"").await;
+    client
+        .ask("POST", "shop.test", "/a", "Content-Length: 0\r\n", b"")
+        .await;
     let lines = plane.access(4).await;
     let text = |n: usize, name: &str| lines[n][name].as_str().map(str::to_owned);
     let caches: Vec<_> = (0..4).map(|n| text(n, "cache")).collect();
-    assert_eq!(caches, [Some("miss".to_owned()), Some("hit".to_owned()), None, Some("bypass".to_owned())]);
+    assert_eq!(
+        caches,
+        [
+            Some("miss".to_owned()),
+            Some("hit".to_owned()),
+            None,
+            Some("bypass".to_owned())
+        ]
+    );
     assert_eq!(text(0, "request_id").as_deref(), miss.field("x-request-id"));
     assert_eq!(text(0, "uri").as_deref(), Some("/a?b"));
-    assert_eq!((text(2, "waf").as_deref(), &lines[2]["status"]), (Some("block"), &403.into()));
+    assert_eq!(
+        (text(2, "waf").as_deref(), &lines[2]["status"]),
+        (Some("block"), &403.into())
+    );
     assert_eq!(text(3, "method").as_deref(), Some("POST"));
     assert_eq!(text(3, "upstream"), Some(origin.address.to_string()));
     for line in &lines {

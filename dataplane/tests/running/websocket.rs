@@ -25,7 +25,9 @@ async fn plane(route: WsRoute) -> Plane {
 }
 
 async fn open(plane: &Plane) -> Connection<TcpStream> {
-    within("a WebSocket", connect(plane.address(), "chat.test", "/ws", None, "")).await.unwrap()
+    within("a WebSocket", connect(plane.address(), "chat.test", "/ws", None, ""))
+        .await
+        .unwrap()
 }
 
 async fn next(socket: &mut Connection<TcpStream>) -> Result<Message, Error> {
@@ -57,13 +59,21 @@ async fn messages_of_any_size_are_relayed_both_ways() {
     socket.send(&Message::Ping(b"p".to_vec())).await.unwrap();
     assert_eq!(next(&mut socket).await.unwrap(), Message::Pong(b"p".to_vec()));
     socket.close(Some(1000), "bye").await.unwrap();
-    assert_eq!(next(&mut socket).await.unwrap(), Message::Close(Some(1000), "bye".to_owned()));
+    assert_eq!(
+        next(&mut socket).await.unwrap(),
+        Message::Close(Some(1000), "bye".to_owned())
+    );
     let closes = "breakwater_websocket_closes_total{resource=\"WsRoute/default/chat\",code=\"1000\",reason=";
     crate::support::until("the close to be counted", async || {
         plane.metrics().await.contains(closes).then_some(())
     })
     .await;
-    assert_eq!(plane.metric("breakwater_websocket_connections{resource=\"WsRoute/default/chat\"}").await, 0.0);
+    assert_eq!(
+        plane
+            .metric("breakwater_websocket_connections{resource=\"WsRoute/default/chat\"}")
+            .await,
+        0.0
+    );
     let messages = "breakwater_websocket_messages_total{resource=\"WsRoute/default/chat\",direction=\"in\"}";
     assert!(plane.metric(messages).await >= 8.0);
     let requests = "breakwater_requests_total{resource=\"WsRoute/default/chat\",code=\"101\"}";
@@ -75,7 +85,9 @@ async fn frames_sent_before_the_answer_arrive() {
     let plane = plane(echo_route().await).await;
     let mut client = plane.client().await;
     let frame = b"\x81\x85\0\0\0\0early";
-    client.send([format!("{HANDSHAKE}\r\n").as_bytes(), frame].concat()).await;
+    client
+        .send([format!("{HANDSHAKE}\r\n").as_bytes(), frame].concat())
+        .await;
     assert_eq!(client.head().await.unwrap().status, 101);
     assert_eq!(client.take(7).await.unwrap(), b"\x81\x05early");
 }
@@ -86,7 +98,14 @@ async fn frames_that_come_with_the_backends_answer_arrive() {
         let request = peer.request().await.unwrap();
         let key = request.field("sec-websocket-key").unwrap();
         let accept = String::from_utf8(breakwater_wire_accept(&key)).unwrap();
-        peer.send([format!("{SWITCHED}Sec-WebSocket-Accept: {accept}\r\n\r\n").as_bytes(), b"\x81\x02hi"].concat()).await;
+        peer.send(
+            [
+                format!("{SWITCHED}Sec-WebSocket-Accept: {accept}\r\n\r\n").as_bytes(),
+                b"\x81\x02hi",
+            ]
+            .concat(),
+        )
+        .await;
         peer.rest().await;
     })
     .await;
@@ -114,7 +133,12 @@ async fn a_handshake_that_is_none_is_refused() {
         ("no key", 400, "Sec-WebSocket-Key: bm90IHNvIHJhbmRvbS4uLg==\r\n", ""),
         ("another protocol", 426, "Upgrade: websocket", "Upgrade: h2c"),
         ("no upgrade", 426, "Upgrade: websocket\r\n", ""),
-        ("no connection upgrade", 400, "Connection: Upgrade", "Connection: keep-alive"),
+        (
+            "no connection upgrade",
+            400,
+            "Connection: Upgrade",
+            "Connection: keep-alive",
+        ),
         ("POST", 405, "GET", "POST"),
         ("HTTP/1.0", 400, "HTTP/1.1", "HTTP/1.0"),
     ] {
@@ -134,7 +158,12 @@ async fn only_listed_origins_are_let_in() {
     let mut route = echo_route().await;
     route.origins = vec!["https://chat.test".to_owned()];
     let plane = plane(route).await;
-    for origin in ["https://evil.test", "http://chat.test", "https://chat.test.evil.test", "null"] {
+    for origin in [
+        "https://evil.test",
+        "http://chat.test",
+        "https://chat.test.evil.test",
+        "null",
+    ] {
         assert_eq!(refusal(&plane, Some(origin), "").await.0, 403, "{origin}");
     }
     let allowed = connect(plane.address(), "chat.test", "/ws", Some("https://CHAT.test"), "").await;
@@ -146,11 +175,19 @@ async fn only_listed_subprotocols_reach_the_backend() {
     let mut route = echo_route().await;
     route.subprotocols = vec!["chat.v2".to_owned()];
     let plane = plane(route).await;
-    assert_eq!(refusal(&plane, None, "Sec-WebSocket-Protocol: chat.v1\r\n").await.0, 400);
+    assert_eq!(
+        refusal(&plane, None, "Sec-WebSocket-Protocol: chat.v1\r\n").await.0,
+        400
+    );
     let mut client = plane.client().await;
-    client.send(format!("{HANDSHAKE}Sec-WebSocket-Protocol: chat.v1, chat.v2\r\n\r\n")).await;
+    client
+        .send(format!("{HANDSHAKE}Sec-WebSocket-Protocol: chat.v1, chat.v2\r\n\r\n"))
+        .await;
     let switched = client.head().await.unwrap();
-    assert_eq!((switched.status, switched.field("sec-websocket-protocol")), (101, Some("chat.v2")));
+    assert_eq!(
+        (switched.status, switched.field("sec-websocket-protocol")),
+        (101, Some("chat.v2"))
+    );
 }
 
 #[tokio::test]
@@ -207,7 +244,10 @@ async fn after_a_refusal_of_the_backend_nothing_of_the_client_reaches_it() {
     assert_eq!((response.status, response.field("x-why")), (403, Some("no")));
     assert_eq!(response.text(), "go away");
     let behind = client.try_response("GET").await;
-    assert!(behind.is_none_or(|response| response.status == 426), "it is an HTTP request to the gate at most");
+    assert!(
+        behind.is_none_or(|response| response.status == 426),
+        "it is an HTTP request to the gate at most"
+    );
     drop(client);
     let rest = within("the backend's connection to end", reached.recv()).await.unwrap();
     assert!(rest.is_empty(), "{}", rest.escape_ascii());
@@ -271,7 +311,8 @@ async fn a_backend_that_goes_away_ends_the_websocket() {
     let origin = Origin::raw(async |mut peer| {
         let key = peer.request().await.unwrap().field("sec-websocket-key").unwrap();
         let accept = String::from_utf8(breakwater_wire_accept(&key)).unwrap();
-        peer.send(format!("{SWITCHED}Sec-WebSocket-Accept: {accept}\r\n\r\n")).await;
+        peer.send(format!("{SWITCHED}Sec-WebSocket-Accept: {accept}\r\n\r\n"))
+            .await;
     })
     .await;
     let plane = plane(ws_route(origin.address)).await;

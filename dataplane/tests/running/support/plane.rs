@@ -72,7 +72,9 @@ impl Plane {
     /// The value of a metric, as `name{label="value"}` with labels in the order of the exposition; 0 if there is none.
     pub(crate) async fn metric(&self, series: &str) -> f64 {
         let text = self.metrics().await;
-        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         value.map_or(0.0, |value| value.parse().unwrap())
     }
 
