@@ -248,7 +248,7 @@ fn measure_idle(
 fn budgets(rows: &[Row], idle: &BTreeMap<&'static str, f64>) -> Vec<Budget> {
     let ratio = |row: usize, peer| rows.get(row)?.ratio("breakwater", peer);
     // The best peer is the one against which the ratio is worst.
-    let large = ["nginx", "haproxy"]
+    let large = ["nginx", "nginx-tuned", "haproxy"]
         .into_iter()
         .filter_map(|peer| ratio(1, peer))
         .reduce(f64::max);
