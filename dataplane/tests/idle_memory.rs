@@ -1,6 +1,8 @@
 //! What an idle connection costs. In a process of its own, so that nothing else allocates meanwhile.
 
-#[path = "running/support.rs"]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "support/support.rs"]
 #[expect(dead_code, reason = "shared with the other tests, which use all of it")]
 #[expect(unused_imports, reason = "shared with the other tests, which use all of it")]
 mod support;
@@ -24,13 +26,18 @@ fn resident() -> usize {
 async fn two_thousand_idle_connections_cost_less_than_two_kibibytes_each() {
     let origin = Origin::fixed(answer(200, "Cache-Control: max-age=3600\r\n", "x")).await;
     let plane = Plane::start().await;
-    plane.apply(objects([("site", Unit::EdgeCache(edge_cache(origin.address)))])).await;
+    plane
+        .apply(objects([("site", Unit::EdgeCache(edge_cache(origin.address)))]))
+        .await;
     let mut idle: Vec<Option<std::net::TcpStream>> = Vec::new();
     idle.resize_with(CONNECTIONS, || None);
     // Everything that is made once: workers' buffers, tables, the test's own.
     open_and_ask(&plane, &mut idle[..50]).await;
     idle.fill_with(|| None);
-    let state = format!("breakwater_connections{{listener=\"{}\",state=\"idle\"}}", plane.address());
+    let state = format!(
+        "breakwater_connections{{listener=\"{}\",state=\"idle\"}}",
+        plane.address()
+    );
     plane.metric_reaches(&state, 0.0).await;
     let before = resident();
     open_and_ask(&plane, &mut idle).await;

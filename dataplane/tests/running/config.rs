@@ -27,7 +27,7 @@ async fn a_hundred_changes_under_load_fail_no_request() {
         let mut policy = waf_policy(id(Kind::EdgeCache, "site"));
         policy.uris.deny = vec![prefix(&format!("/denied{n}"))];
         let mut all = objects([("site", Unit::EdgeCache(site)), ("policy", Unit::WafPolicy(policy))]);
-        if n % 2 == 0 {
+        if n.is_multiple_of(2) {
             let mut other = edge_cache(origin.address);
             other.claims = claims("other.test", "/");
             all.extend(objects([("another", Unit::EdgeCache(other))]));

@@ -2,7 +2,7 @@
 //!
 //! One file for each area of behaviour. Each test has its own data plane and its own origins, so tests do not meet.
 
-mod support;
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod admin;
 mod cache_coalescing;
@@ -17,6 +17,8 @@ mod pipelining;
 mod proxy;
 mod proxy_failures;
 mod proxy_heads;
+#[path = "../support/support.rs"]
+mod support;
 mod waf;
 mod waf_audit;
 mod websocket;
