@@ -9,8 +9,8 @@ help: ## This list
 
 demo: ## Serve a demonstration site on http://localhost:8080 (Ctrl-C stops it)
 	@scripts/prerequisites demo
-	$(CARGO) build --release --bin breakwater
-	target/release/breakwater up --demo
+	@echo "building (some minutes the first time)"
+	@binary=$$(scripts/static-binary fast) && exec "$$binary" up --demo
 
 test: ## Everything: lints, unit and behaviour tests, generated files, charts, real Kubernetes
 	@scripts/prerequisites test
