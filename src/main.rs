@@ -51,6 +51,8 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::try_from_env("BREAKWATER_LOG").unwrap_or_else(|_| EnvFilter::new("info")))
         .with_writer(std::io::stderr)
+        // Else a line that cannot be written (a full disk) panics whoever wrote it.
+        .log_internal_errors(false)
         .init();
     let done = match Cli::parse().command {
         Command::Up(args) => up::run(args),

@@ -63,13 +63,18 @@ pub(crate) fn run(args: UpArgs) -> Result<ExitCode, Failure> {
 }
 
 async fn up(args: UpArgs) -> Result<ExitCode, Failure> {
+    // Before it says that it serves: from then on it may be told anything.
+    let mut stop = Stop::new()?;
+    let mut hangup = receive(SignalKind::hangup())?;
     let mut demo = None;
     if args.demo {
         demo = Some(demo::start(args.dir.is_none()).await?);
     }
     let built_in = demo.as_ref().and_then(demo::Demo::manifests);
     let dir = args.dir.or(built_in).unwrap_or_default();
-    let reloader = Reloader::open(dir, args.state_dir)?;
+    // Before it is read: a change in between is seen, and the directory read again.
+    let mut changes = watch::watch(&dir);
+    let mut reloader = Reloader::open(dir, args.state_dir)?;
     let options = Options {
         listen: args.listen,
         workers: args.workers.map_or_else(default_workers, usize::from),
@@ -84,7 +89,6 @@ async fn up(args: UpArgs) -> Result<ExitCode, Failure> {
         .serve_admin(args.admin, axum::Router::new())
         .await
         .map_err(|error| Failure::environment(error.to_string(), ""))?;
-    let mut reloader = reloader;
     let objects = reloader.start(&data_plane).await;
 
     let listen = data_plane
@@ -101,9 +105,6 @@ async fn up(args: UpArgs) -> Result<ExitCode, Failure> {
     if let Some(demo) = &demo {
         demo.explain(data_plane.addresses().first().copied(), admin);
     }
-    let mut stop = Stop::new()?;
-    let mut hangup = receive(SignalKind::hangup())?;
-    let mut changes = watch::watch(reloader.dir());
     let mut confirm = tokio::time::interval(CONFIRM);
     loop {
         tokio::select! {
