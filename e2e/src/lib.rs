@@ -2,15 +2,20 @@
 //!
 //! Nothing here is a stand-in: [`cluster`] starts the upstream Kubernetes programs on this machine,
 //! [`kubectl`] and [`helm`] are the clients people use, [`client`] is a machine outside the pod
-//! network. The invariant of the crate: whatever a test starts is gone when its guard is dropped,
+//! network; [`breakwater`] runs the program itself, without a cluster, [`load`] asks it steadily, and
+//! [`origin`] stands behind it. The invariant of the crate: whatever a test starts is gone when its guard is dropped,
 //! also when the test panics, and what a killed test left behind is removed by the next one.
 
+pub mod breakwater;
 pub mod client;
 pub mod cluster;
 pub mod command;
 mod error;
 pub mod helm;
+pub mod http;
 pub mod kubectl;
+pub mod load;
+pub mod origin;
 pub mod process;
 pub mod requirements;
 pub mod wait;

@@ -1,0 +1,204 @@
+//! Steady load that counts every answer: keep-alive connections and WebSockets that go on until they are told to stop.
+//!
+//! Nothing is tried again. A connection that ends, a status other than 200, a body or an echo that is not the one
+//! expected is a failure, kept with what was seen; a worker ends at its first.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use breakwater_websocket::testing::{self, Message};
+use tokio::{
+    net::TcpStream,
+    task::JoinSet,
+    time::{MissedTickBehavior, interval},
+};
+
+use crate::{Error, Result, http::Connection};
+
+/// What a load asks for, again and again, and what it wants to get.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The `Host` field.
+    pub host: String,
+    /// The request target.
+    pub path: String,
+    /// The whole body of the answer.
+    pub body: String,
+}
+
+/// A running load.
+#[derive(Debug)]
+pub struct Load {
+    shared: Arc<Shared>,
+    workers: JoinSet<Result<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    stop: AtomicBool,
+    requests: AtomicU64,
+    messages: AtomicU64,
+}
+
+/// What a load did without a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Done {
+    /// Requests answered as expected.
+    pub requests: u64,
+    /// Messages echoed.
+    pub messages: u64,
+}
+
+impl Load {
+    /// A load of nothing.
+    pub fn new() -> Self {
+        Self {
+            shared: Arc::default(),
+            workers: JoinSet::new(),
+        }
+    }
+
+    /// Adds `count` keep-alive connections to `address`, each with one request every `pace`, `targets` in turn.
+    ///
+    /// # Errors
+    /// When a connection cannot be opened.
+    pub async fn connections(
+        &mut self,
+        count: usize,
+        address: SocketAddr,
+        targets: &[Target],
+        pace: Duration,
+    ) -> Result<()> {
+        for first in 0..count {
+            let connection = Connection::open(address).await?;
+            let mut targets = targets.to_vec();
+            let turn = first % targets.len().max(1);
+            targets.rotate_left(turn);
+            self.workers
+                .spawn(ask(Arc::clone(&self.shared), connection, targets, pace));
+        }
+        Ok(())
+    }
+
+    /// Adds `count` WebSockets to `path` of `host`, each with one message to and fro every `pace`.
+    ///
+    /// # Errors
+    /// When a handshake fails.
+    pub async fn web_sockets(
+        &mut self,
+        count: usize,
+        address: SocketAddr,
+        host: &str,
+        path: &str,
+        pace: Duration,
+    ) -> Result<()> {
+        for number in 0..count {
+            let socket = testing::connect(address, host, path, None, "")
+                .await
+                .map_err(|error| Error::Invalid(format!("WebSocket {number}: {error}")))?;
+            self.workers.spawn(talk(Arc::clone(&self.shared), socket, number, pace));
+        }
+        Ok(())
+    }
+
+    /// What was done up to now.
+    pub fn done(&self) -> Done {
+        Done {
+            requests: self.shared.requests.load(Ordering::Relaxed),
+            messages: self.shared.messages.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Fails as soon as a worker has failed, and returns what was done up to now.
+    ///
+    /// # Errors
+    /// The first failure.
+    pub fn check(&mut self) -> Result<Done> {
+        while let Some(ended) = self.workers.try_join_next() {
+            flatten(ended)?;
+        }
+        Ok(self.done())
+    }
+
+    /// Lets each worker finish what it has begun, and counts.
+    ///
+    /// # Errors
+    /// Every failure, in one message.
+    pub async fn stop(mut self) -> Result<Done> {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        let mut failures = Vec::new();
+        while let Some(ended) = self.workers.join_next().await {
+            failures.extend(flatten(ended).err().map(|error| error.to_string()));
+        }
+        if failures.is_empty() {
+            return Ok(self.done());
+        }
+        Err(Error::Invalid(format!(
+            "{} of the load's connections failed:\n{}",
+            failures.len(),
+            failures.join("\n")
+        )))
+    }
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn flatten(ended: Result<Result<()>, tokio::task::JoinError>) -> Result<()> {
+    ended.map_err(|error| Error::Invalid(format!("a worker of the load: {error}")))?
+}
+
+async fn ask(shared: Arc<Shared>, mut connection: Connection, targets: Vec<Target>, pace: Duration) -> Result<()> {
+    let mut pace = interval(pace);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for target in targets.iter().cycle() {
+        pace.tick().await;
+        if shared.stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let response = connection.get(&target.host, &target.path, "").await?;
+        if response.status != 200 || response.body != target.body {
+            return Err(Error::Invalid(format!("{target:?} was answered with {response:?}")));
+        }
+        shared.requests.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+async fn talk(
+    shared: Arc<Shared>,
+    mut socket: testing::Connection<TcpStream>,
+    number: usize,
+    pace: Duration,
+) -> Result<()> {
+    let mut pace = interval(pace);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let failed = |error: testing::Error| Error::Invalid(format!("WebSocket {number}: {error}"));
+    for turn in 0_u64.. {
+        pace.tick().await;
+        if shared.stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let text = format!("message {turn} of {number}");
+        socket.send_text(&text).await.map_err(failed)?;
+        match socket.next().await.map_err(failed)? {
+            Message::Text(echo) if echo == text => {}
+            other => return Err(Error::Invalid(format!("WebSocket {number}: {other:?} for {text}"))),
+        }
+        shared.messages.fetch_add(1, Ordering::Relaxed);
+    }
+    socket.close(Some(1000), "done").await.map_err(failed)?;
+    match socket.next().await.map_err(failed)? {
+        Message::Close(Some(1000), _) => Ok(()),
+        other => Err(Error::Invalid(format!("WebSocket {number}: {other:?} for a close"))),
+    }
+}
