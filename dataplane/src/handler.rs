@@ -238,6 +238,10 @@ fn entry<'a>(worker: &Worker, routed: &Routed<'a, '_>) -> access_log::Entry<'a> 
 
 /// Nothing serves this host and path; the connection may go on.
 fn unrouted_but_open(worker: &Worker, head: &RequestHead<'_>, out: &mut Vec<u8>) -> Answer {
+    if !worker.is_configured() {
+        // 404 would be the word of someone who knows, and may be stored by whoever asks.
+        return unrouted(worker, out, 503, NOT_CONFIGURED);
+    }
     if head.framing != Framing::None || !head.keep_alive || worker.draining.get() {
         return unrouted(worker, out, 404, NOT_SERVED);
     }
@@ -261,6 +265,7 @@ fn unrouted_but_open(worker: &Worker, head: &RequestHead<'_>, out: &mut Vec<u8>)
 }
 
 const NOT_SERVED: &str = "nothing here serves this host and path";
+const NOT_CONFIGURED: &str = "this node has no configuration yet";
 
 fn unrouted(worker: &Worker, out: &mut Vec<u8>, status: u16, message: &str) -> Answer {
     worker.cells.unrouted.add(status);

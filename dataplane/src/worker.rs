@@ -91,6 +91,11 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
+    /// Whether a configuration was ever applied; before, nothing can be said of any host.
+    pub(crate) fn is_configured(&self) -> bool {
+        self.heartbeat.version.load(Ordering::Relaxed) > 0
+    }
+
     /// Counts a connection in; false when there is no room.
     pub(crate) fn admit(&self) -> bool {
         if self.connections.get() >= self.max_connections {

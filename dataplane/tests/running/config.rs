@@ -244,3 +244,13 @@ async fn a_drain_lets_requests_finish_and_closes_idle_connections() {
     crate::support::within("the end of the drain", drained).await.unwrap();
     assert!(!plane.data.ready());
 }
+
+#[tokio::test]
+async fn a_node_without_a_configuration_says_503_and_with_an_empty_one_404() {
+    let plane = Plane::start().await;
+    let answer = plane.client().await.get("any.test", "/", "").await;
+    assert_eq!(answer.status, 503, "{answer:?}");
+    plane.apply(objects([])).await;
+    let answer = plane.client().await.get("any.test", "/", "").await;
+    assert_eq!(answer.status, 404, "{answer:?}");
+}
