@@ -36,6 +36,7 @@ bench: ## Cache hits beside nginx and HAProxy, in one run (results in bench/resu
 	bench/run
 
 fuzz: ## Each fuzz target for FUZZ_SECONDS (20)
+	@scripts/prerequisites fuzz
 	fuzz/run
 
 generate: ## Generated files: CRDs, chart copies, chart READMEs

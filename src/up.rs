@@ -103,7 +103,7 @@ async fn up(args: UpArgs) -> Result<ExitCode, Failure> {
         reloader.dir().display()
     ));
     if let Some(demo) = &demo {
-        demo.explain(data_plane.addresses().first().copied(), admin);
+        demo.explain(data_plane.addresses().first().copied(), admin, reloader.dir());
     }
     let mut confirm = tokio::time::interval(CONFIRM);
     loop {

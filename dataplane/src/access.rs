@@ -60,7 +60,7 @@ pub(crate) fn judge(
     let policies = || resource.protections.iter().map(|protection| &protection.policy);
     let mut verdict = evaluate_all(policies(), &view, worker.clock.now_ms());
     if subject.path.has_separators() && matches!(verdict.outcome, Outcome::Pass) {
-        // The origin may take `%2F` for `/`; what it would then serve must not be on a deny list either.
+        // The origin may take `%2F` for `/`, or `//` for one; what it would then serve must not be on a deny list either.
         let other = evaluate_path_all(policies(), &subject.path.with_separators());
         verdict.outcome = other.outcome;
         verdict.detections.extend(other.detections);

@@ -60,12 +60,9 @@ impl Demo {
     }
 
     /// Says what to try.
-    pub(super) fn explain(&self, front: Option<SocketAddr>, admin: SocketAddr) {
+    pub(super) fn explain(&self, front: Option<SocketAddr>, admin: SocketAddr, dir: &std::path::Path) {
         let port = front.map_or(8080, |address| address.port());
-        let dir = self
-            .manifests
-            .as_ref()
-            .map_or_else(|| "examples/demo".into(), |dir| dir.display().to_string());
+        let dir = dir.display();
         complain(format!(
             "\n\
              Try, in another terminal:\n\

@@ -1,4 +1,4 @@
-//! The access line: one JSON object for each request (docs/logs.md).
+//! The access line: one JSON object for each request (docs/logs-and-metrics.md).
 
 use std::net::IpAddr;
 use std::time::Duration;

@@ -7,9 +7,9 @@
 //!
 //! What cannot be made unambiguous is refused: encoded NUL, an invalid percent-encoding, and segments that
 //! are `.` or `..` only to some origins: behind an encoded slash or a backslash (`/a/..%2fb`, `/a\..\b`) or
-//! in front of a path parameter (`/..;x/`). `%2F`, `%5C` and `\` elsewhere are legitimate names and are kept;
+//! in front of a path parameter (`/..;x/`). `%2F`, `%5C`, `\` and `//` elsewhere are legitimate and are kept;
 //! [`NormalPath::has_separators`] tells that [`NormalPath::with_separators`] is another reading that a deny
-//! list has to match too. One level of decoding only: `%252e` is the text `%2e`.
+//! list has to match too: many servers take the first three for `/`, and several slashes for one. One level of decoding only: `%252e` is the text `%2e`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -42,17 +42,18 @@ impl<'p> NormalPath<'p> {
         self.path
     }
 
-    /// The path has `%2F`, `%5C` or `\`, which some origins take for `/`.
+    /// The path has `%2F`, `%5C`, `\` or `//`, which some origins take for `/`.
     #[must_use]
     pub fn has_separators(&self) -> bool {
         self.has_separators
     }
 
-    /// The path as an origin reads it that takes `%2F`, `%5C` and `\` for `/`.
+    /// The path as an origin reads it that takes `%2F`, `%5C` and `\` for `/`, and several slashes for one.
     #[must_use]
     pub fn with_separators(&self) -> Cow<'_, str> {
         if self.has_separators {
-            Cow::Owned(self.path.replace("%2F", "/").replace("%5C", "/").replace('\\', "/"))
+            let separated = self.path.replace("%2F", "/").replace("%5C", "/").replace('\\', "/");
+            Cow::Owned(merge_slashes(&separated))
         } else {
             Cow::Borrowed(&self.path)
         }
@@ -131,10 +132,10 @@ pub fn normalize(raw: &str) -> Result<NormalPath<'_>, PathError> {
         path
     };
     Ok(NormalPath {
+        has_separators: has_separators || path.contains("//"),
         path,
         raw,
         had_dot_segments: dots,
-        has_separators,
     })
 }
 
@@ -179,6 +180,16 @@ fn decode(raw: &str) -> Result<(Cow<'_, str>, bool), PathError> {
     } else {
         Ok((Cow::Owned(out), separators))
     }
+}
+
+fn merge_slashes(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    for c in path.chars() {
+        if c != '/' || !out.ends_with('/') {
+            out.push(c);
+        }
+    }
+    out
 }
 
 fn is_dots(segment: &str) -> bool {
@@ -294,6 +305,16 @@ mod tests {
         ] {
             assert_eq!(normalize(raw), Err(PathError::AmbiguousDots), "{raw}");
         }
+    }
+
+    #[test]
+    fn several_slashes_are_kept_and_have_another_reading() {
+        for (raw, other) in [("//admin", "/admin"), ("/a///b//", "/a/b/"), ("/a%2f/b", "/a/b"), ("/x/.//admin", "/x/admin")] {
+            let path = normalize(raw).expect(raw);
+            assert!(path.has_separators(), "{raw}");
+            assert_eq!(path.with_separators(), other, "{raw}");
+        }
+        assert!(!normalize("/a/b/").expect("valid").has_separators());
     }
 
     #[test]

@@ -61,9 +61,9 @@ pub struct RamStats {
 /// The memory tier.
 #[derive(Debug)]
 pub struct Ram {
-    slots: Cache<Key, Slot, BySize, RandomState, CountEvictions>,
+    slots: Cache<Key, Slot, BySize, RandomState, Gone>,
     locks: Box<[Mutex<()>]>,
-    evictions: Arc<AtomicU64>,
+    evictions: AtomicU64,
     max_variants: usize,
 }
 
@@ -85,7 +85,6 @@ struct Variants {
 impl Ram {
     /// An empty store.
     pub fn new(config: RamConfig) -> Self {
-        let evictions = Arc::new(AtomicU64::new(0));
         let shards = config.shards.max(1).next_power_of_two();
         // Objects of 16 KiB on average; the tables grow when they are smaller.
         let items = usize::try_from(config.bytes / (16 << 10))
@@ -99,11 +98,11 @@ impl Ram {
             .weight_capacity(capacity)
             .build()
             .unwrap_or_else(|_| unreachable!("both capacities are given"));
-        let lifecycle = CountEvictions(Arc::clone(&evictions));
+        let lifecycle = Gone;
         Self {
             slots: Cache::with_options(options, BySize, RandomState::default(), lifecycle),
             locks: (0..WRITE_LOCKS).map(|_| Mutex::new(())).collect(),
-            evictions,
+            evictions: AtomicU64::new(0),
             max_variants: config.max_variants.max(1),
         }
     }
@@ -234,7 +233,10 @@ impl RamGuard<'_> {
                 }))
             }
         };
-        self.ram.slots.insert(self.key, slot);
+        let gone = self.ram.slots.insert_with_lifecycle(self.key, slot);
+        // What this key held before makes room too, but for itself.
+        let evicted = gone.iter().filter(|(key, _)| *key != self.key).count();
+        self.ram.evictions.fetch_add(evicted as u64, Ordering::Relaxed);
     }
 }
 
@@ -264,19 +266,18 @@ impl Weighter<Key, Slot> for BySize {
 }
 
 #[derive(Clone, Debug)]
-struct CountEvictions(Arc<AtomicU64>);
+struct Gone;
 
-impl Lifecycle<Key, Slot> for CountEvictions {
-    type RequestState = Vec<Slot>;
+impl Lifecycle<Key, Slot> for Gone {
+    type RequestState = Vec<(Key, Slot)>;
 
     fn begin_request(&self) -> Self::RequestState {
         Vec::new()
     }
 
     // Kept until the shard's lock is released: freeing a large body takes a while.
-    fn on_evict(&self, state: &mut Self::RequestState, _: Key, slot: Slot) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        state.push(slot);
+    fn on_evict(&self, state: &mut Self::RequestState, key: Key, slot: Slot) {
+        state.push((key, slot));
     }
 }
 
@@ -403,6 +404,15 @@ mod tests {
         assert!(ram.lock(Key(1)).insert(&object("", &request("a"), 10)));
         assert!(!ram.lock(Key(1)).insert(&object("", &request("a"), 100_000)));
         assert!(get(&ram, 1, &request("a")).is_none());
+    }
+
+    #[test]
+    fn an_object_that_takes_the_place_of_its_former_self_evicts_nothing() {
+        let ram = Ram::new(RamConfig::new(1 << 20));
+        for _ in 0..3 {
+            assert!(ram.lock(Key(1)).insert(&object("", &HeaderMap::new(), 10)));
+        }
+        assert_eq!((ram.stats().objects, ram.stats().evictions), (1, 0));
     }
 
     #[test]
