@@ -306,7 +306,7 @@ pub(crate) fn exchange<S: Transport>(
         let client = Client::new(&worker, stream, &received, &job.request);
         drop(received);
         match &job.resource().kind {
-            ResourceKind::Cache(_) if job.request.upgrade => refuse_upgrade(&worker, &job, client).await,
+            ResourceKind::Cache(_) if asks_for_websocket(&job.request) => refuse_upgrade(&worker, &job, client).await,
             ResourceKind::Cache(_) => {
                 let mut client = client;
                 let outcome = cache::serve(&worker, &job, peer, &mut client).await;
@@ -315,6 +315,16 @@ pub(crate) fn exchange<S: Transport>(
             ResourceKind::WebSocket(_) => websocket::open(&worker, job, peer, client).await,
         }
     })
+}
+
+/// Any other protocol is an offer, which may be passed over (RFC 9110 section 7.8): clients that prefer HTTP/2 make it.
+fn asks_for_websocket(request: &OwnedRequest) -> bool {
+    let offers = request.headers.get_all(http::header::UPGRADE).iter();
+    let websocket = |offer: &[u8]| offer.trim_ascii().eq_ignore_ascii_case(b"websocket");
+    request.upgrade
+        && offers
+            .flat_map(|value| value.as_bytes().split(|b| *b == b','))
+            .any(websocket)
 }
 
 /// An EdgeCache does not switch protocols; a WsRoute does.

@@ -149,6 +149,10 @@ impl<S: Transport> Client<S> {
     ) -> Result<(), ClientError> {
         let mut head = Vec::with_capacity(1024);
         encode_head(&mut head, status, headers);
+        if !headers.contains_key(http::header::DATE) {
+            // Who receives a response without one adds it (RFC 9110 section 6.6.1).
+            let _ = write_field(&mut head, "Date", &self.worker.clock.date());
+        }
         if let Some(cache_status) = cache_status {
             head.extend_from_slice(b"Cache-Status: ");
             cache_status.write(NAME, &mut head);

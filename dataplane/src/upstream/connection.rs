@@ -7,6 +7,7 @@ use std::time::Duration;
 use breakwater_snapshot::unit::Endpoint;
 use breakwater_wire::http1::{BodyDecoder, Limits, OwnedResponse, Parsed, ResponseFraming, parse_response};
 use bytes::{Bytes, BytesMut};
+use http::header::TRANSFER_ENCODING;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -100,6 +101,10 @@ impl Connection {
                     let owned = head
                         .to_owned()
                         .map_err(|_| OriginError::Unexpected("a field is malformed"))?;
+                    // We take `chunked` only; any other coding would go on as if it were content.
+                    if owned.framing == ResponseFraming::UntilClose && owned.headers.contains_key(TRANSFER_ENCODING) {
+                        return Err(OriginError::Unexpected("its transfer coding was not asked for"));
+                    }
                     drop(self.buffer.split_to(len));
                     return Ok(owned);
                 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::support::{Origin, Plane, Response, answer, within};
+use crate::support::{Origin, Plane, Request, Response, answer, within};
 
 const SITE: &str = "EdgeCache/default/site";
 
@@ -148,4 +148,50 @@ async fn a_slow_reader_does_not_hold_up_a_quick_one() {
     assert_eq!(answers[0].body.len(), body.len());
     assert_eq!(slow.response("GET").await.body.len(), body.len());
     assert_eq!(origin.count(), 1);
+}
+
+#[tokio::test]
+async fn who_waited_for_another_variant_gets_its_own() {
+    let gate = Arc::new(Semaphore::new(0));
+    let held = Arc::clone(&gate);
+    let origin = Origin::start(move |request: Request| {
+        let held = Arc::clone(&held);
+        async move {
+            held.acquire().await.unwrap().forget();
+            let language = request.field("accept-language").unwrap();
+            answer(200, "Cache-Control: max-age=60\r\nVary: Accept-Language\r\n", language)
+        }
+    })
+    .await;
+    let plane = Plane::before(&origin).await;
+    let mut asking = JoinSet::new();
+    for language in ["de", "fr", "de", "fr", "en"] {
+        let mut client = plane.client().await;
+        asking.spawn(async move {
+            let lines = format!("Accept-Language: {language}\r\n");
+            (language, client.get("shop.test", "/a", &lines).await)
+        });
+        origin.reached(1).await;
+    }
+    gate.add_permits(5);
+    for (language, response) in within("all answers", asking.join_all()).await {
+        assert_eq!((response.status, response.text().as_str()), (200, language));
+    }
+    assert_eq!(origin.count(), 3);
+}
+
+#[tokio::test]
+async fn requests_with_authorization_do_not_wait_for_each_other() {
+    let (origin, gate) = gated(answer(200, "Cache-Control: max-age=60\r\n", "own")).await;
+    let plane = Plane::before(&origin).await;
+    let mut asking = JoinSet::new();
+    for _ in 0..3 {
+        let mut client = plane.client().await;
+        asking.spawn(async move { client.get("shop.test", "/a", "Authorization: Basic eDp5\r\n").await });
+    }
+    origin.reached(3).await;
+    gate.add_permits(3);
+    for response in within("all answers", asking.join_all()).await {
+        assert_eq!((response.status, response.text().as_str()), (200, "own"));
+    }
 }

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod admin;
+mod advisories;
 mod cache_coalescing;
 mod cache_hits;
 mod cache_keys;
@@ -12,6 +13,7 @@ mod cache_purges;
 mod cache_stale;
 mod cache_storing;
 mod config;
+mod connections;
 mod gate;
 mod pipelining;
 mod proxy;

@@ -232,7 +232,11 @@ async fn early_hints_are_passed_on_past_the_cache() {
 
 #[tokio::test]
 async fn a_slow_client_slows_the_origin_down() {
-    for lines in ["Cache-Control: no-store\r\n", "Cache-Control: max-age=60\r\n"] {
+    for (lines, largest) in [
+        ("Cache-Control: no-store\r\n", 1 << 30),
+        ("Cache-Control: max-age=60\r\n", 1 << 20),
+        ("Cache-Control: max-age=60\r\n", 2 << 30),
+    ] {
         let (written, progress) = tokio::sync::watch::channel(0_usize);
         let origin = Origin::raw(move |mut peer| {
             let written = written.clone();
@@ -248,8 +252,9 @@ async fn a_slow_client_slows_the_origin_down() {
         })
         .await;
         let mut site = edge_cache(origin.address);
-        site.cache.max_object_size = 1 << 20;
-        let plane = Plane::running([("site", Unit::EdgeCache(site))]).await;
+        site.cache.max_object_size = largest;
+        let plane = Plane::with(|options| options.memory = 16 << 20).await;
+        plane.apply(objects([("site", Unit::EdgeCache(site))])).await;
         let mut client = plane.client().await;
         client.send("GET /a HTTP/1.1\r\nHost: shop.test\r\n\r\n").await;
         assert_eq!(client.head().await.unwrap().status, 200);

@@ -153,3 +153,88 @@ async fn bodiless_answers_keep_their_fields_and_the_connection() {
     }
     assert_eq!(client.ask("OPTIONS", "shop.test", "/204", "", b"").await.status, 204);
 }
+
+#[tokio::test]
+async fn every_answer_has_one_date() {
+    let origin = Origin::start(async |request| match request.target() {
+        "/dated" => answer(200, "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n", "x"),
+        "/stored" => answer(200, "Cache-Control: max-age=60\r\n", "x"),
+        _ => answer(200, "", "x"),
+    })
+    .await;
+    let plane = Plane::before(&origin).await;
+    let mut client = plane.client().await;
+    for target in ["/undated", "/stored", "/stored"] {
+        let response = client.get("shop.test", target, "").await;
+        assert_eq!(response.count("date"), 1, "{target} {response:?}");
+    }
+    let posted = client
+        .ask("POST", "shop.test", "/a", "Content-Length: 0\r\n", b"")
+        .await;
+    assert_eq!(posted.count("date"), 1, "{posted:?}");
+    let dated = client.get("shop.test", "/dated", "").await;
+    assert_eq!(dated.field("date"), Some("Sun, 06 Nov 1994 08:49:37 GMT"));
+}
+
+#[tokio::test]
+async fn the_age_an_answer_came_with_counts() {
+    let origin = Origin::fixed(answer(200, "Cache-Control: max-age=60\r\nAge: 20\r\n", "x")).await;
+    let plane = Plane::before(&origin).await;
+    let mut client = plane.client().await;
+    for _ in 0..2 {
+        let response = client.get("shop.test", "/a", "").await;
+        let age: u64 = response.field("age").unwrap().parse().unwrap();
+        assert!((20..60).contains(&age) && response.count("age") == 1, "{response:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_offer_of_another_http_version_is_ignored() {
+    let origin = Origin::fixed(answer(200, "Cache-Control: max-age=60\r\n", "x")).await;
+    let plane = Plane::before(&origin).await;
+    let mut client = plane.client().await;
+    let lines = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n";
+    for hit in [false, true] {
+        let response = client.get("shop.test", "/a", lines).await;
+        assert_eq!((response.status, response.is_hit()), (200, hit));
+    }
+    let request = origin.last();
+    assert_eq!(
+        (request.field("upgrade"), request.field("http2-settings")),
+        (None, None)
+    );
+}
+
+#[tokio::test]
+async fn a_request_id_that_could_break_a_log_is_replaced_even_from_a_trusted_proxy() {
+    let origin = Origin::fixed(answer(200, "", "x")).await;
+    let mut policy = waf_policy(id(Kind::EdgeCache, "site"));
+    policy.client.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    let site = edge_cache(origin.address);
+    let plane = Plane::running([("site", Unit::EdgeCache(site)), ("policy", Unit::WafPolicy(policy))]).await;
+    for bad in ["a\"b", "a b", "<script>", &"x".repeat(500)] {
+        let response = plane
+            .client()
+            .await
+            .get("shop.test", "/a", &format!("X-Request-Id: {bad}\r\n"))
+            .await;
+        let id = response.field("x-request-id").unwrap();
+        assert!(id != bad && !id.is_empty(), "{id}");
+        assert_eq!(origin.last().field("x-request-id").as_deref(), Some(id));
+    }
+}
+
+#[tokio::test]
+async fn a_question_about_the_server_itself_is_answered_here() {
+    let origin = Origin::fixed(answer(200, "", "x")).await;
+    let plane = Plane::before(&origin).await;
+    let mut client = plane.client().await;
+    let response = client.ask("OPTIONS", "shop.test", "*", "", b"").await;
+    assert!((200..500).contains(&response.status), "{response:?}");
+    let trace = plane
+        .client()
+        .await
+        .ask("TRACE", "shop.test", "/a", "Cookie: secret=1\r\n", b"")
+        .await;
+    assert!(!trace.text().contains("secret"), "{trace:?}");
+}

@@ -81,6 +81,24 @@ async fn messages_of_any_size_are_relayed_both_ways() {
 }
 
 #[tokio::test]
+async fn the_spellings_of_browsers_are_understood() {
+    let plane = plane(echo_route().await).await;
+    for (from, to) in [
+        ("Connection: Upgrade", "Connection: keep-alive, Upgrade"),
+        ("Upgrade: websocket", "Upgrade: WebSocket"),
+        ("Connection: Upgrade", "Connection: upgrade"),
+        (
+            "\r\nUpgrade",
+            "\r\nSec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\nUpgrade",
+        ),
+    ] {
+        let mut client = plane.client().await;
+        client.send(format!("{}\r\n", HANDSHAKE.replacen(from, to, 1))).await;
+        assert_eq!(client.head().await.unwrap().status, 101, "{to}");
+    }
+}
+
+#[tokio::test]
 async fn frames_sent_before_the_answer_arrive() {
     let plane = plane(echo_route().await).await;
     let mut client = plane.client().await;

@@ -25,14 +25,20 @@ impl Plane {
     }
 
     pub(crate) async fn with_workers(workers: usize) -> Self {
+        Self::with(|options| options.workers = workers).await
+    }
+
+    /// One worker, and what `change` makes of the other options.
+    pub(crate) async fn with(change: impl FnOnce(&mut Options)) -> Self {
         let logs = tempfile::tempdir().unwrap();
-        let options = Options {
+        let mut options = Options {
             listen: vec!["127.0.0.1:0".parse().unwrap()],
-            workers,
+            workers: 1,
             access_log: Some(logs.path().join("access.log")),
             audit_log: Some(logs.path().join("audit.log")),
             ..Options::default()
         };
+        change(&mut options);
         let data = Arc::new(DataPlane::start(&options).unwrap());
         let any = "127.0.0.1:0".parse().unwrap();
         let admin = data.serve_admin(any, axum::Router::new()).await.unwrap();
