@@ -10,13 +10,16 @@ pub mod breakwater;
 pub mod client;
 pub mod cluster;
 pub mod command;
+pub mod edge;
 mod error;
 pub mod helm;
 pub mod http;
+pub mod installed;
 pub mod kubectl;
 pub mod load;
 pub mod origin;
 pub mod process;
+pub mod product;
 pub mod requirements;
 pub mod wait;
 

@@ -1,4 +1,4 @@
-//! Building the programs no Debian package has: Kubernetes, Helm, CoreDNS and two small images of
+//! Building the programs no Debian package has: Kubernetes, Helm, CoreDNS and three small images of
 //! our own, from the Go modules under `e2e/cluster/go`.
 //!
 //! Invariant: a program is rebuilt when, and only when, a file of its module or its build command
@@ -52,7 +52,7 @@ impl Built {
         self.program("helm")
     }
 
-    /// The OCI archive of one of our images: `pause`, `whoami` or `coredns`.
+    /// The OCI archive of one of our images: `pause`, `whoami`, `origin` or `coredns`.
     pub fn image(&self, name: &str) -> PathBuf {
         self.root.join("images").join(format!("{name}.tar"))
     }
@@ -94,6 +94,10 @@ const WHOAMI: Target = Target {
     image: true,
     ..target("whoami", ".", "./whoami")
 };
+const ORIGIN: Target = Target {
+    image: true,
+    ..target("origin", "origin", ".")
+};
 const COREDNS: Target = Target {
     image: true,
     ..target("coredns", "coredns", "github.com/coredns/coredns")
@@ -106,7 +110,7 @@ fn targets(ring: Ring) -> Vec<Target> {
         list.push(KUBECTL);
     }
     if ring == Ring::Nodes {
-        list.extend([PAUSE, WHOAMI, COREDNS]);
+        list.extend([PAUSE, WHOAMI, ORIGIN, COREDNS]);
     }
     list
 }

@@ -163,7 +163,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Imports one of this crate's own images (`whoami`) and returns the name pods use.
+    /// Imports one of this crate's own images (`whoami`, `origin`) and returns the name pods use.
     ///
     /// # Errors
     /// As [`Self::import`].
