@@ -21,6 +21,9 @@ use crate::telemetry::metrics::SnapshotState;
 use crate::telemetry::{LineLog, Metrics};
 use crate::worker::{self, Control, Heartbeat, Parts};
 
+/// Longest wait for the logs' writers at the end of a drain.
+const FLUSH: Duration = Duration::from_secs(2);
+
 /// How a data plane is set up. Everything else comes with snapshots.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -239,6 +242,20 @@ impl DataPlane {
                 open,
                 "the drain deadline has passed; closing the connections that are left"
             );
+        }
+        self.flush_logs().await;
+    }
+
+    /// Waits until the lines of the last requests are written; not for a destination that takes nothing.
+    async fn flush_logs(&self) {
+        let logs = || self.metrics.access_log.iter().chain([&self.metrics.audit_log]);
+        let written = async {
+            while !logs().all(LineLog::is_quiet) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if tokio::time::timeout(FLUSH, written).await.is_err() {
+            tracing::warn!("a log takes no more lines; leaving with some unwritten");
         }
     }
 
