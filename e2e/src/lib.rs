@@ -21,6 +21,7 @@ pub mod origin;
 pub mod process;
 pub mod product;
 pub mod requirements;
+pub mod ring_a;
 pub mod wait;
 
 pub use error::{Error, Result};

@@ -1,0 +1,104 @@
+//! Two nodes: purges that count both, and the count of nodes when one goes.
+
+use breakwater_e2e::{
+    Result, requirements,
+    ring_a::{RingA, origin::Origin},
+};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::{DEADLINE, SHOP, apply_shop, nothing_was_refused, wait, wait_nodes};
+
+#[tokio::test]
+async fn a_purge_completes_when_both_nodes_have_forgotten_and_a_node_that_leaves_is_not_counted() -> Result<()> {
+    if requirements::skipped_by_runner("two nodes") {
+        return Ok(());
+    }
+    let ring = RingA::start().await?;
+    let origin = Origin::start().await?;
+    let mut operator = ring.operator(1, &[])?;
+    let mut nodes = [
+        ring.data_plane(1, operator.address())?,
+        ring.data_plane(2, operator.address())?,
+    ];
+    operator.ready().await?;
+    for node in &mut nodes {
+        node.ready().await?;
+    }
+    apply_shop(&ring, &origin).await?;
+    wait(&ring, "edgecache/shop", "Programmed").await?;
+    wait_nodes(&ring, "edgecache/shop", "2/2", DEADLINE).await?;
+    let table = ring.kubectl().run("get ecache/shop --no-headers").await?;
+    let row: Vec<&str> = table.split_whitespace().take(4).collect();
+    assert_eq!(row, ["shop", "True", "True", "2/2"]);
+
+    for node in &nodes {
+        for path in ["/static/a", "/static/b"] {
+            assert_eq!(node.get(SHOP, path).await?.status, 200);
+            let again = node.get(SHOP, path).await?;
+            assert!(is_hit(again.header("cache-status")), "{again:?}");
+        }
+    }
+    assert_eq!((origin.asked("/static/a"), origin.asked("/static/b")), (2, 2));
+
+    ring.kubectl()
+        .apply(&purge("one", "urls: ['http://shop.example.com/static/a']"))
+        .await?;
+    wait(&ring, "cachepurge/one", "Complete").await?;
+    let done = ring.kubectl().json("cachepurge/one").await?;
+    assert_eq!(counts(&done), (2, 2), "{done}");
+    for (node, asked) in nodes.iter().zip([3, 4]) {
+        let miss = node.get(SHOP, "/static/a").await?;
+        assert!(!is_hit(miss.header("cache-status")), "{miss:?}");
+        assert_eq!(origin.asked("/static/a"), asked);
+        let hit = node.get(SHOP, "/static/b").await?;
+        assert!(is_hit(hit.header("cache-status")), "{hit:?}");
+    }
+
+    ring.kubectl()
+        .apply(&ring.file("examples/kubernetes/purge.yaml")?)
+        .await?;
+    wait(&ring, "cachepurge/shop-everything", "Complete").await?;
+    for (node, asked) in nodes.iter().zip([3, 4]) {
+        let miss = node.get(SHOP, "/static/b").await?;
+        assert!(!is_hit(miss.header("cache-status")), "{miss:?}");
+        assert_eq!(origin.asked("/static/b"), asked);
+    }
+
+    // A goodbye counts at once; a silent node would be counted for longer.
+    nodes[1].process().signal(Signal::TERM)?;
+    assert!(nodes[1].process().wait_end(DEADLINE).await?.success());
+    wait_nodes(&ring, "edgecache/shop", "1/1", DEADLINE).await?;
+    wait(&ring, "edgecache/shop", "Programmed").await?;
+    ring.kubectl().apply(&purge("later", "everything: true")).await?;
+    wait(&ring, "cachepurge/later", "Complete").await?;
+    assert_eq!(counts(&ring.kubectl().json("cachepurge/later").await?), (1, 1));
+    assert_eq!(
+        counts(&ring.kubectl().json("cachepurge/one").await?),
+        (2, 2),
+        "what is complete stays as it is"
+    );
+
+    // It comes back with the purges behind it, from its copy on disk, and is counted again.
+    nodes[1] = ring.data_plane(2, operator.address())?;
+    nodes[1].ready().await?;
+    wait_nodes(&ring, "edgecache/shop", "2/2", DEADLINE).await?;
+    nothing_was_refused(&ring, &mut [&mut operator]).await
+}
+
+fn purge(name: &str, what: &str) -> String {
+    format!(
+        "apiVersion: breakwater.dev/v1alpha1\nkind: CachePurge\nmetadata: {{name: {name}}}\n\
+         spec: {{edgeCacheRef: {{name: shop}}, {what}}}\n"
+    )
+}
+
+fn counts(purge: &Value) -> (u64, u64) {
+    let nodes = &purge["status"]["nodes"];
+    let count = |name: &str| nodes[name].as_u64().unwrap_or_default();
+    (count("desired"), count("done"))
+}
+
+fn is_hit(cache_status: &str) -> bool {
+    cache_status.starts_with("breakwater; hit")
+}
