@@ -7,7 +7,7 @@ use std::{net::SocketAddr, sync::Arc};
 use breakwater_websocket::testing;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
 };
 
 use crate::{Result, error::Context};
@@ -62,12 +62,17 @@ pub async fn start_echo() -> Result<SocketAddr> {
     Ok(address)
 }
 
-/// An address on which nobody listens: connections are refused.
+/// An address that refuses connections, for as long as the socket beside it is held: no other program gets the port.
 ///
 /// # Errors
 /// When no port is free.
-pub async fn nobody() -> Result<SocketAddr> {
-    bind().await?.local_addr().context(|| "ask for a port".to_owned())
+pub fn nobody() -> Result<(SocketAddr, TcpSocket)> {
+    let bound = || -> std::io::Result<_> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+        Ok((socket.local_addr()?, socket))
+    };
+    bound().context(|| "reserve a port".to_owned())
 }
 
 async fn bind() -> Result<TcpListener> {

@@ -1,7 +1,10 @@
 //! Bad input: wrong manifests, wrong flags, origins that misbehave, disks that are full. Each gets a message that says
 //! what and where; nothing else stops working.
 
-use std::{net::TcpListener, process::Command};
+use std::{
+    net::{SocketAddr, TcpListener},
+    process::Command,
+};
 
 use breakwater_e2e::{
     Result,
@@ -192,7 +195,7 @@ async fn an_origin_that_refuses_hangs_or_sends_garbage_harms_nobody_else() -> Re
         })
     })
     .await?;
-    let nobody = origin::nobody().await?;
+    let (nobody, _reserved) = origin::nobody()?;
     let caches = [
         ("good", good),
         ("silent", silent),
@@ -240,7 +243,7 @@ async fn an_origin_that_refuses_hangs_or_sends_garbage_harms_nobody_else() -> Re
 #[tokio::test]
 async fn a_standard_error_that_is_full_stops_nothing() -> Result<()> {
     let good = origin::start(|_, _| Reply::text("no-store", "good")).await?;
-    let nobody = origin::nobody().await?;
+    let (nobody, _reserved) = origin::nobody()?;
     let site = Site::new(&[
         ("good.yaml", &edge_cache("good", "good.test", &format!("http://{good}"))),
         (
@@ -248,8 +251,11 @@ async fn a_standard_error_that_is_full_stops_nothing() -> Result<()> {
             &edge_cache("nobody", "nobody.test", &format!("http://{nobody}")),
         ),
     ])?;
-    // Nothing it says can be read, so the ports are chosen here.
-    let (front, admin) = (origin::nobody().await?, origin::nobody().await?);
+    // Nothing it says can be read, so its addresses are chosen here, where no other test or program listens: an address
+    // of loopback that has this process's number in it.
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let (front, admin) = ([127, 80, high, low], [127, 90, high, low]);
+    let (front, admin) = (SocketAddr::from((front, 8080)), SocketAddr::from((admin, 9090)));
     let mut command = Command::new(breakwater::binary()?);
     command
         .arg("up")

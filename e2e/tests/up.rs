@@ -10,7 +10,6 @@ use breakwater_e2e::{
     Error, Result,
     breakwater::{self, DEADLINE, Ended, Site, Up},
     command,
-    origin::{self, Reply},
 };
 use breakwater_websocket::testing::{self, Message};
 use rustix::process::Signal;
@@ -155,98 +154,6 @@ async fn a_second_demonstration_is_told_who_is_in_its_way() -> Result<()> {
         "error: the demonstration's origin cannot listen on 127.0.0.1:8081",
     );
     demo.stop().await
-}
-
-#[tokio::test]
-async fn access_and_audit_lines_are_in_their_files_with_the_fields_they_are_documented_with() -> Result<()> {
-    let site = logged_site().await?;
-    let (access, audit) = (site.path("access.log"), site.path("audit.log"));
-    let mut up = site
-        .up([
-            "--access-log".as_ref(),
-            access.as_os_str(),
-            "--audit-log".as_ref(),
-            audit.as_os_str(),
-        ])
-        .await?;
-    assert_eq!(up.get("site.test", "/page?a=1", "").await?.status, 200);
-    // Nothing is lost of what was answered before it is told to leave.
-    let refused = up.get("site.test", "/admin", "").await?;
-    assert_eq!(refused.status, 403);
-    assert_eq!(up.stop().await?.code(), Some(0));
-
-    let text = std::fs::read_to_string(&access).expect("the access log is there");
-    let lines = text.lines().map(json).collect::<Result<Vec<_>>>()?;
-    assert_eq!(lines.len(), 2, "{text}");
-    let fields = "time request_id client method host uri status bytes duration_ms resource cache upstream waf";
-    assert_eq!(keys(&lines[0]), fields.split(' ').collect());
-    let first = ["method", "host", "uri", "client", "resource", "cache"].map(|key| lines[0][key].as_str());
-    let expected = [
-        "GET",
-        "site.test",
-        "/page?a=1",
-        "127.0.0.1",
-        "EdgeCache/default/site",
-        "miss",
-    ];
-    assert_eq!(first, expected.map(Some));
-    assert_eq!((&lines[0]["status"], &lines[1]["status"]), (&200.into(), &403.into()));
-    assert_eq!(lines[1]["waf"], "block");
-
-    let text = std::fs::read_to_string(&audit).expect("the audit log is there");
-    let line = json(&text)?;
-    assert_eq!(line["request_id"], refused.header("x-request-id"), "{text}");
-    assert_eq!(lines[1]["request_id"], line["request_id"], "one request, two logs");
-    let fields = "time request_id client method host uri resource policy mode action reason status score rules detail";
-    assert_eq!(keys(&line), fields.split(' ').collect());
-    assert_eq!(keys(&line["score"]), BTreeSet::from(["inbound", "outbound"]));
-    Ok(())
-}
-
-#[tokio::test]
-async fn logs_on_a_full_disk_lose_lines_and_count_them_and_nothing_else_suffers() -> Result<()> {
-    let site = logged_site().await?;
-    let mut up = site
-        .up(["--access-log", "/dev/full", "--audit-log", "/dev/full"])
-        .await?;
-    for _ in 0..20 {
-        assert_eq!(up.get("site.test", "/page", "").await?.status, 200);
-        assert_eq!(up.get("site.test", "/admin", "").await?.status, 403);
-    }
-    for (log, lines) in [("audit", 20.0), ("access", 40.0)] {
-        let series = format!("breakwater_log_dropped_total{{log=\"{log}\"}}");
-        up.wait_metric(&series, |dropped| dropped == lines).await?;
-    }
-    let said = up
-        .process
-        .wait_line("the log /dev/full cannot be written", DEADLINE)
-        .await?;
-    assert!(said.contains("No space left on device"), "{said}");
-    assert_eq!(up.get("site.test", "/page", "").await?.status, 200);
-    assert_eq!(up.stop().await?.code(), Some(0));
-    Ok(())
-}
-
-/// A site whose policy denies `/admin`.
-async fn logged_site() -> Result<Site> {
-    let origin = origin::start(|_, _| Reply::text("no-store", "hello")).await?;
-    let manifests = format!(
-        "apiVersion: breakwater.dev/v1alpha1
-kind: EdgeCache
-metadata: {{name: site}}
-spec:
-  hostnames: [site.test]
-  origin: {{urls: [\"http://{origin}\"]}}
----
-apiVersion: breakwater.dev/v1alpha1
-kind: WafPolicy
-metadata: {{name: policy}}
-spec:
-  targetRefs: [{{kind: EdgeCache, name: site}}]
-  uris: {{deny: [{{type: Prefix, value: /admin}}]}}
-"
-    );
-    Site::new(&[("site.yaml", &manifests)])
 }
 
 /// `breakwater up --demo`, alone on this machine.
