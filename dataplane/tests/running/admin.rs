@@ -123,3 +123,21 @@ async fn metrics_tell_what_happened() {
         .filter(|line| line.starts_with("# HELP") && line.split(' ').count() < 4);
     assert_eq!(unexplained.collect::<Vec<_>>(), Vec::<&str>::new());
 }
+
+#[tokio::test]
+async fn the_store_can_be_read() {
+    let origin = Origin::fixed(answer(200, "Cache-Control: max-age=60\r\n", vec![b'x'; 10_000])).await;
+    let plane = Plane::before(&origin).await;
+    plane.client().await.get("shop.test", "/a", "").await;
+    let (status, text) = admin_text(plane.admin, "/v1/cache").await;
+    let cache: Value = serde_json::from_str(&text).unwrap();
+    let tier = &cache["tiers"][0];
+    assert_eq!(
+        (status, &tier["tier"], &tier["objects"]),
+        (200, &"ram".into(), &1.into())
+    );
+    assert!(
+        tier["bytes"].as_u64().unwrap() >= 10_000 && tier["limit"].is_u64(),
+        "{cache}"
+    );
+}

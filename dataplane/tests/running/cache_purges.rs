@@ -5,7 +5,7 @@ use std::sync::Arc;
 use breakwater_snapshot::unit::{PurgeSelector, Unit};
 use tokio::sync::Semaphore;
 
-use crate::support::{Client, Objects, Origin, Plane, answer, edge_cache, objects, purge};
+use crate::support::{Client, Objects, Origin, Plane, Request, answer, edge_cache, objects, purge};
 
 async fn tagged() -> Origin {
     Origin::start(async |request| {
@@ -159,4 +159,66 @@ async fn what_was_being_fetched_during_a_purge_is_not_stored() {
         gate.add_permits(1);
         assert!(!client.get("shop.test", "/a", "").await.is_hit(), "purge {uid}");
     }
+}
+
+/// An origin whose GET waits for `gate`; a conditional one is answered with 304, any other method at once.
+async fn gated(fresh: &'static str) -> (Origin, Arc<Semaphore>) {
+    let gate = Arc::new(Semaphore::new(0));
+    let held = Arc::clone(&gate);
+    let origin = Origin::start(move |request: Request| {
+        let held = Arc::clone(&held);
+        async move {
+            if request.method() != "GET" {
+                return answer(200, "", "done");
+            }
+            held.acquire().await.unwrap().forget();
+            if request.field("if-none-match").is_some() {
+                return b"HTTP/1.1 304 Not Modified\r\nCache-Control: max-age=60\r\nETag: \"1\"\r\n\r\n".to_vec();
+            }
+            answer(200, &format!("{fresh}ETag: \"1\"\r\n"), "old")
+        }
+    })
+    .await;
+    (origin, gate)
+}
+
+#[tokio::test]
+async fn a_validation_that_was_under_way_does_not_bring_back_what_was_purged() {
+    let (origin, gate) = gated("Cache-Control: max-age=60\r\nAge: 100\r\n").await;
+    let plane = Plane::before(&origin).await;
+    let mut client = plane.client().await;
+    gate.add_permits(1);
+    client.get("shop.test", "/a", "").await;
+    client.send("GET /a HTTP/1.1\r\nHost: shop.test\r\n\r\n").await;
+    origin.reached(2).await;
+    assert!(origin.last().field("if-none-match").is_some());
+    plane
+        .apply(site_and(&origin, [("p", purge("1", PurgeSelector::Everything))]))
+        .await;
+    gate.add_permits(1);
+    assert_eq!(client.response("GET").await.status, 200);
+    gate.add_permits(1);
+    assert!(!client.get("shop.test", "/a", "").await.is_hit());
+    assert_eq!(
+        origin.last().field("if-none-match"),
+        None,
+        "there is nothing to validate"
+    );
+}
+
+#[tokio::test]
+async fn what_was_being_fetched_when_an_unsafe_request_succeeded_is_not_stored() {
+    let (origin, gate) = gated("Cache-Control: max-age=60\r\n").await;
+    let plane = Plane::before(&origin).await;
+    let (mut reader, mut writer) = (plane.client().await, plane.client().await);
+    reader.send("GET /a HTTP/1.1\r\nHost: shop.test\r\n\r\n").await;
+    origin.reached(1).await;
+    let written = writer
+        .ask("PUT", "shop.test", "/a", "Content-Length: 1\r\n", b"x")
+        .await;
+    assert_eq!(written.status, 200);
+    gate.add_permits(1);
+    assert_eq!(reader.response("GET").await.text(), "old");
+    gate.add_permits(1);
+    assert!(!reader.get("shop.test", "/a", "").await.is_hit());
 }

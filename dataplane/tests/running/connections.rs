@@ -97,3 +97,68 @@ async fn a_client_that_leaves_during_a_download_is_counted_as_gone() {
     );
     plane.metric_reaches(&idle, 0.0).await;
 }
+
+/// What a client may send before it leaves.
+const BEGINNINGS: [&str; 8] = [
+    "",
+    "GET /stored HT",
+    "GET /stored HTTP/1.1\r\nHost: shop.test\r\n\r\n",
+    "GET /large HTTP/1.1\r\nHost: shop.test\r\n\r\n",
+    "GET /cut HTTP/1.1\r\nHost: shop.test\r\n\r\n",
+    "POST /large HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 10\r\n\r\n12345",
+    "POST /a HTTP/1.1\r\nHost: shop.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12",
+    "GET /large HTTP/1.1\r\nHost: shop.test\r\n\r\nGET /large HTTP/1.1\r\nHost: shop.test\r\n\r\n",
+];
+
+#[tokio::test]
+async fn clients_that_leave_at_any_time_leave_nothing_behind() {
+    let origin = Origin::raw(async |mut peer| {
+        while let Some(request) = peer.request().await {
+            match request.target() {
+                "/cut" => return peer.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf").await,
+                "/large" => peer.send(answer(200, "", vec![b'x'; 1 << 20])).await,
+                _ => peer.send(answer(200, "Cache-Control: max-age=60\r\n", "x")).await,
+            }
+        }
+    })
+    .await;
+    let plane = Plane::with_workers(2).await;
+    plane
+        .apply(objects([("site", Unit::EdgeCache(edge_cache(origin.address)))]))
+        .await;
+    for round in 0..60 {
+        let mut leaving = tokio::task::JoinSet::new();
+        for (n, beginning) in BEGINNINGS.into_iter().enumerate() {
+            let address = plane.address();
+            leaving.spawn(async move {
+                let mut client = Client::connect(address).await;
+                client.send(beginning).await;
+                // Some leave at once, some within the answer, some after it.
+                match (round + n) % 3 {
+                    0 => {}
+                    1 => tokio::task::yield_now().await,
+                    _ if beginning.starts_with("GET") && beginning.ends_with("\r\n\r\n") => {
+                        let most = if beginning.contains("/large") {
+                            round * 10_000
+                        } else {
+                            20
+                        };
+                        client.take(most).await;
+                    }
+                    _ => {}
+                }
+            });
+        }
+        within("clients to leave", leaving.join_all()).await;
+    }
+    for state in ["active", "idle", "websocket"] {
+        let series = format!(
+            "breakwater_connections{{listener=\"{}\",state=\"{state}\"}}",
+            plane.address()
+        );
+        plane.metric_reaches(&series, 0.0).await;
+    }
+    plane.metric_reaches("breakwater_cache_fill_bytes", 0.0).await;
+    assert_eq!(plane.metric("breakwater_worker_restarts_total").await, 0.0);
+    assert_eq!(plane.client().await.get("shop.test", "/a", "").await.status, 200);
+}

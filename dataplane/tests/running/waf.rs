@@ -347,3 +347,39 @@ async fn a_unit_that_cannot_be_built_is_rejected_alone() {
     assert_eq!(applied.rejected.len(), 1, "{applied:?}");
     assert_eq!(status(&mut plane.client().await, "/admin").await, 403);
 }
+
+#[tokio::test]
+async fn of_two_policies_the_first_in_order_decides_and_both_can_refuse() {
+    let origin = Origin::fixed(answer(200, "", "x")).await;
+    let policy = |order, status, deny| {
+        let mut policy = waf_policy(site());
+        policy.order = order;
+        policy.block_status = status;
+        policy.uris.deny = deny;
+        Unit::WafPolicy(policy)
+    };
+    for (first, second, status) in [(0, 1, 404), (1, 0, 403)] {
+        let plane = Plane::running([
+            ("site", Unit::EdgeCache(edge_cache(origin.address))),
+            ("a", policy(first, 404, vec![prefix("/both"), prefix("/one")])),
+            ("b", policy(second, 403, vec![prefix("/both"), prefix("/two")])),
+        ])
+        .await;
+        let mut client = plane.client().await;
+        let mut got = Vec::new();
+        for target in ["/both", "/one", "/two", "/none"] {
+            got.push(self::status(&mut client, target).await);
+        }
+        assert_eq!(got, [status, 404, 403, 200], "order {first} {second}");
+        assert_eq!(plane.audit(3).await.len(), 3, "one line for each refusal");
+    }
+}
+
+#[tokio::test]
+async fn a_path_with_doubled_slashes_does_not_get_past_a_list() {
+    let (_origin, plane) = plane(|policy| policy.uris.deny = vec![prefix("/admin"), exact("/a/b")]).await;
+    let mut client = plane.client().await;
+    for target in ["//admin", "///admin/x", "/x/..//admin", "/a//b"] {
+        assert_eq!(status(&mut client, target).await, 403, "{target}");
+    }
+}

@@ -325,6 +325,26 @@ async fn a_drain_closes_websockets_with_going_away() {
 }
 
 #[tokio::test]
+async fn a_client_that_goes_away_ends_the_connection_to_the_backend() {
+    let (left, mut ended) = tokio::sync::mpsc::channel(1);
+    let origin = Origin::raw(move |mut peer| {
+        let left = left.clone();
+        async move {
+            let key = peer.request().await.unwrap().field("sec-websocket-key").unwrap();
+            let accept = String::from_utf8(breakwater_wire_accept(&key)).unwrap();
+            peer.send(format!("{SWITCHED}Sec-WebSocket-Accept: {accept}\r\n\r\n"))
+                .await;
+            left.send(peer.rest().await).await.unwrap();
+        }
+    })
+    .await;
+    let plane = plane(ws_route(origin.address)).await;
+    let socket = open(&plane).await;
+    drop(socket);
+    within("the backend's connection to end", ended.recv()).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_backend_that_goes_away_ends_the_websocket() {
     let origin = Origin::raw(async |mut peer| {
         let key = peer.request().await.unwrap().field("sec-websocket-key").unwrap();
