@@ -124,7 +124,19 @@ async fn an_edit_of_the_printed_manifests_is_in_force_and_a_drain_says_goodbye()
     std::fs::write(&path, policy.replace("value: /admin", "value: /private")).expect("it is ours to edit");
     demo.up.wait_status("localhost", "/private", "", 403).await?;
 
-    let mut socket = testing::connect(demo.up.front, "localhost", "/ws", None, "")
+    // What a browser does with the page: it opens the WebSocket with the page's origin and prints what comes back.
+    let page = demo.up.get("localhost", "/", "").await?;
+    assert_eq!(
+        (page.status, page.header("content-type")),
+        (200, "text/html; charset=utf-8")
+    );
+    for part in [
+        "new WebSocket(`ws://${location.host}/ws`)",
+        "log('echo: ' + event.data)",
+    ] {
+        assert!(page.body.contains(part), "{part} is not in\n{}", page.body);
+    }
+    let mut socket = testing::connect(demo.up.front, "localhost", "/ws", Some("http://localhost"), "")
         .await
         .expect("the echo answers");
     socket.send_text("still there?").await.expect("it is open");

@@ -273,6 +273,22 @@ async fn a_restart_with_a_file_that_is_not_yaml_keeps_what_it_held_in_the_state_
 }
 
 #[tokio::test]
+async fn a_directory_that_goes_away_takes_nothing_with_it() -> Result<()> {
+    let (site, mut up, _) = simple().await?;
+    let (there, away) = (site.manifests(), site.path("away"));
+    std::fs::rename(&there, &away).expect("it is ours");
+    up.process
+        .wait_line("the configuration in force stays", DEADLINE)
+        .await?;
+    assert_eq!(up.get("site.test", "/", "").await?.status, 200);
+    assert_eq!(up.get("site.test", "/denied", "").await?.status, 403);
+    std::fs::rename(&away, &there).expect("it is ours");
+    site.write("policy.yaml", &policy("203.0.113.0/24", "/later", 2))?;
+    up.wait_status("site.test", "/later", "", 403).await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_directory_that_is_swapped_for_another_is_served_from_then_on() -> Result<()> {
     let (site, origin) = simple_site().await?;
     let (current, next) = (site.path("current"), site.path("next"));
