@@ -6,6 +6,8 @@
 
 #[path = "operator/life.rs"]
 mod life;
+#[path = "operator/namespace.rs"]
+mod namespace;
 #[path = "operator/nodes.rs"]
 mod nodes;
 #[path = "operator/outages.rs"]

@@ -1,4 +1,5 @@
-//! A scripted origin: it answers every path with text that tells how often it was asked for it.
+//! A scripted origin: it answers every path with text that tells how often it was asked for it,
+//! and those below `/same` with always the same text.
 //!
 //! It listens at an address of this machine that is no loopback address, because an API server
 //! refuses those in an EndpointSlice; what is sent there never leaves the machine.
@@ -127,7 +128,11 @@ async fn answer(stream: TcpStream, asked: Asked) -> std::io::Result<()> {
             let mut asked = lock(&asked);
             let count = asked.entry(path.clone()).or_default();
             *count += 1;
-            format!("{path} for the {count}. time")
+            if path.starts_with("/same") {
+                path
+            } else {
+                format!("{path} for the {count}. time")
+            }
         };
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         stream.write_all(head.as_bytes()).await?;

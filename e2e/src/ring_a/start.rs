@@ -34,6 +34,14 @@ impl RingA {
     /// # Errors
     /// When something does not start or is refused.
     pub async fn start() -> Result<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// As [`Self::start`], with chart `values` such as `operator.watchNamespace=shop`.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_with(values: &[&str]) -> Result<Self> {
         binary()?;
         let control_plane = ControlPlane::start().await?;
         let kubectl = control_plane.kubectl();
@@ -44,7 +52,7 @@ impl RingA {
         kubectl
             .run("wait --for=condition=Established --timeout=60s crd --all")
             .await?;
-        let kubeconfig = operator_access(&control_plane).await?;
+        let kubeconfig = operator_access(&control_plane, values).await?;
         Ok(Self {
             control_plane,
             kubeconfig,
@@ -154,12 +162,15 @@ impl RingA {
 
 /// Applies what the chart renders for the operator's ServiceAccount and writes a kubeconfig that
 /// holds its token and no other.
-async fn operator_access(control_plane: &ControlPlane) -> Result<PathBuf> {
+async fn operator_access(control_plane: &ControlPlane, values: &[&str]) -> Result<PathBuf> {
     let kubectl = control_plane.kubectl();
     let chart = root().join("charts/breakwater").display().to_string();
     let mut arguments = vec!["template", "breakwater", &chart, "--namespace", SYSTEM_NAMESPACE];
     for part in ["templates/operator/rbac.yaml", "templates/operator/serviceaccount.yaml"] {
         arguments.extend(["--show-only", part]);
+    }
+    for value in values {
+        arguments.extend(["--set", value]);
     }
     // Without a cluster to ask, Helm assumes a version of its own.
     let version = kubectl.run("version -o json").await?;

@@ -62,6 +62,16 @@ async fn the_examples_are_served_and_an_edit_is_enforced() -> Result<()> {
     assert_eq!((again.body, origin.asked("/static/a")), (first.body, 1));
     assert_eq!(node.get(SHOP, "/admin").await?.status, 403);
 
+    let mut statuses = Vec::new();
+    for _ in 0..16 {
+        statuses.push(node.get(SHOP, "/login").await?.status);
+    }
+    // 10 a minute with a burst of 5: the first 5 in any case, the 16th in none.
+    assert!(
+        statuses[..5].iter().all(|status| *status == 200) && statuses[15] == 429,
+        "{statuses:?}"
+    );
+
     let policy = "wafpolicy/shop";
     let before = ring.kubectl().json(policy).await?;
     let deny = r#"{"spec": {"uris": {"deny": [{"type": "Prefix", "value": "/static"}]}}}"#;

@@ -7,7 +7,7 @@ use breakwater_e2e::{
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::{DEADLINE, SHOP, apply_shop, nothing_was_refused, wait, wait_nodes};
+use super::{DEADLINE, SHOP, apply_shop, edit, nothing_was_refused, reason, wait, wait_nodes};
 
 #[tokio::test]
 async fn a_purge_completes_when_both_nodes_have_forgotten_and_a_node_that_leaves_is_not_counted() -> Result<()> {
@@ -64,6 +64,19 @@ async fn a_purge_completes_when_both_nodes_have_forgotten_and_a_node_that_leaves
         assert!(!is_hit(miss.header("cache-status")), "{miss:?}");
         assert_eq!(origin.asked("/static/b"), asked);
     }
+
+    // A node that does not move is waited for, and what it lacks is told.
+    nodes[1].process().signal(Signal::STOP)?;
+    ring.kubectl().apply(&purge("slow", "everything: true")).await?;
+    edit(&ring, "edgecache/shop", r#"{"spec": {"cache": {"tagHeader": "Tags"}}}"#).await?;
+    reason(&ring, "edgecache/shop", "Programmed", "False", "PartiallyProgrammed").await?;
+    reason(&ring, "cachepurge/slow", "Complete", "False", "InProgress").await?;
+    assert_eq!(counts(&ring.kubectl().json("cachepurge/slow").await?), (2, 1));
+    wait_nodes(&ring, "edgecache/shop", "1/2", DEADLINE).await?;
+    nodes[1].process().signal(Signal::CONT)?;
+    wait(&ring, "cachepurge/slow", "Complete").await?;
+    assert_eq!(counts(&ring.kubectl().json("cachepurge/slow").await?), (2, 2));
+    wait_nodes(&ring, "edgecache/shop", "2/2", DEADLINE).await?;
 
     // A goodbye counts at once; a silent node would be counted for longer.
     nodes[1].process().signal(Signal::TERM)?;
