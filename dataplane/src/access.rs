@@ -41,7 +41,7 @@ pub(crate) enum Judgement {
 /// Judges a request, reports every objection, and counts its connection where a policy limits connections.
 pub(crate) fn judge(
     worker: &Worker,
-    guard: &mut ConnectionGuard,
+    guard: &mut Option<Box<ConnectionGuard>>,
     resource: &Resource,
     subject: &Subject<'_>,
 ) -> Judgement {
@@ -66,7 +66,7 @@ pub(crate) fn judge(
         verdict.detections.extend(other.detections);
     }
     if resource.counts_connections && matches!(verdict.outcome, Outcome::Pass) {
-        let admitted = admit_all(policies(), &view, guard);
+        let admitted = admit_all(policies(), &view, guard.get_or_insert_default());
         verdict.outcome = admitted.outcome;
         verdict.detections.extend(admitted.detections);
     }

@@ -17,7 +17,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Instant;
 
-use breakwater_wire::http1::{Framing, OwnedRequest, RequestHead};
+use breakwater_wire::http1::{Framing, Host, OwnedRequest, RequestHead};
 use breakwater_wire::path::{NormalPath, normalize};
 use bytes::Bytes;
 use http::header::HeaderName;
@@ -115,7 +115,7 @@ pub(crate) fn answer(shared: &mut Shared, head: &RequestHead<'_>, out: &mut Vec<
         return unrouted_but_open(&worker, head, out);
     };
     let resource = config.resource(index);
-    let (client, trusted) = resource.client.find(shared.peer.ip(), head.fields());
+    let (client, trusted) = resource.client.find(shared.peer, head.fields());
     let made = worker.ids.next();
     let request_id = match head.x_request_id {
         Some(id) if trusted && acceptable(id) => std::str::from_utf8(id).unwrap_or_default(),
@@ -276,6 +276,11 @@ fn unrouted(worker: &Worker, out: &mut Vec<u8>, status: u16, message: &str) -> A
     }
 }
 
+/// Without port, as on the hit path.
+fn host_name(authority: &str) -> &str {
+    Host::parse(authority).map_or(authority, |host| host.name())
+}
+
 /// How an exchange ended, for the log and the counters.
 pub(crate) struct Outcome {
     pub(crate) status: u16,
@@ -301,7 +306,7 @@ pub(crate) fn exchange<S: Transport>(
     received: Vec<u8>,
 ) -> Pin<Box<dyn Future<Output = After<S>>>> {
     let worker = Rc::clone(&shared.worker);
-    let peer = shared.peer.ip();
+    let peer = shared.peer;
     Box::pin(async move {
         let client = Client::new(&worker, stream, &received, &job.request);
         drop(received);
@@ -469,7 +474,7 @@ fn count(worker: &Worker, job: &Job, outcome: &Outcome, bytes: u64) {
             request_id: &job.request_id,
             client: job.client,
             method: job.request.method.as_str(),
-            host: &job.request.host,
+            host: host_name(&job.request.host),
             uri: &job.request.target,
             status: outcome.status,
             bytes,

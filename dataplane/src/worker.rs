@@ -231,7 +231,7 @@ async fn accept(listener: tokio::net::TcpListener, worker: Rc<Worker>) {
                 if worker.admit() {
                     // A peer that is gone already shows itself at the first read.
                     let _ = stream.set_nodelay(true);
-                    tokio::task::spawn_local(Connection::new(Rc::clone(&worker), stream, peer));
+                    tokio::task::spawn_local(Connection::new(Rc::clone(&worker), stream, peer.ip()));
                 }
             }
             Err(error) => {

@@ -45,12 +45,28 @@ struct Unsent {
 
 pub(super) struct Open<S> {
     stream: S,
+    /// None while the connection waits for its next request: then it owns nothing but its socket.
+    pending: Option<Box<Pending>>,
+}
+
+/// What is left to do.
+#[derive(Default)]
+struct Pending {
     /// Bytes of requests that were read but not answered: an incomplete head, or what was pipelined.
     received: Vec<u8>,
-    /// Bytes of [`Open::received`] that were looked at and found to be no complete head.
+    /// Bytes of `received` that were looked at and found to be no complete head.
     looked_at: usize,
-    unsent: Option<Box<Unsent>>,
+    unsent: Option<Unsent>,
+    /// What comes when all is sent.
     then: Option<Step>,
+}
+
+impl Pending {
+    /// Whether looking at what was received can lead to anything: a sender of single bytes does not cost a parse each.
+    fn may_hold_a_head(&self) -> bool {
+        self.looked_at < self.received.len()
+            && (head_may_be_complete(&self.received, self.looked_at) || self.received.len() >= LIMITS.head)
+    }
 }
 
 /// What looking at received bytes led to. The answers are in the worker's write buffer.
@@ -72,13 +88,13 @@ impl Served {
 
 impl<S: Transport> Open<S> {
     pub(super) fn new(stream: S, received: Vec<u8>) -> Self {
-        Self {
-            stream,
-            received,
-            looked_at: 0,
-            unsent: None,
-            then: None,
-        }
+        let pending = (!received.is_empty()).then(|| {
+            Box::new(Pending {
+                received,
+                ..Pending::default()
+            })
+        });
+        Self { stream, pending }
     }
 
     pub(super) fn into_stream(self) -> S {
@@ -86,25 +102,25 @@ impl<S: Transport> Open<S> {
     }
 
     pub(super) fn into_parts(self) -> (S, Vec<u8>) {
-        (self.stream, self.received)
+        (
+            self.stream,
+            self.pending.map(|pending| pending.received).unwrap_or_default(),
+        )
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, shared: &mut Shared, deadline: &Deadline) -> Poll<Step> {
         let worker = Rc::clone(&shared.worker);
         loop {
-            if self.unsent.is_some() && ready!(self.poll_unsent(cx, &worker, deadline)).is_err() {
-                return Poll::Ready(Step::Close);
+            if let Some(pending) = &mut self.pending {
+                if pending.unsent.is_some() && ready!(self.poll_unsent(cx, &worker, deadline)).is_err() {
+                    return Poll::Ready(Step::Close);
+                }
+                if let Some(step) = self.pending.as_mut().and_then(|pending| pending.then.take()) {
+                    return Poll::Ready(step);
+                }
             }
-            if let Some(step) = self.then.take() {
-                return Poll::Ready(step);
-            }
-            let served = if self.may_hold_a_head() {
-                let received = std::mem::take(&mut self.received);
-                let served = serve(&received, shared, &worker);
-                self.received = received;
-                drop(self.received.drain(..served.consumed.min(self.received.len())));
-                self.looked_at = served.looked_at(&self.received);
-                served
+            let served = if self.pending.as_ref().is_some_and(|pending| pending.may_hold_a_head()) {
+                self.serve_received(shared, &worker)
             } else {
                 match ready!(self.poll_more(cx, shared, &worker, deadline)) {
                     Some(served) => served,
@@ -114,15 +130,31 @@ impl<S: Transport> Open<S> {
             if served.consumed > 0 {
                 deadline.clear();
             }
-            self.then = served.then;
-            self.send(cx, served.body, &worker);
+            let sent = self.send(cx, served.body, &worker);
+            match served.then {
+                Some(step) if sent => return Poll::Ready(step),
+                Some(step) => self.pending().then = Some(step),
+                None => {}
+            }
         }
     }
 
-    /// Whether looking at what was received can lead to anything: a sender of single bytes does not cost a parse each.
-    fn may_hold_a_head(&self) -> bool {
-        self.looked_at < self.received.len()
-            && (head_may_be_complete(&self.received, self.looked_at) || self.received.len() >= LIMITS.head)
+    fn pending(&mut self) -> &mut Pending {
+        self.pending.get_or_insert_default()
+    }
+
+    /// Looks at what was received before. Gives the memory back when nothing is left.
+    fn serve_received(&mut self, shared: &mut Shared, worker: &Worker) -> Served {
+        let Some(pending) = &mut self.pending else {
+            return Served::default();
+        };
+        let served = serve(&pending.received, shared, worker);
+        drop(pending.received.drain(..served.consumed.min(pending.received.len())));
+        pending.looked_at = served.looked_at(&pending.received);
+        if pending.received.is_empty() {
+            self.pending = None;
+        }
+        served
     }
 
     /// Reads, and answers what is complete without copying it. None when the connection is over.
@@ -133,9 +165,9 @@ impl<S: Transport> Open<S> {
         worker: &Worker,
         deadline: &Deadline,
     ) -> Poll<Option<Served>> {
-        let idle = self.received.is_empty();
+        let idle = self.pending.as_ref().is_none_or(|pending| pending.received.is_empty());
         if deadline.expired() {
-            return Poll::Ready(self.too_late(worker));
+            return Poll::Ready(too_late(idle, worker));
         }
         let mut buffer = worker.read.borrow_mut();
         let mut read = ReadBuf::new(&mut buffer);
@@ -151,40 +183,26 @@ impl<S: Transport> Open<S> {
         }
         let fresh = read.filled();
         if !idle {
-            self.received.extend_from_slice(fresh);
+            self.pending().received.extend_from_slice(fresh);
             return Poll::Ready(Some(Served::default()));
         }
         let served = serve(fresh, shared, worker);
-        self.received
-            .extend_from_slice(fresh.get(served.consumed..).unwrap_or_default());
-        self.looked_at = served.looked_at(&self.received);
+        let rest = fresh.get(served.consumed..).unwrap_or_default();
+        self.pending = None;
+        if !rest.is_empty() {
+            let looked_at = served.looked_at(rest);
+            let pending = self.pending();
+            pending.received.extend_from_slice(rest);
+            pending.looked_at = looked_at;
+        }
         Poll::Ready(Some(served))
     }
 
-    /// The wait for a request, or for the rest of one, was too long.
-    fn too_late(&self, worker: &Worker) -> Option<Served> {
-        if self.received.is_empty() {
-            return None;
-        }
-        worker.cells.refuse("head_timeout");
-        worker.cells.unrouted.add(408);
-        respond::plain(
-            &mut worker.write.borrow_mut(),
-            worker,
-            408,
-            "the request did not arrive in time",
-        );
-        Some(Served {
-            then: Some(Step::Close),
-            ..Served::default()
-        })
-    }
-
-    /// Hands the worker's write buffer and `body` to the kernel; keeps what it does not take.
-    fn send(&mut self, cx: &mut Context<'_>, body: Vec<Bytes>, worker: &Worker) {
+    /// Hands the worker's write buffer and `body` to the kernel; keeps what it does not take. True when it took all.
+    fn send(&mut self, cx: &mut Context<'_>, body: Vec<Bytes>, worker: &Worker) -> bool {
         let mut out = worker.write.borrow_mut();
         if out.is_empty() && body.is_empty() {
-            return;
+            return true;
         }
         let total = out.len() + body.iter().map(Bytes::len).sum::<usize>();
         let mut sent = 0;
@@ -196,17 +214,18 @@ impl<S: Transport> Open<S> {
             }
         }
         if sent < total {
-            self.unsent = Some(Box::new(Unsent {
-                head: out.clone(),
-                body,
-                sent,
-            }));
+            let head = out.clone();
+            self.pending().unsent = Some(Unsent { head, body, sent });
         }
         out.clear();
+        sent == total
     }
 
     fn poll_unsent(&mut self, cx: &mut Context<'_>, worker: &Worker, deadline: &Deadline) -> Poll<io::Result<()>> {
-        let Some(unsent) = &mut self.unsent else {
+        let Some(pending) = &mut self.pending else {
+            return Poll::Ready(Ok(()));
+        };
+        let Some(unsent) = &mut pending.unsent else {
             return Poll::Ready(Ok(()));
         };
         let total = unsent.head.len() + unsent.body.iter().map(Bytes::len).sum::<usize>();
@@ -218,7 +237,7 @@ impl<S: Transport> Open<S> {
                     unsent.sent += n;
                     progress = true;
                     if unsent.sent == total {
-                        self.unsent = None;
+                        pending.unsent = None;
                         deadline.clear();
                         return Poll::Ready(Ok(()));
                     }
@@ -283,6 +302,21 @@ fn serve(bytes: &[u8], shared: &mut Shared, worker: &Worker) -> Served {
         }
     }
     served
+}
+
+/// The wait for a request, or for the rest of one, was too long.
+fn too_late(idle: bool, worker: &Worker) -> Option<Served> {
+    if idle {
+        return None;
+    }
+    worker.cells.refuse("head_timeout");
+    worker.cells.unrouted.add(408);
+    let message = "the request did not arrive in time";
+    respond::plain(&mut worker.write.borrow_mut(), worker, 408, message);
+    Some(Served {
+        then: Some(Step::Close),
+        ..Served::default()
+    })
 }
 
 /// One write of what follows `sent` bytes of `head` and `body`.
