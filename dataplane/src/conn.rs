@@ -125,13 +125,14 @@ impl<S: Transport> Connection<S> {
 
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let worker = Rc::clone(&self.shared.worker);
-        self.deadline.wait(Wait::Head, false, worker.clock.now_ms(), cx.waker());
         let State::Lingering { stream, left, shut } = &mut self.state else {
             return Poll::Ready(());
         };
+        // Asked first: to wait again would be to begin again.
         if self.deadline.expired() {
             return Poll::Ready(());
         }
+        self.deadline.wait(Wait::Head, false, worker.clock.now_ms(), cx.waker());
         if !*shut {
             if ready!(Pin::new(&mut *stream).poll_shutdown(cx)).is_err() {
                 return Poll::Ready(());

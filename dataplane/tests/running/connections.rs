@@ -162,3 +162,25 @@ async fn clients_that_leave_at_any_time_leave_nothing_behind() {
     assert_eq!(plane.metric("breakwater_worker_restarts_total").await, 0.0);
     assert_eq!(plane.client().await.get("shop.test", "/a", "").await.status, 200);
 }
+
+#[tokio::test]
+async fn a_client_that_never_closes_is_let_go_in_the_end() {
+    let plane = Plane::running([]).await;
+    let mut refused = plane.client().await;
+    refused.send("GET / HTTP/1.1\r\n\r\n").await;
+    assert_eq!(refused.response("GET").await.status, 400);
+    let mut served = plane.client().await;
+    let response = served.get("shop.test", "/", "Connection: close\r\n").await;
+    assert_eq!(response.status, 404);
+    let mut silent = plane.client().await;
+    silent.send("GET / HTTP/1.1\r\n").await;
+    assert_eq!(silent.response("GET").await.status, 408);
+    let idle = format!(
+        "breakwater_connections{{listener=\"{}\",state=\"idle\"}}",
+        plane.address()
+    );
+    plane.metric_reaches(&idle, 0.0).await;
+    refused.closed().await;
+    served.closed().await;
+    silent.closed().await;
+}
