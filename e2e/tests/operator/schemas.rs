@@ -147,10 +147,30 @@ async fn the_api_server_documents_prints_completes_and_refuses_in_our_words() ->
         assert!(said.contains(name), "`{name}` is not in {said}");
     }
 
-    for (kind, spec, expected) in REFUSED {
-        let refused = kubectl.apply(&object(kind, "refused", spec)).await;
-        let refusal = refused.expect_err(&format!("{kind} {spec} is wrong")).to_string();
-        assert!(refusal.contains(expected), "{kind} {spec}: {refusal}");
+    // All at once: kubectl tries each and tells of each by its name.
+    let name = |index: usize| format!("refused-{index:02}");
+    let all: Vec<String> = (0..)
+        .zip(REFUSED)
+        .map(|(index, (kind, spec, _))| object(kind, &name(index), spec))
+        .collect();
+    let refusal = kubectl
+        .apply(&all.join("---\n"))
+        .await
+        .expect_err("all are wrong")
+        .to_string();
+    for (index, (kind, spec, expected)) in (0..).zip(REFUSED) {
+        let told: String = refusal
+            .split("refused-")
+            .filter(|part| part.starts_with(&format!("{index:02}")))
+            .collect();
+        assert!(told.contains(expected), "{kind} {spec}: {told:?} in {refusal}");
+    }
+    for kind in ["edgecaches", "wafpolicies", "wsroutes", "cachepurges"] {
+        assert_eq!(
+            kubectl.run(&format!("get {kind} -o name")).await?,
+            "",
+            "nothing is stored"
+        );
     }
 
     kubectl
