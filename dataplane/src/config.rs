@@ -47,6 +47,11 @@ pub(crate) enum ResourceKind {
 }
 
 impl ResourceKind {
+    /// The `detail` of `Cache-Status` (RFC 9211 section 2.8) in an answer of ours: only a cache has one.
+    pub(crate) fn detail(&self, detail: &'static str) -> Option<&'static str> {
+        matches!(self, Self::Cache(_)).then_some(detail)
+    }
+
     fn origin(&self) -> &unit::Origin {
         match self {
             Self::Cache(site) => &site.origin,

@@ -19,6 +19,8 @@ pub(crate) struct Page<'a> {
     pub(crate) wants_json: bool,
     /// Seconds, for `Retry-After`.
     pub(crate) retry_after: Option<u64>,
+    /// What `Cache-Status` says, for a resource with a cache.
+    pub(crate) cache_status: Option<&'static str>,
     /// Further fields.
     pub(crate) fields: &'a [(HeaderName, &'static str)],
     /// The answer to HEAD has no body.
@@ -40,6 +42,9 @@ impl Page<'_> {
             out.extend_from_slice(b"Retry-After: ");
             write_decimal(out, seconds);
             out.extend_from_slice(b"\r\n");
+        }
+        if let Some(detail) = self.cache_status {
+            field(out, b"Cache-Status: breakwater; detail=", detail.as_bytes());
         }
         for (name, value) in self.fields {
             out.extend_from_slice(name.as_str().as_bytes());

@@ -70,7 +70,7 @@ pub struct Applied {
     pub kept: Vec<ObjectId>,
 }
 
-/// A running data plane. Dropping it does not stop it; [`DataPlane::drain`] does.
+/// A running data plane. Dropping it ends the workers and cuts what is open; [`DataPlane::drain`] ends them in order.
 pub struct DataPlane {
     control: watch::Sender<Control>,
     applied: watch::Receiver<()>,
@@ -167,13 +167,17 @@ impl DataPlane {
     ///
     /// An object that cannot be applied keeps its last good version, and the others are applied all the same.
     pub async fn apply(&self, snapshot: &Snapshot) -> Applied {
-        let (config, applied) = self.assembler.lock().assemble(snapshot);
-        self.metrics.set_snapshot(SnapshotState {
-            digest: applied.manifest.to_string(),
-            confirmed_at: unix_seconds(),
-            rejected: applied.rejected.len(),
-        });
-        let version = self.change(|control| control.config = Arc::new(config));
+        let (version, applied) = {
+            // Held until the workers are told, so that of two callers the one who assembled last is the one that counts.
+            let mut assembler = self.assembler.lock();
+            let (config, applied) = assembler.assemble(snapshot);
+            self.metrics.set_snapshot(SnapshotState {
+                digest: applied.manifest.to_string(),
+                confirmed_at: unix_seconds(),
+                rejected: applied.rejected.len(),
+            });
+            (self.change(|control| control.config = Arc::new(config)), applied)
+        };
         self.wait_for(version).await;
         applied
     }
