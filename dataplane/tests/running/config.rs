@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use breakwater_snapshot::unit::{PathMatch, Unit};
-use breakwater_snapshot::{Blob, Kind};
+use breakwater_snapshot::{Blob, Kind, Snapshot};
 use tokio::sync::Semaphore;
 
 use crate::support::{Client, Origin, Plane, answer, claims, edge_cache, id, objects, prefix, regex, waf_policy};
@@ -241,6 +241,7 @@ async fn a_drain_lets_requests_finish_and_closes_idle_connections() {
         ("x", Some("close"))
     );
     busy.closed().await;
+    drop(busy);
     crate::support::within("the end of the drain", drained).await.unwrap();
     assert!(!plane.data.ready());
 }
@@ -253,4 +254,35 @@ async fn a_node_without_a_configuration_says_503_and_with_an_empty_one_404() {
     plane.apply(objects([])).await;
     let answer = plane.client().await.get("any.test", "/", "").await;
     assert_eq!(answer.status, 404, "{answer:?}");
+}
+
+#[tokio::test]
+async fn when_two_apply_at_once_what_is_said_to_be_loaded_is_what_runs() {
+    let plane = Plane::start().await;
+    let snapshot = |host: &str| {
+        let mut site = edge_cache("127.0.0.1:1".parse().unwrap());
+        site.claims = claims(host, "/");
+        site.origin.endpoints.clear();
+        Snapshot::build(objects([("site", Unit::EdgeCache(site))]))
+    };
+    let both = [("a.test", snapshot("a.test")), ("b.test", snapshot("b.test"))];
+    let mut client = plane.client().await;
+    for _ in 0..50 {
+        let appliers: Vec<_> = both
+            .iter()
+            .map(|(_, snapshot)| {
+                let (data, snapshot) = (Arc::clone(&plane.data), snapshot.clone());
+                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                std::thread::spawn(move || runtime.block_on(data.apply(&snapshot)))
+            })
+            .collect();
+        appliers.into_iter().for_each(|thread| drop(thread.join().unwrap()));
+        let (_, loaded) = crate::support::admin_text(plane.admin, "/v1/snapshot").await;
+        for (host, snapshot) in &both {
+            // The site has no server: 503 says that it is there.
+            let is_loaded = loaded.contains(&snapshot.manifest().digest().to_string());
+            let status = client.get(host, "/", "").await.status;
+            assert_eq!(status, if is_loaded { 503 } else { 404 }, "{host} {loaded}");
+        }
+    }
 }
