@@ -19,7 +19,7 @@ pub(crate) struct ExplainArgs {
     /// Directory of manifests: its *.yaml and *.yml files, not those of directories below; or one file
     #[arg(short = 'f', long = "filename", value_name = "DIR")]
     dir: PathBuf,
-    /// Absolute URL of the request, such as https://shop.example.com/cart?id=1
+    /// Absolute URL of the request, such as `https://shop.example.com/cart?id=1`
     #[arg(value_name = "URL")]
     url: String,
     /// Request method
