@@ -2,7 +2,7 @@
 //!
 //! Invariant: a bad object touches nothing but itself. Its last good version stays in force until a good one comes,
 //! however many snapshots later; a policy that never was good fails closed on what it should have protected. Each
-//! purge is carried out once.
+//! purge is carried out once. What a site stored goes with it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -90,6 +90,7 @@ impl Assembler {
             }
         }
         self.held.retain(|id, _| manifest.get(id).is_some());
+        self.forget_sites();
         self.forget_purges();
         let kept = rejected
             .iter()
@@ -160,6 +161,19 @@ impl Assembler {
         self.held
             .get(id)
             .is_some_and(|held| !matches!(held.built, Built::Closed(..)))
+    }
+
+    /// What a removed site stored is gone: one of the same name that comes later may be quite another.
+    fn forget_sites(&self) {
+        let sites: BTreeSet<u64> = self
+            .held
+            .values()
+            .filter_map(|held| match &held.built {
+                Built::Site(site) => Some(site.id),
+                _ => None,
+            })
+            .collect();
+        self.cache.retain_sites(|id| sites.contains(&id));
     }
 
     fn forget_purges(&mut self) {

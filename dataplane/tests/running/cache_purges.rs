@@ -113,6 +113,20 @@ async fn a_purge_of_everything_forgets_one_site_only() {
 }
 
 #[tokio::test]
+async fn a_site_that_is_made_again_under_its_old_name_begins_empty() {
+    let origin = tagged().await;
+    let plane = Plane::start().await;
+    plane.apply(site_and(&origin, Vec::new())).await;
+    let mut client = plane.client().await;
+    fill(&mut client, &ALL).await;
+    plane.apply(Vec::new()).await;
+    assert_eq!(client.get("shop.test", "/one", "").await.status, 404);
+    plane.apply(site_and(&origin, Vec::new())).await;
+    assert_eq!(hits(&mut client, &ALL).await, [false; 4]);
+    assert_eq!(hits(&mut client, &ALL).await, [true; 4]);
+}
+
+#[tokio::test]
 async fn a_purge_is_carried_out_once_however_often_it_is_seen() {
     let origin = tagged().await;
     let plane = Plane::before(&origin).await;

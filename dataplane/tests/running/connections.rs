@@ -33,7 +33,7 @@ async fn connections_beyond_the_most_are_closed_and_counted() {
 }
 
 #[tokio::test]
-async fn a_data_plane_that_is_dropped_takes_no_connections() {
+async fn a_data_plane_that_was_drained_takes_no_connections() {
     let plane = Plane::start().await;
     plane.apply(Vec::new()).await;
     let address = plane.address();
