@@ -4,6 +4,8 @@
 //! operator always has the chart's ServiceAccount, and every test ends by asking the API server
 //! whether it refused anything.
 
+#[path = "operator/failover.rs"]
+mod failover;
 #[path = "operator/life.rs"]
 mod life;
 #[path = "operator/namespace.rs"]
@@ -12,8 +14,6 @@ mod namespace;
 mod nodes;
 #[path = "operator/outages.rs"]
 mod outages;
-#[path = "operator/replicas.rs"]
-mod replicas;
 #[path = "operator/schemas.rs"]
 mod schemas;
 

@@ -124,18 +124,29 @@ impl RingA {
         Ok(DataPlane::new(process, listen, admin))
     }
 
-    /// Asks the API server what it refused to whom since its start: one line for each sort of
-    /// request that it answered with 401 or 403.
+    /// Asks the API server how often it knew somebody not, or allowed something not, since its
+    /// start: one line for each sort.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// When it does not answer, or does not count that.
     pub async fn refused(&self) -> Result<Vec<String>> {
+        // Requests without permission do not come as far as `apiserver_request_total`.
+        const COUNTERS: [(&str, &str); 2] = [
+            ("authentication_attempts{", "success"),
+            ("authorization_attempts_total{", "allowed"),
+        ];
         let metrics = self.kubectl().run("get --raw /metrics").await?;
-        let refused = |line: &&str| {
-            line.starts_with("apiserver_request_total{")
-                && (line.contains("code=\"403\"") || line.contains("code=\"401\""))
-        };
-        Ok(metrics.lines().filter(refused).map(str::to_owned).collect())
+        let mut refused = Vec::new();
+        for (counter, good) in COUNTERS {
+            let good = format!("result=\"{good}\"");
+            let lines = metrics.lines().filter(|line| line.starts_with(counter));
+            let (good, bad): (Vec<_>, Vec<_>) = lines.partition(|line| line.contains(&good));
+            if good.is_empty() {
+                return Err(Error::Invalid(format!("the API server has no counter {counter}")));
+            }
+            refused.extend(bad.into_iter().map(str::to_owned));
+        }
+        Ok(refused)
     }
 
     fn spawn(&self, name: &str, command: Command) -> Result<Process> {

@@ -41,5 +41,11 @@ async fn an_operator_of_one_namespace_needs_no_rights_in_others_and_leaves_them_
             list["items"].as_array().is_some_and(|items| !items.is_empty())
         })
         .await?;
-    nothing_was_refused(&ring, &mut [&mut operator]).await
+    nothing_was_refused(&ring, &mut [&mut operator]).await?;
+
+    // Which would not have been missed.
+    let stranger = ring.kubectl().run("get edgecaches --as=stranger").await;
+    assert!(stranger.is_err(), "{stranger:?}");
+    assert_eq!(ring.refused().await?.len(), 1);
+    Ok(())
 }
