@@ -20,7 +20,7 @@ pub const ARCHIVE_VARIABLE: &str = "BREAKWATER_IMAGE_ARCHIVE";
 /// What makes an archive.
 const COMMAND: &str = "PROFILE=fast image/build";
 
-/// What the program is made from. Only `.rs` and `.toml` files below these count.
+/// What the program is made from. Of directories, only `.rs` and `.toml` files count.
 const SOURCES: &[&str] = &[
     "Cargo.toml",
     "Cargo.lock",

@@ -68,6 +68,7 @@ async fn charts_and_examples_serve_filter_relay_and_purge_on_every_node() -> Res
     a_purge_is_counted_and_true(&test, &mut steps).await?;
     kubectl_shows_how_far_it_is(&test).await?;
     metrics_show_it(&test).await?;
+    a_second_claim_on_the_host_is_told_and_changes_nothing(&test).await?;
     test.operators_were_forbidden_nothing().await?;
     steps.done("columns, metrics and logs");
 
@@ -286,6 +287,39 @@ async fn metrics_show_it(test: &Installed) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Its author is told by the status and by an event, the only thing the operator creates.
+async fn a_second_claim_on_the_host_is_told_and_changes_nothing(test: &Installed) -> Result<()> {
+    let kubectl = test.kubectl();
+    let second = format!(
+        "apiVersion: breakwater.dev/v1alpha1\nkind: EdgeCache\nmetadata: {{name: second, namespace: {EXAMPLES}}}\n\
+         spec: {{hostnames: [{SHOP}], origin: {{service: {{name: chat, port: 8080}}}}}}\n"
+    );
+    kubectl.apply(&second).await?;
+    let refused = kubectl
+        .wait_condition(
+            &format!("-n {EXAMPLES} edgecache/second"),
+            "Accepted",
+            "False",
+            DEADLINE,
+        )
+        .await?;
+    let conditions = refused["status"]["conditions"].to_string();
+    assert!(conditions.contains("shop/shop"), "the winner is named: {conditions}");
+    let events = format!("-n {EXAMPLES} events --field-selector=involvedObject.name=second,type=Warning");
+    kubectl
+        .wait_for(&events, DEADLINE, |list| {
+            list["items"].as_array().is_some_and(|items| !items.is_empty())
+        })
+        .await?;
+    test.on_every_node(async |edge| {
+        let served = edge.get(SHOP, "/page").await?;
+        assert!(served.status == 200 && is_hit(&served), "{served:?}");
+        Ok(())
+    })
+    .await?;
+    kubectl.delete(&second).await.map(drop)
 }
 
 async fn the_leader_dies_and_an_edit_still_flows(test: &Installed) -> Result<()> {
