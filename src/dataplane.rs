@@ -6,15 +6,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use breakwater_dataplane::DataPlane;
 use breakwater_dataplane::follow::{Config, FollowState, Follower, Sink};
-use breakwater_dataplane::{DataPlane, Options, default_workers};
 use breakwater_snapshot::{Rejection, Snapshot};
 use clap::Args;
 use reqwest::Url;
 use tokio::sync::watch;
 
 use crate::exit::{Failure, complain};
-use crate::size::Size;
+use crate::serve::ServeArgs;
 use crate::stop::Stop;
 
 /// Arguments of `breakwater dataplane`.
@@ -26,27 +26,14 @@ pub(crate) struct DataplaneArgs {
     /// This node's name [default: the host's name]
     #[arg(long, value_name = "NAME", env = "NODE_NAME")]
     node: Option<String>,
-    /// Address for clients; may be given several times
-    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8080")]
-    listen: Vec<SocketAddr>,
+    #[command(flatten)]
+    serve: ServeArgs,
     /// Address for metrics and health
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:9090")]
     admin: SocketAddr,
     /// Directory for the last good configuration, from which a restart serves without the operator
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
-    /// Worker threads [default: one for each processor this process may use]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    workers: Option<u16>,
-    /// Memory for stored responses, such as 512Mi
-    #[arg(long, value_name = "SIZE", default_value = "256Mi")]
-    memory: Size,
-    /// File for the audit log, one JSON line for each event [default: standard error]
-    #[arg(long, value_name = "FILE")]
-    audit_log: Option<PathBuf>,
-    /// File for the access log, one JSON line for each request; `-` is standard error [default: off]
-    #[arg(long, value_name = "FILE")]
-    access_log: Option<PathBuf>,
     /// Longest time from SIGTERM to exit, seconds
     #[arg(long, value_name = "SECONDS", default_value = "30")]
     drain: u64,
@@ -61,43 +48,26 @@ pub(crate) fn run(args: DataplaneArgs) -> Result<ExitCode, Failure> {
 }
 
 async fn serve(args: DataplaneArgs) -> Result<ExitCode, Failure> {
+    // Before it says that it serves: from then on it may be told anything.
+    let mut stop = Stop::new()?;
     let node = match args.node {
         Some(node) => node,
         None => host_name()?,
     };
-    let options = Options {
-        listen: args.listen,
-        workers: args.workers.map_or_else(default_workers, usize::from),
-        memory: args.memory.bytes(),
-        access_log: args.access_log,
-        audit_log: args.audit_log,
-        ..Options::default()
-    };
-    let data_plane = DataPlane::start(&options).map_err(|error| Failure::environment(error.to_string(), ""))?;
-    let data_plane = Arc::new(data_plane);
-    let admin = data_plane
-        .serve_admin(args.admin, axum::Router::new())
-        .await
-        .map_err(|error| Failure::environment(error.to_string(), ""))?;
+    let serving = args.serve.start(args.admin).await?;
+    let data_plane = serving.data_plane;
     let config = Config {
         state_dir: args.state_dir,
         ..Config::new(args.operator.clone(), node.clone())
     };
     let follower = Follower::new(config, Applier(Arc::clone(&data_plane)))
         .map_err(|error| Failure::environment(error.to_string(), ""))?;
-    let listen = data_plane
-        .addresses()
-        .iter()
-        .map(|a| format!("http://{a}"))
-        .collect::<Vec<_>>()
-        .join(" ");
     complain(format!(
-        "breakwater: node {node} listens on {listen} with {} workers, admin http://{admin}, operator {}",
-        options.workers, args.operator
+        "breakwater: node {node} listens on {}, operator {}",
+        serving.described, args.operator
     ));
     let state = follower.state();
     let confirming = tokio::spawn(confirm(Arc::clone(&data_plane), state));
-    let mut stop = Stop::new()?;
     let (stopping, told) = tokio::sync::oneshot::channel::<()>();
     let following = tokio::spawn(follower.run(async move {
         let _ = told.await;

@@ -7,6 +7,7 @@ mod exit;
 mod explain;
 mod manifests;
 mod operator;
+mod serve;
 mod size;
 mod stop;
 mod up;

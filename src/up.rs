@@ -7,15 +7,13 @@ mod watch;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
-use breakwater_dataplane::{DataPlane, Options, default_workers};
 use clap::Args;
 use tokio::signal::unix::SignalKind;
 
 use crate::exit::{Failure, complain};
-use crate::size::Size;
+use crate::serve::ServeArgs;
 use crate::stop::{Stop, receive};
 use reload::Reloader;
 
@@ -31,27 +29,14 @@ pub(crate) struct UpArgs {
     /// Directory of manifests; read again when a file changes, and on SIGHUP
     #[arg(short = 'f', long = "file", value_name = "DIR", required_unless_present = "demo")]
     dir: Option<PathBuf>,
-    /// Address for clients; may be given several times
-    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8080")]
-    listen: Vec<SocketAddr>,
+    #[command(flatten)]
+    serve: ServeArgs,
     /// Address for metrics and health
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9090")]
     admin: SocketAddr,
     /// Directory for what survives a restart: the last good version of each object
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
-    /// Worker threads [default: one for each processor this process may use]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    workers: Option<u16>,
-    /// Memory for stored responses, such as 512Mi
-    #[arg(long, value_name = "SIZE", default_value = "256Mi")]
-    memory: Size,
-    /// File for the audit log, one JSON line for each event [default: standard error]
-    #[arg(long, value_name = "FILE")]
-    audit_log: Option<PathBuf>,
-    /// File for the access log, one JSON line for each request; `-` is standard error [default: off]
-    #[arg(long, value_name = "FILE")]
-    access_log: Option<PathBuf>,
     /// Start a small origin as well, and say what to try; without -f, use built-in manifests for it
     #[arg(long)]
     demo: bool,
@@ -75,35 +60,17 @@ async fn up(args: UpArgs) -> Result<ExitCode, Failure> {
     // Before it is read: a change in between is seen, and the directory read again.
     let mut changes = watch::watch(&dir);
     let mut reloader = Reloader::open(dir, args.state_dir)?;
-    let options = Options {
-        listen: args.listen,
-        workers: args.workers.map_or_else(default_workers, usize::from),
-        memory: args.memory.bytes(),
-        access_log: args.access_log,
-        audit_log: args.audit_log,
-        ..Options::default()
-    };
-    let data_plane = DataPlane::start(&options).map_err(|error| Failure::environment(error.to_string(), ""))?;
-    let data_plane = Arc::new(data_plane);
-    let admin = data_plane
-        .serve_admin(args.admin, axum::Router::new())
-        .await
-        .map_err(|error| Failure::environment(error.to_string(), ""))?;
+    let serving = args.serve.start(args.admin).await?;
+    let data_plane = serving.data_plane;
     let objects = reloader.start(&data_plane).await;
 
-    let listen = data_plane
-        .addresses()
-        .iter()
-        .map(|a| format!("http://{a}"))
-        .collect::<Vec<_>>()
-        .join(" ");
     complain(format!(
-        "breakwater: serving {listen} with {} workers, admin http://{admin}, {objects} objects from {}",
-        options.workers,
+        "breakwater: serving {}, {objects} objects from {}",
+        serving.described,
         reloader.dir().display()
     ));
     if let Some(demo) = &demo {
-        demo.explain(data_plane.addresses().first().copied(), admin, reloader.dir());
+        demo.explain(data_plane.addresses().first().copied(), serving.admin, reloader.dir());
     }
     let mut confirm = tokio::time::interval(CONFIRM);
     loop {

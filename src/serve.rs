@@ -1,0 +1,67 @@
+//! What `up` and `dataplane` have in common: the data plane's own arguments, and starting it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use breakwater_dataplane::{DataPlane, Options, default_workers};
+use clap::Args;
+
+use crate::exit::Failure;
+use crate::size::Size;
+
+/// How a data plane is set up.
+#[derive(Args, Debug)]
+pub(crate) struct ServeArgs {
+    /// Address for clients; may be given several times
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8080")]
+    listen: Vec<SocketAddr>,
+    /// Worker threads [default: one for each processor this process may use]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    workers: Option<u16>,
+    /// Memory for stored responses, such as 512Mi
+    #[arg(long, value_name = "SIZE", default_value = "256Mi")]
+    memory: Size,
+    /// File for the audit log, one JSON line for each event [default: standard error]
+    #[arg(long, value_name = "FILE")]
+    audit_log: Option<PathBuf>,
+    /// File for the access log, one JSON line for each request; `-` is standard error [default: off]
+    #[arg(long, value_name = "FILE")]
+    access_log: Option<PathBuf>,
+}
+
+/// A data plane that runs.
+pub(crate) struct Serving {
+    pub(crate) data_plane: Arc<DataPlane>,
+    /// Where metrics and health are served.
+    pub(crate) admin: SocketAddr,
+    /// Its addresses and workers, for the line that says it serves.
+    pub(crate) described: String,
+}
+
+impl ServeArgs {
+    /// Starts the data plane, with an empty configuration, and its admin port.
+    pub(crate) async fn start(self, admin: SocketAddr) -> Result<Serving, Failure> {
+        let options = Options {
+            listen: self.listen,
+            workers: self.workers.map_or_else(default_workers, usize::from),
+            memory: self.memory.bytes(),
+            access_log: self.access_log,
+            audit_log: self.audit_log,
+            ..Options::default()
+        };
+        let refused = |error: breakwater_dataplane::StartError| Failure::environment(error.to_string(), "");
+        let data_plane = Arc::new(DataPlane::start(&options).map_err(refused)?);
+        let admin = data_plane
+            .serve_admin(admin, axum::Router::new())
+            .await
+            .map_err(refused)?;
+        let addresses: Vec<_> = data_plane.addresses().iter().map(|a| format!("http://{a}")).collect();
+        let workers = options.workers;
+        Ok(Serving {
+            described: format!("{} with {workers} workers, admin http://{admin}", addresses.join(" ")),
+            data_plane,
+            admin,
+        })
+    }
+}
