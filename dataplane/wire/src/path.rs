@@ -309,7 +309,12 @@ mod tests {
 
     #[test]
     fn several_slashes_are_kept_and_have_another_reading() {
-        for (raw, other) in [("//admin", "/admin"), ("/a///b//", "/a/b/"), ("/a%2f/b", "/a/b"), ("/x/.//admin", "/x/admin")] {
+        for (raw, other) in [
+            ("//admin", "/admin"),
+            ("/a///b//", "/a/b/"),
+            ("/a%2f/b", "/a/b"),
+            ("/x/.//admin", "/x/admin"),
+        ] {
             let path = normalize(raw).expect(raw);
             assert!(path.has_separators(), "{raw}");
             assert_eq!(path.with_separators(), other, "{raw}");
