@@ -12,7 +12,7 @@
 //!   node stays on what it runs and tries again: a blob that does not arrive says nothing about its object.
 //! - The digest of a rejected object is not held: it is fetched anew with the next manifest, and a node that rejected
 //!   anything asks for the whole manifest again when it reconnects.
-//! - The copy on disk is the last *good* configuration (see [`last_good`]): after a restart with a broken object still
+//! - The copy on disk is the last *good* configuration (module `last_good`): after a restart with a broken object still
 //!   in the manifest, the sink first sees the unit that worked and then the one that does not.
 //! - Nothing here gives up: every failure is counted, shown in [`FollowState`] and tried again with full-jitter backoff.
 //!

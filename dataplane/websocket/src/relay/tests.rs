@@ -130,5 +130,6 @@ async fn closed_with<S: AsyncRead + AsyncWrite + Unpin>(connection: &mut Connect
 #[test]
 fn a_relay_between_tcp_sockets_is_small() {
     assert_eq!(size_of::<Flow>(), 104);
-    assert_eq!(size_of::<Relay<TcpStream, TcpStream>>(), 360);
+    // 360, or 376 where the build has tokio's other runtime as well, which a socket's handle then has room for.
+    assert!(size_of::<Relay<TcpStream, TcpStream>>() <= 376);
 }
