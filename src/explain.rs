@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use breakwater_compile::{CacheView, Explanation, PolicyView, Request, Severity, WebSocketView, compile, explain};
 use breakwater_snapshot::unit::Mode;
+use breakwater_wire::path::normalize;
 use clap::Args;
 
 use crate::check::{self, Format};
@@ -75,10 +76,13 @@ fn request(args: &ExplainArgs) -> Result<Request, Failure> {
         };
         headers.push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
     }
+    let path = normalize(uri.path())
+        .map_err(|error| Failure::environment(format!("`{}` is answered 400: {error}", uri.path()), ""))?;
     Ok(Request {
         method: args.method.clone(),
         host: host.to_ascii_lowercase(),
-        path: uri.path().to_owned(),
+        other_path: path.has_separators().then(|| path.with_separators().into_owned()),
+        path: path.as_str().to_owned(),
         query: uri.query().map(str::to_owned),
         headers,
         client: args.client,

@@ -96,18 +96,40 @@ impl std::fmt::Display for Diagnostic {
             Severity::Error => "error",
             Severity::Warning => "warning",
         };
-        write!(f, "{severity}: {} ({}", self.message, self.file.display())?;
+        write!(f, "{severity}: {} ({}", printable(&self.message), self.file.display())?;
         if self.line > 0 {
             write!(f, ":{}", self.line)?;
         }
         if !self.name.is_empty() {
-            write!(f, ", {}/{}/{}", self.kind, self.namespace, self.name)?;
+            let object = format!("{}/{}/{}", self.kind, self.namespace, self.name);
+            write!(f, ", {}", printable(&object))?;
         }
         if !self.field.is_empty() {
-            write!(f, ", {}", self.field)?;
+            write!(f, ", {}", printable(&self.field))?;
         }
         f.write_str(")")
     }
+}
+
+/// Longest text of a manifest that a message repeats, in characters; the rest is cut.
+const PRINTED: usize = 512;
+
+/// Text from a manifest as a terminal may have it: no control characters, no more than can be read.
+fn printable(text: &str) -> String {
+    let mut out: String = text.chars().take(PRINTED).flat_map(shown).collect();
+    if text.chars().nth(PRINTED).is_some() {
+        out.push('…');
+    }
+    out
+}
+
+fn shown(c: char) -> impl Iterator<Item = char> {
+    let (escaped, plain) = if c.is_control() {
+        (Some(c.escape_default()), None)
+    } else {
+        (None, Some(c))
+    };
+    escaped.into_iter().flatten().chain(plain)
 }
 
 /// What a reference to a Service means.

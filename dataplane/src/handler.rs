@@ -103,6 +103,11 @@ impl<'a> Routed<'a, '_> {
 pub(crate) fn answer(shared: &mut Shared, head: &RequestHead<'_>, out: &mut Vec<u8>) -> Answer {
     let worker = Rc::clone(&shared.worker);
     let started = Instant::now();
+    if head.method == "TRACE" {
+        // It would show cookies and credentials to whoever reads the answer (RFC 9110 section 9.3.8).
+        worker.cells.refuse("trace");
+        return unrouted(&worker, out, 405, "TRACE is not served");
+    }
     let path = match normalize(head.path) {
         Ok(path) => path,
         Err(error) => {

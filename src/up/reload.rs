@@ -51,9 +51,20 @@ impl Reloader {
             data_plane.apply(snapshot).await;
         }
         let mut snapshot = self.compile();
-        if let Some(earlier) = earlier.filter(|_| self.loaded.is_incomplete()) {
-            snapshot = snapshot.or(&earlier);
-            self.earlier = Some(earlier);
+        if self.loaded.is_incomplete() {
+            let objects = "the objects that cannot be read, WafPolicies too,";
+            match &earlier {
+                Some(earlier) => {
+                    snapshot = snapshot.or(earlier);
+                    complain(format!(
+                        "breakwater: {objects} are taken from the earlier run in the state directory"
+                    ));
+                }
+                None => complain(format!(
+                    "breakwater: {objects} are not in force: there is no earlier version of them"
+                )),
+            }
+            self.earlier = earlier;
         }
         self.apply(data_plane, &snapshot).await;
         snapshot.manifest().entries.len()
@@ -85,7 +96,12 @@ impl Reloader {
         let kept = applied.kept.len();
         let rejected = applied.rejected.len();
         complain(format!(
-            "breakwater: reloaded, {objects} objects, {rejected} rejected, {kept} of them kept in their last good version"
+            "breakwater: reloaded, {objects} objects{}",
+            if rejected == 0 {
+                String::new()
+            } else {
+                format!(", {rejected} rejected, {kept} of them kept in their last good version")
+            }
         ));
     }
 

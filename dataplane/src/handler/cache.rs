@@ -438,6 +438,7 @@ fn authority(job: &Job) -> Authority<'_> {
     Authority {
         name: host.name(),
         port: host.port(),
+        forwarded: job.trusted,
     }
 }
 

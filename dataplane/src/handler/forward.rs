@@ -20,7 +20,7 @@ const NAME: &str = "breakwater";
 /// A request that came through us this often is in a loop.
 const MAX_LOOPS: usize = 8;
 
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// How the body of a request goes to the origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use breakwater_cache::{Lookup, Target, cache_status};
 use breakwater_wire::conditional::Preconditions;
 use breakwater_wire::http1::Version;
 use bytes::Bytes;
+use http::HeaderName;
 
 use super::stored::{Reply, connection};
 use super::{Routed, entry};
@@ -26,6 +27,7 @@ pub(super) fn answer(worker: &Worker, site: &Site, routed: &Routed<'_, '_>, out:
     let authority = Authority {
         name: head.host.name(),
         port: head.host.port(),
+        forwarded: routed.trusted,
     };
     let target = target(worker, site, authority, path, head.query, &values);
     let now = worker.clock.timestamp();
@@ -62,11 +64,16 @@ pub(super) fn answer(worker: &Worker, site: &Site, routed: &Routed<'_, '_>, out:
     Some(written.body)
 }
 
+/// What a trusted proxy says of the request as the client sent it.
+const FORWARDED: [&str; 3] = ["x-forwarded-proto", "x-forwarded-host", "x-forwarded-port"];
+
 /// The authority of a request, as keys are made of it.
 #[derive(Clone, Copy)]
 pub(super) struct Authority<'a> {
     pub(super) name: &'a str,
     pub(super) port: Option<u16>,
+    /// The peer is a trusted proxy, whose word about the client's own request goes to the origin.
+    pub(super) forwarded: bool,
 }
 
 /// The key of a request: normalised host and path, the query, and what the site adds. The port is in the key, because
@@ -92,6 +99,13 @@ pub(super) fn target(
     let url = key.finish();
     if let Some(port) = authority.port.filter(|port| *port != 80) {
         key = key.header(":port", Some(&port.to_be_bytes()));
+    }
+    if authority.forwarded {
+        // The origin sees these and may answer with them: a redirect to https, a link to another host.
+        for name in FORWARDED {
+            let name = HeaderName::from_static(name);
+            values(&name, &mut |value| key = key.clone().header(name.as_str(), Some(value)));
+        }
     }
     for name in &policy.key_headers {
         let mut joined: Option<Vec<u8>> = None;

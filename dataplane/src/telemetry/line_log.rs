@@ -5,6 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -101,7 +102,13 @@ enum Sink {
 
 impl Sink {
     fn file(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        // A FIFO that nobody reads is refused at once, and not waited for; one that is not read fast enough loses lines.
+        let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .custom_flags(flags)
+            .open(path)?;
         Ok(Self::File(path.to_owned(), file))
     }
 

@@ -33,6 +33,23 @@ async fn a_miss_is_stored_and_the_next_request_is_a_hit() {
 }
 
 #[tokio::test]
+async fn an_origin_that_names_a_request_names_no_later_one() {
+    let origin = Origin::fixed(answer(
+        200,
+        "Cache-Control: max-age=60\r\nX-Request-Id: theirs\r\n",
+        "x",
+    ))
+    .await;
+    let plane = Plane::before(&origin).await;
+    let mut client = plane.client().await;
+    for hit in [false, true] {
+        let response = client.get("shop.test", "/a", "").await;
+        assert_eq!((response.is_hit(), response.count("x-request-id")), (hit, 1));
+        assert_ne!(response.field("x-request-id"), Some("theirs"));
+    }
+}
+
+#[tokio::test]
 async fn each_answer_has_a_request_id_of_its_own_and_only_one() {
     let (_origin, plane) = stored("hello").await;
     let mut client = plane.client().await;

@@ -236,5 +236,6 @@ async fn a_question_about_the_server_itself_is_answered_here() {
         .await
         .ask("TRACE", "shop.test", "/a", "Cookie: secret=1\r\n", b"")
         .await;
+    assert_eq!((trace.status, origin.count()), (405, 0));
     assert!(!trace.text().contains("secret"), "{trace:?}");
 }

@@ -383,3 +383,30 @@ async fn a_path_with_doubled_slashes_does_not_get_past_a_list() {
         assert_eq!(status(&mut client, target).await, 403, "{target}");
     }
 }
+
+#[tokio::test]
+async fn what_a_trusted_proxy_says_of_the_request_is_in_the_key() {
+    let (_origin, plane) = plane(|policy| {
+        policy.client.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    })
+    .await;
+    let mut client = plane.client().await;
+    for (lines, hit) in [
+        ("", false),
+        ("X-Forwarded-Proto: https\r\n", false),
+        ("X-Forwarded-Host: elsewhere.test\r\n", false),
+        ("X-Forwarded-Proto: https\r\n", true),
+        ("", true),
+    ] {
+        assert_eq!(client.get("shop.test", "/a", lines).await.is_hit(), hit, "{lines:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_an_untrusted_client_says_of_its_request_makes_no_variant() {
+    let (_origin, plane) = plane(|_| {}).await;
+    let mut client = plane.client().await;
+    client.get("shop.test", "/a", "").await;
+    let lines = "X-Forwarded-Proto: https\r\nX-Forwarded-Host: elsewhere.test\r\n";
+    assert!(client.get("shop.test", "/a", lines).await.is_hit());
+}

@@ -22,8 +22,11 @@ pub struct Request {
     pub method: String,
     /// The host: lower case, without port.
     pub host: String,
-    /// The path, without query.
+    /// The path, normalised, without query.
     pub path: String,
+    /// The path as an origin may read it that takes encoded slashes and backslashes for `/` and several slashes for
+    /// one, where that differs: deny lists see both.
+    pub other_path: Option<String>,
     /// The query, without `?`.
     pub query: Option<String>,
     /// Header fields: name in lower case, value.
@@ -311,7 +314,9 @@ fn address_lists(policy: &WafPolicy, request: &Request, lists: &mut Vec<ListView
 
 fn uri_lists(policy: &WafPolicy, request: &Request, lists: &mut Vec<ListView>, refusals: &mut Vec<String>) {
     let allowed = first(&policy.uris.allow, &request.path).map(describe);
-    let denied = first(&policy.uris.deny, &request.path).map(describe);
+    let denied = first(&policy.uris.deny, &request.path)
+        .or_else(|| first(&policy.uris.deny, request.other_path.as_deref()?))
+        .map(describe);
     for (list, paths, entry, effect) in [
         (
             "uris.allow",

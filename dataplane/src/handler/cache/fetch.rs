@@ -83,7 +83,11 @@ impl Fetch {
         }
         let head = forward::head(&self.line, "GET", fields, Body::None)?;
         // Interim responses concern the client that asked, and this fetch is everybody's.
-        let result = local.upstream.request(&head, async |_| {}).await;
+        let mut result = local.upstream.request(&head, async |_| {}).await;
+        if let Ok((response, _)) = &mut result {
+            // The id of the request that fetched: each answer has its own.
+            response.headers.remove(forward::X_REQUEST_ID);
+        }
         match &result {
             Ok((response, _)) => local.cells.origin.add(response.status.as_u16()),
             Err(_) => local.cells.origin_failures.add(1),
