@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+
 /// Lines that may wait for the writer.
 const QUEUE: usize = 8192;
 
@@ -102,13 +104,15 @@ enum Sink {
 
 impl Sink {
     fn file(path: &Path) -> io::Result<Self> {
-        // A FIFO that nobody reads is refused at once, and not waited for; one that is not read fast enough loses lines.
-        let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+        // A FIFO that nobody reads is refused at once, and not waited for. Writing may wait: it has a thread of its own.
+        let flags = OFlags::NONBLOCK.bits() as i32;
         let file = OpenOptions::new()
             .create(true)
             .append(true)
             .custom_flags(flags)
             .open(path)?;
+        let status = fcntl_getfl(&file)?;
+        fcntl_setfl(&file, status - OFlags::NONBLOCK)?;
         Ok(Self::File(path.to_owned(), file))
     }
 
@@ -146,6 +150,14 @@ mod tests {
         }
         let expected: String = (0..100).map(|n| format!("{n}\n")).collect();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_fifo_that_nobody_reads_is_an_error_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("fifo");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RWXU).unwrap();
+        assert!(LineLog::open("audit", Some(&path)).is_err());
     }
 
     #[test]
