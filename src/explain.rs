@@ -187,3 +187,39 @@ fn line(out: &mut String, depth: usize, name: &str, value: &str) {
     // Writing to a String does not fail.
     let _ = writeln!(out, "{}{name}: {value}", "  ".repeat(depth));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(url: &str) -> Result<Request, Failure> {
+        request(&ExplainArgs {
+            dir: PathBuf::new(),
+            url: url.to_owned(),
+            method: "GET".to_owned(),
+            headers: Vec::new(),
+            client: None,
+            output: Format::Text,
+        })
+    }
+
+    #[test]
+    fn paths_are_read_as_the_data_plane_reads_them() {
+        for (url, path, other) in [
+            ("http://a/%61dmin", "/admin", None),
+            ("http://a/x/../admin?q", "/admin", None),
+            ("http://a//admin", "//admin", Some("/admin")),
+            ("http://a/%2fadmin", "/%2Fadmin", Some("/admin")),
+        ] {
+            let request = asked(url).unwrap();
+            assert_eq!(
+                (request.path.as_str(), request.other_path.as_deref()),
+                (path, other),
+                "{url}"
+            );
+        }
+        for url in ["http://a/%zz", "http://a/%00", "http://a/x/%2e%2e%2fadmin"] {
+            assert!(asked(url).unwrap_err().to_string().contains("400"), "{url}");
+        }
+    }
+}

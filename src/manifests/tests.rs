@@ -324,3 +324,23 @@ fn the_lists_of_a_manifest_reach_its_unit() {
     assert_eq!(unit.claims[0].host, "a.example.com");
     assert_eq!(unit.origin.endpoints[0].port, 8081);
 }
+
+#[test]
+fn what_a_message_repeats_of_a_manifest_is_short_and_harmless() {
+    let diagnostic = Diagnostic {
+        severity: Severity::Error,
+        file: PathBuf::from("a.yaml"),
+        line: 1,
+        kind: "EdgeCache".to_owned(),
+        namespace: "default".to_owned(),
+        name: format!("\u{1b}[31m{}", "x".repeat(1_000_000)),
+        field: "spec\0".to_owned(),
+        message: "wrong\nreally".to_owned(),
+    };
+    let text = diagnostic.to_string();
+    assert!(
+        text.len() < 2_000 && !text.contains(char::is_control),
+        "{} bytes",
+        text.len()
+    );
+}
