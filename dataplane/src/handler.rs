@@ -46,6 +46,9 @@ pub(crate) struct Job {
     pub(crate) request: OwnedRequest,
     /// The normalised path, which routes, rules and keys compare.
     pub(crate) path: String,
+    /// The request target for the origin: what was matched is what it sees, the bytes as received unless the path had
+    /// dot segments.
+    pub(crate) target: String,
     pub(crate) client: IpAddr,
     /// The peer is a proxy whose word about the client is believed.
     pub(crate) trusted: bool,
@@ -173,6 +176,10 @@ fn leave(worker: &Worker, routed: &Routed<'_, '_>, out: &mut Vec<u8>) -> Answer 
     Answer::Leave(Box::new(Job {
         request,
         path: routed.path.as_str().to_owned(),
+        target: match routed.head.query {
+            Some(query) => format!("{}?{query}", routed.path.forward()),
+            None => routed.path.forward().to_owned(),
+        },
         client: routed.client,
         trusted: routed.trusted,
         request_id: routed.request_id.to_owned(),

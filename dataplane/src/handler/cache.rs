@@ -263,7 +263,7 @@ impl Request<'_> {
             index: self.job.index,
             fields: forward::fields(self.job, self.peer)?,
             asked_with: self.job.request.headers.clone(),
-            line: forward::target(self.job),
+            line: self.job.target.clone(),
             path: self.job.path.clone(),
             meta: self.meta.clone(),
             target: self.target,

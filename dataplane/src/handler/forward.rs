@@ -59,7 +59,7 @@ pub(super) fn fields(job: &Job, peer: IpAddr) -> Result<HeaderMap, OriginError> 
     Ok(headers)
 }
 
-/// The head for the origin; `target` is that of [`target`].
+/// The head for the origin; `target` is that of the [`Job`].
 ///
 /// # Errors
 /// When the target cannot be written: nothing of what the gate lets through.
@@ -78,19 +78,6 @@ pub(super) fn head(target: &str, method: &str, mut headers: HeaderMap, body: Bod
         method: method.to_owned(),
         bytes,
     })
-}
-
-/// What was matched is what the origin sees: the bytes as received, unless they had dot segments.
-pub(super) fn target(job: &Job) -> String {
-    let raw = job.request.path();
-    let path = match breakwater_wire::path::normalize(raw) {
-        Ok(normal) => normal.forward().to_owned(),
-        Err(_) => job.path.clone(),
-    };
-    match job.request.query() {
-        Some(query) => format!("{path}?{query}"),
-        None => path,
-    }
 }
 
 /// Prepares an origin's fields for the client: without what concerns our connection to it.

@@ -57,7 +57,7 @@ pub(super) async fn fetch<S: Transport>(
         Framing::Chunked => Body::Chunked,
     };
     let head = forward::head(
-        &forward::target(job),
+        &job.target,
         job.request.method.as_str(),
         forward::fields(job, peer)?,
         body,

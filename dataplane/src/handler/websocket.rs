@@ -147,7 +147,7 @@ async fn shake_hands(job: &Job, route: &WebSocketRoute, peer: IpAddr, offer: &Of
     fields.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     set(&mut fields, header::SEC_WEBSOCKET_PROTOCOL, offer.subprotocol_value());
     set(&mut fields, header::SEC_WEBSOCKET_EXTENSIONS, offer.extensions.clone());
-    let head = forward::head(&forward::target(job), "GET", fields, Body::None)?;
+    let head = forward::head(&job.target, "GET", fields, Body::None)?;
     // A handshake is not repeated, so it does not risk a connection that was idle.
     let mut connection = job.local().upstream.connect(false).await?;
     let patience = Duration::from_millis(route.handshake_timeout_ms);
