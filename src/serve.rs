@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use breakwater_dataplane::{DataPlane, Options, default_workers};
+use breakwater_dataplane::{DataPlane, Listen, Options, default_workers};
 use clap::Args;
 
 use crate::exit::Failure;
@@ -43,7 +43,7 @@ impl ServeArgs {
     /// Starts the data plane, with an empty configuration, and its admin port.
     pub(crate) async fn start(self, admin: SocketAddr) -> Result<Serving, Failure> {
         let options = Options {
-            listen: self.listen,
+            listen: self.listen.into_iter().map(Listen::from).collect(),
             workers: self.workers.map_or_else(default_workers, usize::from),
             memory: self.memory.bytes(),
             access_log: self.access_log,

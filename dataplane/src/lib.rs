@@ -27,4 +27,5 @@ mod upstream;
 mod worker;
 
 pub use error::StartError;
+pub use listen::Listen;
 pub use server::{Applied, DataPlane, Options, default_workers};

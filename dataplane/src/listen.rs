@@ -4,9 +4,32 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
+use ipnet::IpNet;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::StartError;
+
+/// Where clients connect, and how their connections begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// The address. Port 0 lets the kernel choose one.
+    pub address: SocketAddr,
+    /// Connections begin with a TLS handshake.
+    pub tls: bool,
+    /// Peers whose connections begin with a PROXY header; those of others never do. Empty: nobody's.
+    pub proxy_protocol: Vec<IpNet>,
+}
+
+impl From<SocketAddr> for Listen {
+    /// Clear text, no PROXY header.
+    fn from(address: SocketAddr) -> Self {
+        Self {
+            address,
+            tls: false,
+            proxy_protocol: Vec::new(),
+        }
+    }
+}
 
 /// Connections that may wait to be accepted, for each socket.
 const BACKLOG: i32 = 4096;

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::StartError;
 use crate::clock::unix_seconds;
 use crate::config::{Assembler, Config, Loaded};
+use crate::listen::Listen;
 use crate::telemetry::metrics::SnapshotState;
 use crate::telemetry::{LineLog, Metrics};
 use crate::worker::{self, Control, Heartbeat, Parts};
@@ -28,7 +29,7 @@ const FLUSH: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Where clients connect.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<Listen>,
     /// Worker threads; see [`default_workers`].
     pub workers: usize,
     /// Bytes that stored responses may take in memory.
@@ -99,8 +100,8 @@ impl DataPlane {
         let audit_log = open_log("audit", options.audit_log.as_deref())?;
         let mut sockets: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
         let mut addresses = Vec::new();
-        for address in &options.listen {
-            let opened = crate::listen::open(*address, workers)?;
+        for listen in &options.listen {
+            let opened = crate::listen::open(listen.address, workers)?;
             addresses.extend(opened.first().and_then(|socket| socket.local_addr().ok()));
             sockets
                 .iter_mut()

@@ -3,6 +3,7 @@
 //! Nothing in here is visible to another thread but the atomics of [`Heartbeat`]. The worker takes its configuration
 //! from a watch channel, so that a worker that was replaced starts with the newest.
 
+mod accept;
 pub(crate) mod deadlines;
 
 use std::cell::{Cell, RefCell};
@@ -19,10 +20,10 @@ use tokio::task::LocalSet;
 
 use crate::clock::{Clock, TICK};
 use crate::config::{Config, WorkerConfig};
-use crate::conn::Connection;
 use crate::request_id::RequestIds;
 use crate::telemetry::{Metrics, WorkerCells};
 use crate::upstream::{Pool, Resolver};
+use accept::accept;
 use deadlines::{Allowed, Deadlines};
 
 /// The size of the buffer that all reads of a worker go through, bytes.
@@ -222,23 +223,4 @@ fn report(worker: &Worker, version: u64, applied: &watch::Sender<()>) {
         .ticked_ms
         .store(worker.clock.now_ms(), Ordering::Relaxed);
     applied.send_replace(());
-}
-
-async fn accept(listener: tokio::net::TcpListener, worker: Rc<Worker>) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                if worker.admit() {
-                    // A peer that is gone already shows itself at the first read.
-                    let _ = stream.set_nodelay(true);
-                    tokio::task::spawn_local(Connection::new(Rc::clone(&worker), stream, peer.ip()));
-                }
-            }
-            Err(error) => {
-                worker.cells.refuse("accept");
-                tracing::warn!(%error, "a connection cannot be accepted; waiting a moment");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
 }

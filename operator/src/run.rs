@@ -228,7 +228,7 @@ async fn compile_changes(
 }
 
 fn count(output: &Output, metrics: &Metrics) {
-    for kind in Kind::ALL {
+    for kind in Kind::CUSTOM {
         let of_kind = || output.verdicts.iter().filter(|verdict| verdict.id.kind == kind);
         let accepted = of_kind().filter(|verdict| verdict.accepted.status).count();
         metrics.objects(kind, "accepted", accepted);

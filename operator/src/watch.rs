@@ -110,6 +110,7 @@ impl Watched {
             Kind::WafPolicy => objects.waf_policies.facts(id),
             Kind::WsRoute => objects.ws_routes.facts(id),
             Kind::CachePurge => objects.cache_purges.facts(id),
+            Kind::Secret => None,
         }
     }
 

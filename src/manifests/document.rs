@@ -117,7 +117,7 @@ pub(super) fn read(node: Node, file: &std::path::Path, out: &mut Vec<Diagnostic>
         return Read::Lost;
     }
     let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
-    let known = kind.parse::<Kind>().ok();
+    let known = kind.parse::<Kind>().ok().filter(|kind| Kind::CUSTOM.contains(kind));
     let group_line = node.line_of("apiVersion");
     let (ours, expected) = (group == GROUP, format!("{GROUP}/{VERSION}"));
     let kind = match (known, ours) {
@@ -141,7 +141,7 @@ pub(super) fn read(node: Node, file: &std::path::Path, out: &mut Vec<Diagnostic>
             return Read::Lost;
         }
         (None, true) => {
-            let hint = match nearest(&kind, Kind::ALL.map(Kind::as_str)) {
+            let hint = match nearest(&kind, Kind::CUSTOM.map(Kind::as_str)) {
                 Some(meant) => format!("did you mean {meant}?"),
                 None => "known are EdgeCache, WafPolicy, WsRoute and CachePurge".to_owned(),
             };
@@ -210,6 +210,7 @@ pub(super) fn read(node: Node, file: &std::path::Path, out: &mut Vec<Diagnostic>
             Kind::WafPolicy => typed(&id, &json, Spec::WafPolicy),
             Kind::WsRoute => typed(&id, &json, Spec::WsRoute),
             Kind::CachePurge => typed(&id, &json, Spec::CachePurge),
+            Kind::Secret => return Read::Lost,
         },
     };
     if let (Spec::Broken(fault), true) = (&spec, violations.is_empty()) {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The kinds of `breakwater.dev/v1alpha1`.
+/// The kinds of `breakwater.dev/v1alpha1`, and those of Kubernetes that become units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Kind {
     /// A cached site.
@@ -16,11 +16,22 @@ pub enum Kind {
     WsRoute,
     /// A request to forget stored responses.
     CachePurge,
+    /// A Kubernetes Secret that other objects name.
+    Secret,
 }
 
 impl Kind {
     /// Every kind, in the order objects are sorted in a manifest.
-    pub const ALL: [Self; 4] = [Self::EdgeCache, Self::WafPolicy, Self::WsRoute, Self::CachePurge];
+    pub const ALL: [Self; 5] = [
+        Self::EdgeCache,
+        Self::WafPolicy,
+        Self::WsRoute,
+        Self::CachePurge,
+        Self::Secret,
+    ];
+
+    /// The kinds of `breakwater.dev`, which users write.
+    pub const CUSTOM: [Self; 4] = [Self::EdgeCache, Self::WafPolicy, Self::WsRoute, Self::CachePurge];
 
     /// The kind's name as users write it in `kind:`.
     pub const fn as_str(self) -> &'static str {
@@ -29,6 +40,7 @@ impl Kind {
             Self::WafPolicy => "WafPolicy",
             Self::WsRoute => "WsRoute",
             Self::CachePurge => "CachePurge",
+            Self::Secret => "Secret",
         }
     }
 }

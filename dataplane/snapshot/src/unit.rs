@@ -1,10 +1,25 @@
 //! Compiled units: what the data plane needs to know of one object, with every reference resolved and every default
 //! filled in. Durations are milliseconds, sizes are bytes.
 
+mod filter;
+mod origin;
+mod tls;
+
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::ObjectId;
+pub use filter::{Coding, Compression, ErrorPage, Field, FieldEdit, Filters, PathRewrite, Redirect};
+pub use origin::{
+    Balance, BalanceStrategy, Circuit, Ejection, Endpoint, HashBy, HealthCheck, Origin, OriginProtocol, OriginTls,
+    Retries,
+};
+pub use tls::{Certificate, ClientCertificates, Hsts, Tls, TlsVersion};
+
+/// Leaves out what is as if it were not there, so that an object that does not use a feature keeps its digest.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
 
 /// One object, compiled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +33,8 @@ pub enum Unit {
     WsRoute(WsRoute),
     /// A purge.
     CachePurge(CachePurge),
+    /// A TLS Secret that other objects name.
+    Certificate(Certificate),
 }
 
 /// A host and path that an object serves, after conflicts were settled: no two units claim the same pair.
@@ -51,36 +68,6 @@ pub enum PathKind {
     Regex,
 }
 
-/// A group of servers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Origin {
-    /// The servers; empty when the Service has no ready endpoint.
-    pub endpoints: Vec<Endpoint>,
-    /// Longest wait for a connection.
-    pub connect_timeout_ms: u64,
-    /// Longest wait for the response head, and between two reads of the body.
-    pub response_timeout_ms: u64,
-}
-
-/// One server, reached by plain HTTP.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Endpoint {
-    /// An IP address or a DNS name.
-    pub host: String,
-    /// Its TCP port.
-    pub port: u16,
-}
-
-impl std::fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.host.contains(':') && !self.host.starts_with('[') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
-    }
-}
-
 /// A compiled EdgeCache.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EdgeCache {
@@ -90,6 +77,12 @@ pub struct EdgeCache {
     pub origin: Origin,
     /// How they are stored.
     pub cache: CachePolicy,
+    /// How its hosts are served over TLS; none means not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
+    /// What is done to requests and responses on the way.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub filters: Filters,
 }
 
 /// How an EdgeCache stores.
@@ -243,6 +236,9 @@ pub struct WsRoute {
     pub idle_timeout_ms: u64,
     /// Longest life of a connection; none means unlimited.
     pub lifetime_ms: Option<u64>,
+    /// How its hosts are served over TLS; none means not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
 }
 
 /// Limits of a WsRoute; none means unlimited. On each node.

@@ -254,5 +254,6 @@ pub(super) const fn kind_of(unit: &Unit) -> Kind {
         Unit::WafPolicy(_) => Kind::WafPolicy,
         Unit::WsRoute(_) => Kind::WsRoute,
         Unit::CachePurge(_) => Kind::CachePurge,
+        Unit::Certificate(_) => Kind::Secret,
     }
 }

@@ -50,6 +50,7 @@ pub(super) fn build(id: &ObjectId, unit: Unit, metrics: &Metrics, tables: &Arc<T
             protection(id, unit, metrics, tables).map(|protection| Built::Policy(Arc::new(protection), targets))
         }
         Unit::CachePurge(unit) => Ok(Built::Purge(unit)),
+        Unit::Certificate(_) => Err("this version serves no TLS".to_owned()),
     }
 }
 

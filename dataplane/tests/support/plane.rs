@@ -32,7 +32,7 @@ impl Plane {
     pub(crate) async fn with(change: impl FnOnce(&mut Options)) -> Self {
         let logs = tempfile::tempdir().unwrap();
         let mut options = Options {
-            listen: vec!["127.0.0.1:0".parse().unwrap()],
+            listen: vec!["127.0.0.1:0".parse::<SocketAddr>().unwrap().into()],
             workers: 1,
             access_log: Some(logs.path().join("access.log")),
             audit_log: Some(logs.path().join("audit.log")),

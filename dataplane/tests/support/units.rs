@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use breakwater_snapshot::unit::{
-    Addresses, CachePolicy, CachePurge, Claim, ClientAddress, EdgeCache, Endpoint, Limit, Mode, Origin, PathKind,
-    PathMatch, PurgeSelector, Redact, Unit, Uris, WafPolicy, WsLimits, WsRoute,
+    Addresses, CachePolicy, CachePurge, Claim, ClientAddress, EdgeCache, Endpoint, Filters, Limit, Mode, Origin,
+    PathKind, PathMatch, PurgeSelector, Redact, Unit, Uris, WafPolicy, WsLimits, WsRoute,
 };
 use breakwater_snapshot::{Blob, Kind, ObjectId};
 
@@ -22,6 +22,7 @@ pub(crate) fn objects(units: impl IntoIterator<Item = (&'static str, Unit)>) -> 
         Unit::WafPolicy(_) => Kind::WafPolicy,
         Unit::WsRoute(_) => Kind::WsRoute,
         Unit::CachePurge(_) => Kind::CachePurge,
+        Unit::Certificate(_) => Kind::Secret,
     };
     units
         .into_iter()
@@ -36,10 +37,12 @@ pub(crate) fn http_origin(endpoints: &[SocketAddr]) -> Origin {
             .map(|address| Endpoint {
                 host: address.ip().to_string(),
                 port: address.port(),
+                weight: 1,
             })
             .collect(),
         connect_timeout_ms: 10_000,
         response_timeout_ms: 20_000,
+        ..Origin::default()
     }
 }
 
@@ -58,6 +61,8 @@ pub(crate) fn edge_cache(endpoint: SocketAddr) -> EdgeCache {
             tag_header: Some("surrogate-key".to_owned()),
             max_object_size: 1 << 30,
         },
+        tls: None,
+        filters: Filters::default(),
     }
 }
 
@@ -71,6 +76,7 @@ pub(crate) fn ws_route(backend: SocketAddr) -> WsRoute {
         limits: WsLimits::default(),
         idle_timeout_ms: 300_000,
         lifetime_ms: None,
+        tls: None,
     }
 }
 

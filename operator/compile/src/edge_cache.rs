@@ -1,7 +1,7 @@
 //! Compiles EdgeCaches.
 
 use breakwater_crds as crds;
-use breakwater_snapshot::unit::{CachePolicy, CacheRule, EdgeCache};
+use breakwater_snapshot::unit::{CachePolicy, CacheRule, EdgeCache, Filters};
 
 use crate::claims::Claims;
 use crate::findings::Findings;
@@ -20,6 +20,8 @@ pub(crate) fn read(object: &Object<crds::EdgeCacheSpec>, findings: &mut Findings
         claims: Vec::new(),
         origin: origin(servers, connect, response),
         cache: cache(&spec.cache, findings),
+        tls: None,
+        filters: Filters::default(),
     };
     (claims, unit)
 }

@@ -167,7 +167,7 @@ pub fn explain(snapshot: &Snapshot, request: &Request) -> Explanation {
         let (claims, servers): (&[Claim], &[Endpoint]) = match unit {
             Unit::EdgeCache(site) => (&site.claims, &site.origin.endpoints),
             Unit::WsRoute(route) => (&route.claims, &route.backend.endpoints),
-            Unit::WafPolicy(_) | Unit::CachePurge(_) => (&[], &[]),
+            Unit::WafPolicy(_) | Unit::CachePurge(_) | Unit::Certificate(_) => (&[], &[]),
         };
         claims.iter().map(move |claim| (claim, (id, unit, servers)))
     });

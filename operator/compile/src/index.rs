@@ -85,6 +85,7 @@ impl<'a> Index<'a> {
                     slice.ready.iter().map(|address| Endpoint {
                         host: address.clone(),
                         port: target.port,
+                        weight: 1,
                     })
                 })
             })
@@ -185,6 +186,7 @@ pub(crate) fn origin(endpoints: Vec<Endpoint>, connect_timeout_ms: u64, response
         endpoints,
         connect_timeout_ms,
         response_timeout_ms,
+        ..Origin::default()
     }
 }
 

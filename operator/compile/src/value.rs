@@ -260,7 +260,7 @@ pub(crate) fn server(url: &str) -> Result<Endpoint, String> {
         None if has_port => return Err(wrong("a port is a number from 1 to 65535")),
         None => 80,
     };
-    Ok(Endpoint { host, port })
+    Ok(Endpoint { host, port, weight: 1 })
 }
 
 /// A duration that must be longer than nothing.

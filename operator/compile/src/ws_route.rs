@@ -41,6 +41,7 @@ pub(crate) fn read(object: &Object<crds::WsRouteSpec>, findings: &mut Findings) 
         limits,
         idle_timeout_ms: idle,
         lifetime_ms: lifetime.map(|lifetime| positive(findings, "spec.timeouts.lifetime", lifetime)),
+        tls: None,
     };
     (claims, unit)
 }

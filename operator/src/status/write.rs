@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
-use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::core::v1::{ObjectReference, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
@@ -387,6 +387,7 @@ fn api_resource(kind: Kind) -> ApiResource {
         Kind::WafPolicy => resource::<WafPolicy>(),
         Kind::WsRoute => resource::<WsRoute>(),
         Kind::CachePurge => resource::<CachePurge>(),
+        Kind::Secret => ApiResource::erase::<Secret>(&()),
     }
 }
 
