@@ -30,7 +30,7 @@ use crate::respond::{self, Page};
 use crate::telemetry::{CacheResult, access_log};
 use crate::upstream::OriginError;
 use crate::worker::Worker;
-use client::{Client, ClientError};
+use client::{Client, ClientError, Http1};
 pub(crate) use websocket::Relaying;
 
 /// What became of a request within the poll.
@@ -322,18 +322,37 @@ pub(crate) fn exchange<S: Transport>(
     let worker = Rc::clone(&shared.worker);
     let peer = shared.peer;
     Box::pin(async move {
-        let client = Client::new(&worker, stream, &received, &job.request);
+        let mut client = Http1::new(&worker, stream, &received, &job.request);
         drop(received);
-        match &job.resource().kind {
-            ResourceKind::Cache(_) if asks_for_websocket(&job.request) => refuse_upgrade(&worker, &job, client).await,
-            ResourceKind::Cache(_) => {
-                let mut client = client;
-                let outcome = cache::serve(&worker, &job, peer, &mut client).await;
-                conclude(&worker, &job, client, outcome).await
-            }
-            ResourceKind::WebSocket(_) => websocket::open(&worker, job, peer, client).await,
-        }
+        let cut = match &job.resource().kind {
+            ResourceKind::Cache(_) => serve(&worker, &job, peer, &mut client).await,
+            ResourceKind::WebSocket(_) => return websocket::open(&worker, job, peer, client).await,
+        };
+        after(&worker, client, cut)
     })
+}
+
+/// Serves a request of an EdgeCache, counts and logs it. True when its answer was cut short.
+async fn serve<C: Client>(worker: &Rc<Worker>, job: &Job, peer: IpAddr, client: &mut C) -> bool {
+    let outcome = if asks_for_websocket(&job.request) {
+        refuse_upgrade(worker, job, client).await
+    } else {
+        cache::serve(worker, job, peer, client).await
+    };
+    conclude(worker, job, client, outcome).await
+}
+
+/// What the connection does next.
+fn after<S: Transport>(worker: &Worker, client: Http1<S>, cut: bool) -> After<S> {
+    let (stream, received, keep_alive) = client.into_parts();
+    if cut {
+        // A truncated answer must look truncated: no lingering, the connection just ends.
+        After::Close
+    } else if keep_alive && !worker.draining.get() {
+        After::Next { stream, received }
+    } else {
+        After::Linger(stream)
+    }
 }
 
 /// Any other protocol is an offer, which may be passed over (RFC 9110 section 7.8): clients that prefer HTTP/2 make it.
@@ -347,31 +366,24 @@ fn asks_for_websocket(request: &OwnedRequest) -> bool {
 }
 
 /// An EdgeCache does not switch protocols; a WsRoute does.
-async fn refuse_upgrade<S: Transport>(worker: &Rc<Worker>, job: &Job, mut client: Client<S>) -> After<S> {
-    let outcome = page(
-        worker,
-        job,
-        &mut client,
-        400,
-        "this address does not switch protocols: a WsRoute would",
-    )
-    .await;
-    conclude(worker, job, client, outcome.map_err(Failure::from)).await
+async fn refuse_upgrade<C: Client>(worker: &Worker, job: &Job, client: &mut C) -> Result<Outcome, Failure> {
+    let message = "this address does not switch protocols: a WsRoute would";
+    Ok(page(worker, job, client, 400, message).await?)
 }
 
-/// Counts and logs an exchange, answers for one that failed, and says what the connection does next.
-async fn conclude<S: Transport>(
+/// Counts and logs an exchange, and answers for one that failed. True when its answer was cut short.
+async fn conclude<C: Client>(
     worker: &Rc<Worker>,
     job: &Job,
-    mut client: Client<S>,
+    client: &mut C,
     outcome: Result<Outcome, Failure>,
-) -> After<S> {
+) -> bool {
     let mut cut = false;
     let outcome = match outcome {
         Ok(outcome) => outcome,
         Err(failure) => {
             cut = client.answered();
-            let status = fail(worker, job, &mut client, &failure).await;
+            let status = fail(worker, job, client, &failure).await;
             Outcome {
                 status,
                 cache: None,
@@ -379,20 +391,12 @@ async fn conclude<S: Transport>(
             }
         }
     };
-    count(worker, job, &outcome, client.sent);
-    let (stream, received, keep_alive) = client.into_parts();
-    if cut {
-        // A truncated answer must look truncated: no lingering, the connection just ends.
-        After::Close
-    } else if keep_alive && !worker.draining.get() {
-        After::Next { stream, received }
-    } else {
-        After::Linger(stream)
-    }
+    count(worker, job, &outcome, client.sent());
+    cut
 }
 
 /// One place turns a failure into an answer, a counter and a log line. Returns the status that is counted.
-async fn fail<S: Transport>(worker: &Rc<Worker>, job: &Job, client: &mut Client<S>, failure: &Failure) -> u16 {
+async fn fail<C: Client>(worker: &Rc<Worker>, job: &Job, client: &mut C, failure: &Failure) -> u16 {
     let answered = client.answered();
     let (status, message) = match failure {
         Failure::Origin(error) => {
@@ -430,10 +434,10 @@ const fn public(error: &OriginError) -> &'static str {
 }
 
 /// Sends an answer of ours.
-async fn page<S: Transport>(
+async fn page<C: Client>(
     worker: &Worker,
     job: &Job,
-    client: &mut Client<S>,
+    client: &mut C,
     status: u16,
     message: &str,
 ) -> Result<Outcome, ClientError> {
@@ -441,10 +445,10 @@ async fn page<S: Transport>(
 }
 
 /// Sends an answer of ours with fields of its own.
-async fn page_with<S: Transport>(
+async fn page_with<C: Client>(
     worker: &Worker,
     job: &Job,
-    client: &mut Client<S>,
+    client: &mut C,
     status: u16,
     message: &str,
     fields: &[(HeaderName, &'static str)],
@@ -470,7 +474,7 @@ async fn page_with<S: Transport>(
         close: !client.keeps_alive(),
     }
     .write(&mut text, worker);
-    client.send_page(&text).await?;
+    client.send_whole(&text, Vec::new(), 0).await?;
     Ok(Outcome {
         status,
         cache: None,

@@ -20,12 +20,11 @@ use breakwater_wire::cache_status::{CacheStatus, Forward};
 use breakwater_wire::conditional::{self, Preconditions, Validators, join_lines};
 use http::header;
 
-use super::client::Client;
+use super::client::{Client, ResponseHead};
 use super::hit::{self, Authority};
 use super::stored::{Reply, connection};
 use super::{Failure, Job, Outcome, forward, page, proxy};
 use crate::config::{ResourceKind, Site};
-use crate::conn::Transport;
 use crate::telemetry::CacheResult;
 use crate::upstream::OriginError;
 use crate::worker::Worker;
@@ -53,11 +52,11 @@ struct Stale {
 }
 
 /// Answers a request of an EdgeCache.
-pub(super) async fn serve<S: Transport>(
+pub(super) async fn serve<C: Client>(
     worker: &Rc<Worker>,
     job: &Job,
     peer: IpAddr,
-    client: &mut Client<S>,
+    client: &mut C,
 ) -> Result<Outcome, Failure> {
     let ResourceKind::Cache(site) = &job.resource().kind else {
         return Err(OriginError::Unexpected("it is no cache").into());
@@ -134,7 +133,7 @@ pub(super) async fn serve<S: Transport>(
 
 impl Request<'_> {
     /// Goes past the cache. A success of an unsafe method makes what is stored out of date (RFC 9111 section 4.4).
-    async fn past<S: Transport>(&self, client: &mut Client<S>, status: CacheStatus<'_>) -> Result<Outcome, Failure> {
+    async fn past<C: Client>(&self, client: &mut C, status: CacheStatus<'_>) -> Result<Outcome, Failure> {
         self.count(CacheResult::Bypass);
         let (outcome, response) = proxy::serve(self.job, self.peer, client, status).await?;
         let succeeded = response.status.is_success() || response.status.is_redirection();
@@ -155,9 +154,9 @@ impl Request<'_> {
     }
 
     /// Takes part in a fetch, its own or another's.
-    async fn shared<S: Transport>(
+    async fn shared<C: Client>(
         &self,
-        client: &mut Client<S>,
+        client: &mut C,
         stale: Option<Stale>,
         status: CacheStatus<'_>,
     ) -> Result<Outcome, Failure> {
@@ -224,9 +223,9 @@ impl Request<'_> {
     }
 
     /// Fetches what cannot be shared, or is not the whole: this request has an answer of its own.
-    async fn alone<S: Transport>(
+    async fn alone<C: Client>(
         &self,
-        client: &mut Client<S>,
+        client: &mut C,
         stale: Option<&Stale>,
         status: CacheStatus<'_>,
     ) -> Result<Outcome, Failure> {
@@ -272,9 +271,9 @@ impl Request<'_> {
     }
 
     /// Passes on what a fill brings, while it comes.
-    async fn stream<S: Transport>(
+    async fn stream<C: Client>(
         &self,
-        client: &mut Client<S>,
+        client: &mut C,
         head: &FillHead,
         reader: &mut FillReader,
         status: CacheStatus<'_>,
@@ -292,14 +291,27 @@ impl Request<'_> {
         };
         if self.not_modified(head) {
             fields.remove(header::CONTENT_TYPE);
-            client.send_head(304, &fields, None, true, Some(&status)).await?;
+            let head = ResponseHead {
+                status: 304,
+                fields,
+                length: None,
+                no_body: true,
+                cache_status: Some(status),
+            };
+            client.send_head(head).await?;
             return Ok(outcome(304, CacheResult::Miss));
         }
         // These have no content, and so no length (RFC 9110 section 8.6).
         let no_body = matches!(head.status, 204 | 304);
         let length = head.content_length.filter(|_| !no_body);
         client
-            .send_head(head.status, &fields, length, no_body, Some(&status))
+            .send_head(ResponseHead {
+                status: head.status,
+                fields,
+                length,
+                no_body,
+                cache_status: Some(status),
+            })
             .await?;
         while let Some(piece) = reader
             .chunk()
@@ -331,9 +343,9 @@ impl Request<'_> {
     }
 
     /// Answers with what a fill ended in: a stored response that the origin confirmed, or that stands in for its error.
-    async fn send_confirmed<S: Transport>(
+    async fn send_confirmed<C: Client>(
         &self,
-        client: &mut Client<S>,
+        client: &mut C,
         object: &Arc<Object>,
         stale: Option<&Stale>,
         status: CacheStatus<'_>,
@@ -352,15 +364,15 @@ impl Request<'_> {
             .await
     }
 
-    async fn send_stale<S: Transport>(&self, client: &mut Client<S>, stale: &Stale) -> Result<Outcome, Failure> {
+    async fn send_stale<C: Client>(&self, client: &mut C, stale: &Stale) -> Result<Outcome, Failure> {
         let status = cache_status::hit(stale.ttl, false);
         self.send_object(client, &stale.object, stale.age, status, CacheResult::Stale)
             .await
     }
 
-    async fn send_object<S: Transport>(
+    async fn send_object<C: Client>(
         &self,
-        client: &mut Client<S>,
+        client: &mut C,
         object: &Object,
         age: u64,
         status: CacheStatus<'_>,
@@ -390,11 +402,7 @@ impl Request<'_> {
             ),
         }
         .write(&mut out);
-        client.send_page(&out).await?;
-        for piece in written.body {
-            client.send_raw(piece).await?;
-        }
-        client.sent = written.length;
+        client.send_whole(&out, written.body, written.length).await?;
         Ok(outcome(written.status, result))
     }
 

@@ -8,18 +8,17 @@ use breakwater_wire::http1::encode::{LAST_CHUNK, write_chunk_header};
 use breakwater_wire::http1::{Framing, OwnedResponse, ResponseFraming};
 use tokio::time::Instant;
 
-use super::client::Client;
+use super::client::{Client, ResponseHead};
 use super::forward::{self, Body};
 use super::{Failure, Job, Outcome};
-use crate::conn::Transport;
 use crate::telemetry::CacheResult;
 use crate::upstream::{Connection, Head, OriginError, ResponseBody};
 
 /// Passes a request on; `cache_status` says in the answer why no cache answered.
-pub(super) async fn serve<S: Transport>(
+pub(super) async fn serve<C: Client>(
     job: &Job,
     peer: IpAddr,
-    client: &mut Client<S>,
+    client: &mut C,
     cache_status: CacheStatus<'_>,
 ) -> Result<(Outcome, OwnedResponse), Failure> {
     let (response, body) = fetch(job, peer, client).await?;
@@ -28,9 +27,9 @@ pub(super) async fn serve<S: Transport>(
 }
 
 /// Passes on what [`fetch`] brought.
-pub(super) async fn answer<S: Transport>(
+pub(super) async fn answer<C: Client>(
     job: &Job,
-    client: &mut Client<S>,
+    client: &mut C,
     response: OwnedResponse,
     body: ResponseBody,
     cache_status: CacheStatus<'_>,
@@ -40,15 +39,15 @@ pub(super) async fn answer<S: Transport>(
         cache: Some(CacheResult::Bypass),
         upstream: Some(body.server().to_string()),
     };
-    relay(job, client, response, body, Some(&cache_status)).await?;
+    relay(job, client, response, body, Some(cache_status)).await?;
     Ok(outcome)
 }
 
 /// Sends a request with its body and waits for the answer's head.
-pub(super) async fn fetch<S: Transport>(
+pub(super) async fn fetch<C: Client>(
     job: &Job,
     peer: IpAddr,
-    client: &mut Client<S>,
+    client: &mut C,
 ) -> Result<(OwnedResponse, ResponseBody), Failure> {
     let upstream = &job.local().upstream;
     let body = match job.request.framing {
@@ -82,7 +81,7 @@ fn count(job: &Job, result: &Result<(OwnedResponse, ResponseBody), Failure>) {
 }
 
 /// An interim response goes to the client as it is, but 100, which we sent ourselves when it was asked for.
-pub(super) async fn pass_interim<S: Transport>(client: &mut Client<S>, response: &OwnedResponse) {
+pub(super) async fn pass_interim<C: Client>(client: &mut C, response: &OwnedResponse) {
     let status = response.status.as_u16();
     if status != 100 {
         let mut headers = response.headers.clone();
@@ -94,9 +93,9 @@ pub(super) async fn pass_interim<S: Transport>(client: &mut Client<S>, response:
 
 /// Streams the request body. Stops when the server answers before it is done: the answer goes to the client, and the
 /// connections on both sides end with it.
-async fn send_with_body<S: Transport>(
+async fn send_with_body<C: Client>(
     job: &Job,
-    client: &mut Client<S>,
+    client: &mut C,
     head: &Head,
     body: Body,
 ) -> Result<(OwnedResponse, ResponseBody), Failure> {
@@ -121,8 +120,8 @@ async fn send_with_body<S: Transport>(
 }
 
 /// True when the whole body was sent.
-async fn stream_body<S: Transport>(
-    client: &mut Client<S>,
+async fn stream_body<C: Client>(
+    client: &mut C,
     connection: &mut Connection,
     body: Body,
     patience: Duration,
@@ -156,12 +155,12 @@ async fn stream_body<S: Transport>(
 }
 
 /// Passes an answer to the client while it comes.
-pub(super) async fn relay<S: Transport>(
+pub(super) async fn relay<C: Client>(
     job: &Job,
-    client: &mut Client<S>,
+    client: &mut C,
     mut response: OwnedResponse,
     mut body: ResponseBody,
-    cache_status: Option<&CacheStatus<'_>>,
+    cache_status: Option<CacheStatus<'_>>,
 ) -> Result<(), Failure> {
     forward::response_fields(&mut response.headers, &job.request_id);
     let no_body = response.framing == ResponseFraming::None;
@@ -172,13 +171,13 @@ pub(super) async fn relay<S: Transport>(
         _ => None,
     };
     client
-        .send_head(
-            response.status.as_u16(),
-            &response.headers,
+        .send_head(ResponseHead {
+            status: response.status.as_u16(),
+            fields: response.headers,
             length,
             no_body,
             cache_status,
-        )
+        })
         .await?;
     while let Some(piece) = body.next().await? {
         client.send_body(piece).await?;

@@ -20,9 +20,9 @@ use http::{HeaderMap, HeaderValue, Version};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::client::Client;
+use super::client::{Client, Http1};
 use super::forward::{self, Body};
-use super::{After, Failure, Job, Outcome, conclude, page_with, proxy};
+use super::{After, Failure, Job, Outcome, after, conclude, page_with, proxy};
 use crate::config::{ResourceKind, WebSocketRoute};
 use crate::conn::Transport;
 use crate::telemetry::ResourceCells;
@@ -39,7 +39,7 @@ pub(crate) struct Relaying<S> {
 }
 
 /// Takes a request to a WsRoute.
-pub(super) async fn open<S: Transport>(worker: &Rc<Worker>, job: Job, peer: IpAddr, mut client: Client<S>) -> After<S> {
+pub(super) async fn open<S: Transport>(worker: &Rc<Worker>, job: Job, peer: IpAddr, mut client: Http1<S>) -> After<S> {
     let ResourceKind::WebSocket(route) = &job.resource().kind else {
         return After::Close;
     };
@@ -64,15 +64,16 @@ pub(super) async fn open<S: Transport>(worker: &Rc<Worker>, job: Job, peer: IpAd
         Ok(Err(refused)) => Ok(refused),
         Err(failure) => Err(failure),
     };
-    conclude(worker, &job, client, outcome).await
+    let cut = conclude(worker, &job, &mut client, outcome).await;
+    after(worker, client, cut)
 }
 
 /// Checks the client's handshake and the route's limits.
-async fn admit<S: Transport>(
+async fn admit<C: Client>(
     worker: &Worker,
     job: &Job,
     route: &WebSocketRoute,
-    client: &mut Client<S>,
+    client: &mut C,
     guard: &mut ConnectionGuard,
 ) -> Result<Result<Offer, Outcome>, Failure> {
     let request = &job.request;
@@ -184,9 +185,9 @@ fn set(fields: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
 
 /// Passes the backend's refusal, or whatever else it answered, to the client. Its connection ends here, so that what the
 /// client sends next cannot reach it unread.
-async fn answer<S: Transport>(
+async fn answer<C: Client>(
     job: &Job,
-    client: &mut Client<S>,
+    client: &mut C,
     connection: Connection,
     mut response: OwnedResponse,
 ) -> Result<Outcome, Failure> {
@@ -205,12 +206,12 @@ async fn answer<S: Transport>(
 async fn switch<S: Transport>(
     worker: &Rc<Worker>,
     job: &Job,
-    mut client: Client<S>,
+    mut client: Http1<S>,
     connection: Connection,
     response: &OwnedResponse,
     agreement: &Agreement,
     guard: ConnectionGuard,
-) -> Result<Pin<Box<Relaying<S>>>, (Client<S>, Failure)> {
+) -> Result<Pin<Box<Relaying<S>>>, (Http1<S>, Failure)> {
     let mut fields = response.headers.clone();
     forward::response_fields(&mut fields, &job.request_id);
     fields.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));

@@ -1,0 +1,222 @@
+//! A client over HTTP/1: the exchange has the socket, and frames bodies itself.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use breakwater_wire::http1::encode::{LAST_CHUNK, write_chunk_header};
+use breakwater_wire::http1::{BodyDecoder, OwnedRequest, Version};
+use bytes::{Buf, Bytes, BytesMut};
+use http::HeaderMap;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::{Client, ClientError, ResponseHead, encode_head};
+use crate::conn::Transport;
+use crate::worker::Worker;
+
+/// Longest wait for the client's next bytes, or for it to take ours.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Room made for each read of a request body, bytes.
+const READ: usize = 16 * 1024;
+
+/// How the body of a response to the client ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// There is none: HEAD, 204, 304.
+    NoBody,
+    /// After so many bytes.
+    Length(u64),
+    /// After the last chunk.
+    Chunked,
+    /// With the connection: an HTTP/1.0 client, and no length.
+    Close,
+}
+
+/// A client during an exchange over HTTP/1.
+pub(crate) struct Http1<S> {
+    worker: Rc<Worker>,
+    stream: S,
+    received: BytesMut,
+    body: BodyDecoder,
+    /// `100 Continue` is owed before the body is read.
+    expects_continue: bool,
+    version: Version,
+    keep_alive: bool,
+    ending: Ending,
+    /// Bytes of the response body sent, without framing.
+    sent: u64,
+    head_sent: bool,
+}
+
+impl<S: Transport> Http1<S> {
+    /// A client whose request head was just read; `received` is what came behind it.
+    pub(crate) fn new(worker: &Rc<Worker>, stream: S, received: &[u8], request: &OwnedRequest) -> Self {
+        Self {
+            worker: Rc::clone(worker),
+            stream,
+            received: received.into(),
+            body: BodyDecoder::new(request.framing),
+            expects_continue: request.expect_continue,
+            version: request.version,
+            keep_alive: request.keep_alive,
+            ending: Ending::NoBody,
+            sent: 0,
+            head_sent: false,
+        }
+    }
+
+    /// Sends the head of a 101 (RFC 9110 section 15.2.2), fields as they are.
+    pub(crate) async fn send_switch(&mut self, headers: &HeaderMap) -> Result<(), ClientError> {
+        let mut head = Vec::with_capacity(512);
+        encode_head(&mut head, 101, headers);
+        head.extend_from_slice(b"\r\n");
+        self.head_sent = true;
+        self.write(&head).await
+    }
+
+    /// What the connection goes on with: the socket, bytes of the next request, and whether it may go on at all.
+    pub(crate) fn into_parts(self) -> (S, Vec<u8>, bool) {
+        (
+            self.stream,
+            self.received.to_vec(),
+            self.keep_alive && self.body.is_done(),
+        )
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
+        self.write_buf(bytes).await
+    }
+
+    async fn write_buf(&mut self, mut bytes: impl Buf) -> Result<(), ClientError> {
+        while bytes.has_remaining() {
+            let written = timeout(PATIENCE, self.stream.write_buf(&mut bytes)).await;
+            if written.map_err(|_| ClientError::Slow)?.map_err(|_| ClientError::Gone)? == 0 {
+                return Err(ClientError::Gone);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<S: Transport> Client for Http1<S> {
+    fn has_body(&self) -> bool {
+        !self.body.is_done()
+    }
+
+    fn answered(&self) -> bool {
+        self.head_sent
+    }
+
+    fn close_after(&mut self) {
+        self.keep_alive = false;
+    }
+
+    fn keeps_alive(&self) -> bool {
+        self.keep_alive
+    }
+
+    async fn next_body(&mut self) -> Result<Option<Bytes>, ClientError> {
+        if std::mem::take(&mut self.expects_continue) && self.received.is_empty() {
+            self.write(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
+        }
+        loop {
+            if self.body.is_done() {
+                return Ok(None);
+            }
+            if self.received.is_empty() {
+                self.received.reserve(READ);
+                let read = timeout(PATIENCE, self.stream.read_buf(&mut self.received)).await;
+                if read.map_err(|_| ClientError::Slow)?.map_err(|_| ClientError::Gone)? == 0 {
+                    self.body.at_eof()?;
+                    return Ok(None);
+                }
+            }
+            let decoded = self.body.decode(&self.received)?;
+            let piece = self.received.split_to(decoded.consumed).freeze().slice(decoded.data);
+            if !piece.is_empty() {
+                return Ok(Some(piece));
+            }
+        }
+    }
+
+    async fn send_interim(&mut self, status: u16, headers: &HeaderMap) -> Result<(), ClientError> {
+        if self.version == Version::Http10 {
+            return Ok(());
+        }
+        let mut head = Vec::with_capacity(256);
+        encode_head(&mut head, status, headers);
+        head.extend_from_slice(b"\r\n");
+        self.write(&head).await
+    }
+
+    async fn send_head(&mut self, head: ResponseHead<'_>) -> Result<(), ClientError> {
+        let mut out = Vec::with_capacity(1024);
+        head.write(&mut out, &self.worker);
+        self.ending = match head.length {
+            _ if head.no_body => Ending::NoBody,
+            Some(length) => Ending::Length(length),
+            None if self.version == Version::Http10 => Ending::Close,
+            None => Ending::Chunked,
+        };
+        match self.ending {
+            Ending::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+            Ending::Close => self.keep_alive = false,
+            Ending::Length(_) | Ending::NoBody => {
+                if let Some(length) = head.length {
+                    out.extend_from_slice(format!("Content-Length: {length}\r\n").as_bytes());
+                }
+            }
+        }
+        // What is left of the request would be read as the next one.
+        if self.has_body() || self.worker.draining.get() {
+            self.keep_alive = false;
+        }
+        if !self.keep_alive {
+            out.extend_from_slice(b"Connection: close\r\n");
+        } else if self.version == Version::Http10 {
+            out.extend_from_slice(b"Connection: keep-alive\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
+        self.head_sent = true;
+        self.write(&out).await
+    }
+
+    async fn send_whole(&mut self, start: &[u8], rest: Vec<Bytes>, content: u64) -> Result<(), ClientError> {
+        self.head_sent = true;
+        self.write(start).await?;
+        for piece in rest {
+            self.write(&piece).await?;
+        }
+        self.sent = content;
+        Ok(())
+    }
+
+    async fn send_body(&mut self, piece: Bytes) -> Result<(), ClientError> {
+        if self.ending == Ending::NoBody || piece.is_empty() {
+            return Ok(());
+        }
+        self.sent += piece.len() as u64;
+        if self.ending != Ending::Chunked {
+            return self.write(&piece).await;
+        }
+        let mut size = Vec::with_capacity(20);
+        write_chunk_header(&mut size, piece.len());
+        self.write_buf(Bytes::from(size).chain(piece).chain(&b"\r\n"[..])).await
+    }
+
+    async fn finish(&mut self) -> Result<(), ClientError> {
+        match self.ending {
+            Ending::Chunked => self.write(LAST_CHUNK).await,
+            Ending::Length(length) if self.sent < length => {
+                self.keep_alive = false;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn sent(&self) -> u64 {
+        self.sent
+    }
+}
