@@ -15,6 +15,7 @@ pub mod hop;
 pub mod http1;
 pub mod http_date;
 pub mod path;
+pub mod proxy_protocol;
 pub mod range;
 pub mod structured;
 pub mod vary;
