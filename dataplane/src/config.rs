@@ -18,14 +18,25 @@ use breakwater_websocket::handshake;
 use crate::access::ClientRule;
 use crate::route::Router;
 use crate::telemetry::{Metrics, PolicyCells, ResourceCells};
+use crate::tls::{HostTls, Hosts, Terms};
 use crate::upstream::{Pool, Upstream};
 pub(crate) use assemble::{Assembler, Loaded};
 
 /// A configuration.
 #[derive(Default)]
 pub(crate) struct Config {
-    router: Router<u32>,
+    router: Router<Route>,
     resources: Vec<Resource>,
+    tls: Hosts,
+}
+
+/// Where a claim leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Route {
+    /// For [`WorkerConfig::resource`].
+    pub(crate) resource: u32,
+    /// For [`WorkerConfig::host_tls`]: how the claim's host is served over TLS, if it is.
+    pub(crate) tls: Option<u32>,
 }
 
 /// An EdgeCache or WsRoute, with everything attached to it.
@@ -74,6 +85,7 @@ pub(crate) struct Protection {
 pub(crate) struct Site {
     claims: Vec<unit::Claim>,
     origin: unit::Origin,
+    tls: Option<Arc<Terms>>,
     /// The cache's name for this site.
     pub(crate) id: u64,
     pub(crate) policy: SitePolicy,
@@ -99,6 +111,7 @@ impl Site {
 pub(crate) struct WebSocketRoute {
     claims: Vec<unit::Claim>,
     backend: unit::Origin,
+    tls: Option<Arc<Terms>>,
     pub(crate) handshake: handshake::Rules,
     pub(crate) handshake_timeout_ms: u64,
     pub(crate) settings: breakwater_websocket::Settings,
@@ -108,6 +121,11 @@ pub(crate) struct WebSocketRoute {
 }
 
 impl Config {
+    /// The hosts that are served over TLS.
+    pub(crate) const fn tls(&self) -> &Hosts {
+        &self.tls
+    }
+
     fn resource(&self, index: u32) -> Option<&Resource> {
         self.resources.get(index as usize)
     }
@@ -142,7 +160,7 @@ impl WorkerConfig {
     }
 
     /// The resource that serves `path` of `host`.
-    pub(crate) fn route(&self, host: &str, path: &str) -> Option<u32> {
+    pub(crate) fn route(&self, host: &str, path: &str) -> Option<Route> {
         self.shared.router.find(host, path)
     }
 
@@ -150,6 +168,11 @@ impl WorkerConfig {
     pub(crate) fn resource(&self, index: u32) -> &Resource {
         #[expect(clippy::expect_used, reason = "indices come from this configuration's own router")]
         self.shared.resource(index).expect("the router knows its resources")
+    }
+
+    /// How the host of a route that [`WorkerConfig::route`] found is served over TLS, if it is.
+    pub(crate) fn host_tls(&self, tls: Option<u32>) -> Option<&HostTls> {
+        tls.and_then(|index| self.shared.tls.get(index))
     }
 
     /// What this worker has of the resource that [`WorkerConfig::route`] found.

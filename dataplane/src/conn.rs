@@ -4,6 +4,7 @@
 //! borrowed within one poll. A request that cannot be answered from memory at once takes the socket along into a boxed
 //! exchange, which gives it back when it is done. An established WebSocket takes it for good.
 
+mod begin;
 mod open;
 
 use std::future::Future;
@@ -16,8 +17,10 @@ use breakwater_waf::limit::ConnectionGuard;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::handler::{After, Relaying};
+use crate::tls::Realm;
 use crate::worker::Worker;
 use crate::worker::deadlines::{Deadline, Wait};
+pub(crate) use begin::begin;
 pub(crate) use open::COPY;
 use open::{Open, Step};
 
@@ -40,7 +43,10 @@ pub(crate) struct Connection<S> {
 /// What a connection keeps from one request to the next.
 pub(crate) struct Shared {
     pub(crate) worker: Rc<Worker>,
+    /// The client, or the last proxy before us that speaks HTTP.
     pub(crate) peer: IpAddr,
+    /// What the TLS handshake proved; none is clear text.
+    pub(crate) realm: Option<Realm>,
     /// Its places in the connection limits of policies, once one counted it.
     pub(crate) guard: Option<Box<ConnectionGuard>>,
 }
@@ -63,13 +69,14 @@ enum State<S> {
 
 impl<S: Transport> Connection<S> {
     /// Takes over an accepted socket that [`Worker::admit`] counted in.
-    pub(crate) fn new(worker: Rc<Worker>, stream: S, peer: IpAddr) -> Self {
+    pub(crate) fn new(worker: Rc<Worker>, stream: S, peer: IpAddr, realm: Option<Realm>) -> Self {
         Self {
             state: State::Open(Open::new(stream, Vec::new())),
             deadline: Deadline::new(&worker.deadlines),
             shared: Shared {
                 worker,
                 peer,
+                realm,
                 guard: None,
             },
         }
@@ -85,6 +92,10 @@ impl<S: Transport> Connection<S> {
             return Poll::Ready(());
         };
         match step {
+            Step::Close if self.shared.realm.is_some() => {
+                // A client that is told can tell the end from a cut (RFC 8446 section 6.1). It is not waited for.
+                let _ = Pin::new(&mut open.into_stream()).poll_shutdown(cx);
+            }
             Step::Close => {}
             Step::Linger => self.linger(open.into_stream()),
             Step::Leave(job) => {

@@ -7,6 +7,7 @@ mod cache;
 mod client;
 mod forward;
 mod hit;
+mod https;
 mod proxy;
 mod stored;
 mod websocket;
@@ -28,6 +29,7 @@ use crate::conn::{Shared, Transport};
 use crate::request_id::{self, acceptable};
 use crate::respond::{self, Page};
 use crate::telemetry::{CacheResult, access_log};
+use crate::tls::{HostTls, Hsts};
 use crate::upstream::OriginError;
 use crate::worker::Worker;
 use client::{Client, ClientError, Http1};
@@ -56,6 +58,10 @@ pub(crate) struct Job {
     pub(crate) started: Instant,
     pub(crate) config: Rc<WorkerConfig>,
     pub(crate) index: u32,
+    /// It came over TLS.
+    pub(crate) secure: bool,
+    /// For [`WorkerConfig::host_tls`].
+    tls: Option<u32>,
 }
 
 impl Job {
@@ -65,6 +71,17 @@ impl Job {
 
     pub(crate) fn local(&self) -> &Local {
         self.config.local(self.index)
+    }
+
+    /// The scheme the client used.
+    pub(crate) const fn scheme(&self) -> &'static str {
+        if self.secure { "https" } else { "http" }
+    }
+
+    /// What goes with answers over TLS (RFC 6797 section 7.2).
+    pub(crate) fn hsts(&self) -> Option<&Hsts> {
+        let tls = self.config.host_tls(self.tls.filter(|_| self.secure))?;
+        tls.hsts.as_ref()
     }
 }
 
@@ -90,6 +107,10 @@ struct Routed<'a, 'b> {
     trusted: bool,
     request_id: &'a str,
     started: Instant,
+    /// It came over TLS.
+    secure: bool,
+    /// For [`WorkerConfig::host_tls`].
+    tls: Option<u32>,
 }
 
 impl<'a> Routed<'a, '_> {
@@ -99,6 +120,16 @@ impl<'a> Routed<'a, '_> {
 
     fn local(&self) -> &'a Local {
         self.config.local(self.index)
+    }
+
+    /// How the host that the route claims is served over TLS, if it is.
+    fn host_tls(&self) -> Option<&'a HostTls> {
+        self.config.host_tls(self.tls)
+    }
+
+    /// What goes with answers over TLS (RFC 6797 section 7.2).
+    fn hsts(&self) -> Option<&'a Hsts> {
+        self.host_tls().filter(|_| self.secure)?.hsts.as_ref()
     }
 }
 
@@ -119,10 +150,10 @@ pub(crate) fn answer(shared: &mut Shared, head: &RequestHead<'_>, out: &mut Vec<
         }
     };
     let config = worker.config.borrow();
-    let Some(index) = config.route(head.host.name(), path.as_str()) else {
+    let Some(route) = config.route(head.host.name(), path.as_str()) else {
         return unrouted_but_open(&worker, head, out);
     };
-    let resource = config.resource(index);
+    let resource = config.resource(route.resource);
     let (client, trusted) = resource.client.find(shared.peer, head.fields());
     let made = worker.ids.next();
     let request_id = match head.x_request_id {
@@ -133,12 +164,19 @@ pub(crate) fn answer(shared: &mut Shared, head: &RequestHead<'_>, out: &mut Vec<
         head,
         path: &path,
         config: &config,
-        index,
+        index: route.resource,
         client,
         trusted,
         request_id,
         started,
+        secure: shared.realm.is_some(),
+        tls: route.tls,
     };
+    if let Some(tls) = routed.host_tls()
+        && let Some(answer) = https::answer(&worker, tls, shared.realm, &routed, out)
+    {
+        return answer;
+    }
     if !resource.protections.is_empty()
         && let Judgement::Refuse { status, retry_after } =
             access::judge(&worker, &mut shared.guard, resource, &subject(&routed))
@@ -186,6 +224,8 @@ fn leave(worker: &Worker, routed: &Routed<'_, '_>, out: &mut Vec<u8>) -> Answer 
         started: routed.started,
         config: Rc::clone(routed.config),
         index: routed.index,
+        secure: routed.secure,
+        tls: routed.tls,
     }))
 }
 
@@ -209,6 +249,7 @@ fn refuse(
         retry_after,
         cache_status: routed.resource().kind.detail("refused"),
         fields: &[],
+        hsts: routed.hsts(),
         head_only: head.method == "HEAD",
         close,
     }
@@ -268,6 +309,7 @@ fn unrouted_but_open(worker: &Worker, head: &RequestHead<'_>, out: &mut Vec<u8>)
         retry_after: None,
         cache_status: None,
         fields: &[],
+        hsts: None,
         head_only: head.method == "HEAD",
         close: false,
     }
@@ -470,6 +512,7 @@ async fn page_with<C: Client>(
         retry_after: (status == 503).then_some(1),
         cache_status: job.resource().kind.detail("failed"),
         fields,
+        hsts: job.hsts(),
         head_only: job.request.method == http::Method::HEAD,
         close: !client.keeps_alive(),
     }

@@ -23,6 +23,7 @@ mod respond;
 mod route;
 mod server;
 mod telemetry;
+mod tls;
 mod upstream;
 mod worker;
 

@@ -2,7 +2,8 @@
 //! another (SO_REUSEPORT).
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -28,6 +29,30 @@ impl From<SocketAddr> for Listen {
             tls: false,
             proxy_protocol: Vec::new(),
         }
+    }
+}
+
+impl Listen {
+    /// Whether connections of this peer begin with a PROXY header.
+    pub(crate) fn sends_proxy_header(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.proxy_protocol.iter().any(|network| network.contains(&peer))
+    }
+}
+
+/// A listening socket, and how the connections that come to it begin.
+pub(crate) struct Listener {
+    pub(crate) socket: TcpListener,
+    pub(crate) listen: Arc<Listen>,
+}
+
+impl Listener {
+    /// The same socket once more.
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            socket: self.socket.try_clone()?,
+            listen: Arc::clone(&self.listen),
+        })
     }
 }
 

@@ -8,6 +8,7 @@ use breakwater_wire::http1::encode::{write_decimal, write_status_line};
 
 use http::header::HeaderName;
 
+use crate::tls::Hsts;
 use crate::worker::Worker;
 
 /// An answer of ours to a routed request.
@@ -22,7 +23,9 @@ pub(crate) struct Page<'a> {
     /// What `Cache-Status` says, for a resource with a cache.
     pub(crate) cache_status: Option<&'static str>,
     /// Further fields.
-    pub(crate) fields: &'a [(HeaderName, &'static str)],
+    pub(crate) fields: &'a [(HeaderName, &'a str)],
+    /// For an answer over TLS, where its host wants it.
+    pub(crate) hsts: Option<&'a Hsts>,
     /// The answer to HEAD has no body.
     pub(crate) head_only: bool,
     pub(crate) close: bool,
@@ -49,6 +52,9 @@ impl Page<'_> {
         for (name, value) in self.fields {
             out.extend_from_slice(name.as_str().as_bytes());
             field(out, b": ", value.as_bytes());
+        }
+        if let Some(hsts) = self.hsts {
+            out.extend_from_slice(hsts.line());
         }
         if self.close {
             out.extend_from_slice(b"Connection: close\r\n");

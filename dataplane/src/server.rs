@@ -1,6 +1,6 @@
 //! The data plane as a whole: starts and supervises workers, applies snapshots, drains.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use crate::StartError;
 use crate::clock::unix_seconds;
 use crate::config::{Assembler, Config, Loaded};
-use crate::listen::Listen;
+use crate::listen::{Listen, Listener};
 use crate::telemetry::metrics::SnapshotState;
 use crate::telemetry::{LineLog, Metrics};
 use crate::worker::{self, Control, Heartbeat, Parts};
@@ -38,6 +38,8 @@ pub struct Options {
     pub access_log: Option<PathBuf>,
     /// The audit log; none means standard error.
     pub audit_log: Option<PathBuf>,
+    /// The port of `https` as clients see it, for redirects.
+    pub https_port: u16,
     /// Client connections open at once, over all workers. Half of the open-file limit is the most that is used.
     pub max_connections: u64,
 }
@@ -50,6 +52,7 @@ impl Default for Options {
             memory: 256 << 20,
             access_log: None,
             audit_log: None,
+            https_port: 443,
             max_connections: 100_000,
         }
     }
@@ -98,22 +101,28 @@ impl DataPlane {
             .map(|path| open_log("access", Some(path)))
             .transpose()?;
         let audit_log = open_log("audit", options.audit_log.as_deref())?;
-        let mut sockets: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
+        let mut sockets: Vec<Vec<Listener>> = (0..workers).map(|_| Vec::new()).collect();
         let mut addresses = Vec::new();
         for listen in &options.listen {
             let opened = crate::listen::open(listen.address, workers)?;
-            addresses.extend(opened.first().and_then(|socket| socket.local_addr().ok()));
-            sockets
-                .iter_mut()
-                .zip(opened)
-                .for_each(|(worker, socket)| worker.push(socket));
+            let address = opened.first().and_then(|socket| socket.local_addr().ok());
+            let address = address.unwrap_or(listen.address);
+            addresses.push(address);
+            let listen = Arc::new(Listen {
+                address,
+                ..listen.clone()
+            });
+            for (worker, socket) in sockets.iter_mut().zip(opened) {
+                let listen = Arc::clone(&listen);
+                worker.push(Listener { socket, listen });
+            }
         }
         let seed = random_seed();
         let cache = Cache::new(breakwater_cache::Config::new(options.memory, seed));
         let tables = Arc::new(Tables::new((seed >> 64) as u64));
         let metrics = Metrics::new(workers, Arc::clone(&cache), Arc::clone(&tables), access_log, audit_log);
         let metrics = Arc::new(metrics);
-        let assembler = Assembler::new(Arc::clone(&metrics), Arc::clone(&cache), tables);
+        let assembler = Assembler::new(Arc::clone(&metrics), Arc::clone(&cache), tables, options.https_port);
         let (control, _) = watch::channel(Control {
             version: 0,
             config: Arc::new(Config::default()),
@@ -316,7 +325,7 @@ fn random_seed() -> u128 {
 }
 
 /// One worker's listening sockets, shared with whoever closes them.
-type Listeners = Arc<Mutex<Vec<TcpListener>>>;
+type Listeners = Arc<Mutex<Vec<Listener>>>;
 
 /// A worker and what it takes to start it again.
 struct Supervised {
@@ -356,7 +365,7 @@ impl Supervised {
                 .listeners
                 .lock()
                 .iter()
-                .map(TcpListener::try_clone)
+                .map(Listener::try_clone)
                 .collect::<Result<_, _>>()?,
             max_connections: self.max_connections,
             control: self.control.clone(),

@@ -7,7 +7,6 @@ mod accept;
 pub(crate) mod deadlines;
 
 use std::cell::{Cell, RefCell};
-use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +19,7 @@ use tokio::task::LocalSet;
 
 use crate::clock::{Clock, TICK};
 use crate::config::{Config, WorkerConfig};
+use crate::listen::Listener;
 use crate::request_id::RequestIds;
 use crate::telemetry::{Metrics, WorkerCells};
 use crate::upstream::{Pool, Resolver};
@@ -58,7 +58,7 @@ pub(crate) struct Heartbeat {
 pub(crate) struct Parts {
     pub(crate) index: usize,
     pub(crate) started: Instant,
-    pub(crate) listeners: Vec<TcpListener>,
+    pub(crate) listeners: Vec<Listener>,
     pub(crate) max_connections: u64,
     pub(crate) control: watch::Receiver<Control>,
     pub(crate) applied: watch::Sender<()>,
@@ -156,7 +156,8 @@ async fn serve(mut parts: Parts) -> std::io::Result<()> {
         .into_iter()
         .map(|listener| {
             Ok(tokio::task::spawn_local(accept(
-                tokio::net::TcpListener::from_std(listener)?,
+                tokio::net::TcpListener::from_std(listener.socket)?,
+                listener.listen,
                 Rc::clone(&worker),
             )))
         })

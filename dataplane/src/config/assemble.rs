@@ -14,11 +14,12 @@ use breakwater_waf::limit::Tables;
 use serde::Serialize;
 
 use super::build::{self, Built};
-use super::{Config, Protection, Resource, ResourceKind};
+use super::{Config, Protection, Resource, ResourceKind, Route};
 use crate::Applied;
 use crate::access::ClientRule;
 use crate::route::Router;
 use crate::telemetry::Metrics;
+use crate::tls::{HostTls, Hosts, Realms, Servers, Terms};
 
 /// Keeps what was built, and builds what changed.
 pub(crate) struct Assembler {
@@ -28,6 +29,9 @@ pub(crate) struct Assembler {
     metrics: Arc<Metrics>,
     cache: Arc<Cache>,
     tables: Arc<Tables>,
+    realms: Realms,
+    servers: Servers,
+    https_port: u16,
     loaded: Loaded,
 }
 
@@ -58,13 +62,16 @@ struct LoadedObject {
 }
 
 impl Assembler {
-    pub(crate) fn new(metrics: Arc<Metrics>, cache: Arc<Cache>, tables: Arc<Tables>) -> Self {
+    pub(crate) fn new(metrics: Arc<Metrics>, cache: Arc<Cache>, tables: Arc<Tables>, https_port: u16) -> Self {
         Self {
             held: BTreeMap::new(),
             purged: BTreeSet::new(),
             metrics,
             cache,
             tables,
+            realms: Realms::default(),
+            servers: Servers::default(),
+            https_port,
             loaded: Loaded::default(),
         }
     }
@@ -92,6 +99,7 @@ impl Assembler {
         self.held.retain(|id, _| manifest.get(id).is_some());
         self.forget_sites();
         self.forget_purges();
+        self.note_certificates();
         let kept = rejected
             .iter()
             .map(|r| r.id.clone())
@@ -120,7 +128,7 @@ impl Assembler {
         let bytes = blob.ok_or("its compiled unit is missing from the snapshot")?;
         let blob = Blob::from_json(bytes).map_err(|error| error.to_string());
         let built = blob.and_then(|blob| match blob {
-            Blob::Valid { unit } => build::build(&entry.id, *unit, &self.metrics, &self.tables),
+            Blob::Valid { unit } => build::build(&entry.id, *unit, &self.metrics, &self.tables, &self.realms),
             Blob::Invalid { message, targets } => {
                 self.fail_closed(entry, targets, &message);
                 Err(message)
@@ -188,7 +196,35 @@ impl Assembler {
         self.purged.retain(|uid| known.contains(uid.as_str()));
     }
 
-    fn config(&self) -> Config {
+    /// When certificates expire, for metrics.
+    fn note_certificates(&self) {
+        let expiries = self.held.iter().filter_map(|(id, held)| match &held.built {
+            Built::Certificate(certificate) => Some((format!("{}/{}", id.namespace, id.name), certificate.expires)),
+            _ => None,
+        });
+        self.metrics.set_certificates(expiries.collect());
+    }
+
+    /// How hosts are served over TLS. On a host that several objects name, which the compile step does not let happen,
+    /// the first of them decides.
+    fn tls(&mut self) -> Hosts {
+        let mut hosts = Hosts::default();
+        for held in self.held.values() {
+            let Some(terms) = held.terms() else { continue };
+            let certificate = self.held.get(&terms.certificate);
+            let server = certificate.and_then(|held| match &held.built {
+                Built::Certificate(certificate) => self.servers.find(certificate, held.digest, terms),
+                _ => None,
+            });
+            let tls = Arc::new(HostTls::new(terms, server, self.https_port));
+            terms.hosts.iter().for_each(|host| hosts.add(host, &tls));
+        }
+        self.servers.prune();
+        hosts
+    }
+
+    fn config(&mut self) -> Config {
+        let tls = self.tls();
         let mut router = Router::default();
         let mut resources = Vec::new();
         for (id, held) in &self.held {
@@ -197,17 +233,21 @@ impl Assembler {
                 Built::WebSocket(route) => (ResourceKind::WebSocket(Arc::clone(route)), &route.claims),
                 _ => continue,
             };
-            let index = u32::try_from(resources.len()).unwrap_or(u32::MAX);
+            let resource = u32::try_from(resources.len()).unwrap_or(u32::MAX);
             for claim in claims {
+                let route = Route {
+                    resource,
+                    tls: tls.of_claim(&claim.host),
+                };
                 // The unit was refused when its expressions did not compile.
-                if let Err(error) = router.add(claim, index) {
+                if let Err(error) = router.add(claim, route) {
                     tracing::error!(resource = %id, %error, "a path cannot be routed");
                 }
             }
             resources.push(self.resource(id, kind));
         }
         router.finish();
-        Config { router, resources }
+        Config { router, resources, tls }
     }
 
     fn resource(&self, id: &ObjectId, kind: ResourceKind) -> Resource {
@@ -237,6 +277,15 @@ impl Assembler {
 }
 
 impl Held {
+    /// How it wants its hosts served over TLS.
+    fn terms(&self) -> Option<&Arc<Terms>> {
+        match &self.built {
+            Built::Site(site) => site.tls.as_ref(),
+            Built::WebSocket(route) => route.tls.as_ref(),
+            _ => None,
+        }
+    }
+
     fn describe(&self, id: &ObjectId, entry: Option<&Entry>) -> LoadedObject {
         LoadedObject {
             id: id.clone(),

@@ -23,6 +23,7 @@ use super::assemble::kind_of;
 use super::{Protection, Rule, Site, WebSocketRoute};
 use crate::route::whole_path;
 use crate::telemetry::{Metrics, PolicyCells};
+use crate::tls::{Certificate, Realms, Terms};
 
 /// An object, built.
 pub(super) enum Built {
@@ -32,25 +33,34 @@ pub(super) enum Built {
     /// A policy that never was valid, and what it closes.
     Closed(Arc<Protection>, Vec<ObjectId>),
     Purge(unit::CachePurge),
+    Certificate(Certificate),
 }
 
 /// Builds a unit.
 ///
 /// # Errors
 /// What cannot be built, for a person.
-pub(super) fn build(id: &ObjectId, unit: Unit, metrics: &Metrics, tables: &Arc<Tables>) -> Result<Built, String> {
+pub(super) fn build(
+    id: &ObjectId,
+    unit: Unit,
+    metrics: &Metrics,
+    tables: &Arc<Tables>,
+    realms: &Realms,
+) -> Result<Built, String> {
     if kind_of(&unit) != id.kind {
         return Err(format!("its unit is of kind {}", kind_of(&unit)));
     }
     match unit {
-        Unit::EdgeCache(unit) => site(id, unit).map(|site| Built::Site(Arc::new(site))),
-        Unit::WsRoute(unit) => web_socket(id, unit, metrics, tables).map(|route| Built::WebSocket(Arc::new(route))),
+        Unit::EdgeCache(unit) => site(id, unit, realms).map(|site| Built::Site(Arc::new(site))),
+        Unit::WsRoute(unit) => {
+            web_socket(id, unit, metrics, tables, realms).map(|route| Built::WebSocket(Arc::new(route)))
+        }
         Unit::WafPolicy(unit) => {
             let targets = unit.targets.clone();
             protection(id, unit, metrics, tables).map(|protection| Built::Policy(Arc::new(protection), targets))
         }
         Unit::CachePurge(unit) => Ok(Built::Purge(unit)),
-        Unit::Certificate(_) => Err("this version serves no TLS".to_owned()),
+        Unit::Certificate(unit) => Certificate::new(&unit).map(Built::Certificate),
     }
 }
 
@@ -61,7 +71,7 @@ pub(super) fn site_id(id: &ObjectId) -> u64 {
     hasher.finish()
 }
 
-fn site(id: &ObjectId, unit: unit::EdgeCache) -> Result<Site, String> {
+fn site(id: &ObjectId, unit: unit::EdgeCache, realms: &Realms) -> Result<Site, String> {
     check_claims(&unit.claims)?;
     let cache = unit.cache;
     let rules = cache.rules.into_iter().map(rule).collect::<Result<_, _>>()?;
@@ -83,10 +93,15 @@ fn site(id: &ObjectId, unit: unit::EdgeCache) -> Result<Site, String> {
     Ok(Site {
         claims: unit.claims,
         origin: unit.origin,
+        tls: terms(unit.tls, realms)?,
         id: site_id(id),
         policy,
         rules,
     })
+}
+
+fn terms(tls: Option<unit::Tls>, realms: &Realms) -> Result<Option<Arc<Terms>>, String> {
+    tls.map(|tls| Terms::new(tls, realms).map(Arc::new)).transpose()
 }
 
 fn rule(rule: unit::CacheRule) -> Result<Rule, String> {
@@ -203,6 +218,7 @@ fn web_socket(
     unit: unit::WsRoute,
     metrics: &Metrics,
     tables: &Arc<Tables>,
+    realms: &Realms,
 ) -> Result<WebSocketRoute, String> {
     check_claims(&unit.claims)?;
     let unlimited = Sizes {
@@ -224,6 +240,7 @@ fn web_socket(
     Ok(WebSocketRoute {
         claims: unit.claims,
         backend: unit.backend,
+        tls: terms(unit.tls, realms)?,
         handshake: handshake::Rules {
             origins: unit.origins,
             subprotocols: unit.subprotocols,

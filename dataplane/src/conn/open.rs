@@ -213,12 +213,14 @@ impl<S: Transport> Open<S> {
                 break;
             }
         }
-        if sent < total {
+        // TLS may hold back what it took. An error shows itself at the next read.
+        let sent_all = sent == total && Pin::new(&mut self.stream).poll_flush(cx).is_ready();
+        if !sent_all {
             let head = out.clone();
             self.pending().unsent = Some(Unsent { head, body, sent });
         }
         out.clear();
-        sent == total
+        sent_all
     }
 
     fn poll_unsent(&mut self, cx: &mut Context<'_>, worker: &Worker, deadline: &Deadline) -> Poll<io::Result<()>> {
@@ -231,16 +233,22 @@ impl<S: Transport> Open<S> {
         let total = unsent.head.len() + unsent.body.iter().map(Bytes::len).sum::<usize>();
         let mut progress = false;
         loop {
-            match write_some(&mut self.stream, cx, &unsent.head, &unsent.body, unsent.sent) {
+            let all = unsent.sent == total;
+            let written = if all {
+                Pin::new(&mut self.stream).poll_flush(cx).map_ok(|()| 0)
+            } else {
+                write_some(&mut self.stream, cx, &unsent.head, &unsent.body, unsent.sent)
+            };
+            match written {
+                Poll::Ready(Ok(_)) if all => {
+                    pending.unsent = None;
+                    deadline.clear();
+                    return Poll::Ready(Ok(()));
+                }
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(n)) => {
                     unsent.sent += n;
                     progress = true;
-                    if unsent.sent == total {
-                        pending.unsent = None;
-                        deadline.clear();
-                        return Poll::Ready(Ok(()));
-                    }
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {

@@ -141,7 +141,12 @@ impl Request<'_> {
             let cache = &self.worker.cache;
             cache.invalidate(&self.target, &self.site.policy);
             let values = values_of(&self.job.request.headers);
-            for reference in invalidate::related("http", &self.job.request.host, &self.job.path, &response.headers) {
+            for reference in invalidate::related(
+                self.job.scheme(),
+                &self.job.request.host,
+                &self.job.path,
+                &response.headers,
+            ) {
                 let (path, query) = match reference.split_once('?') {
                     Some((path, query)) => (path, Some(query)),
                     None => (reference.as_str(), None),
@@ -284,7 +289,7 @@ impl Request<'_> {
             let omitted = head.storable.iter().flat_map(|storable| &storable.omit);
             omitted.for_each(|name| drop(fields.remove(name)));
         }
-        forward::response_fields(&mut fields, &self.job.request_id);
+        forward::response_fields(&mut fields, self.job);
         let status = CacheStatus {
             stored: head.storable.is_some(),
             ..status
@@ -400,6 +405,7 @@ impl Request<'_> {
                 !client.keeps_alive(),
                 request.version == breakwater_wire::http1::Version::Http10,
             ),
+            hsts: self.job.hsts(),
         }
         .write(&mut out);
         client.send_whole(&out, written.body, written.length).await?;
@@ -447,6 +453,7 @@ fn authority(job: &Job) -> Authority<'_> {
         name: host.name(),
         port: host.port(),
         forwarded: job.trusted,
+        secure: job.secure,
     }
 }
 

@@ -47,7 +47,7 @@ pub(super) fn fields(job: &Job, peer: IpAddr) -> Result<HeaderMap, OriginError> 
         &mut headers,
         &Hop {
             peer,
-            proto: "http",
+            proto: job.scheme(),
             host: &request.host,
             trusted: job.trusted,
         },
@@ -81,9 +81,12 @@ pub(super) fn head(target: &str, method: &str, mut headers: HeaderMap, body: Bod
 }
 
 /// Prepares an origin's fields for the client: without what concerns our connection to it.
-pub(super) fn response_fields(headers: &mut HeaderMap, request_id: &str) {
+pub(super) fn response_fields(headers: &mut HeaderMap, job: &Job) {
     strip_hop_by_hop(headers);
-    if let Ok(id) = HeaderValue::from_str(request_id) {
+    if let Ok(id) = HeaderValue::from_str(&job.request_id) {
         headers.insert(X_REQUEST_ID, id);
+    }
+    if let Some(hsts) = job.hsts() {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts.value().clone());
     }
 }

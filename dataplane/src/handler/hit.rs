@@ -28,6 +28,7 @@ pub(super) fn answer(worker: &Worker, site: &Site, routed: &Routed<'_, '_>, out:
         name: head.host.name(),
         port: head.host.port(),
         forwarded: routed.trusted,
+        secure: routed.secure,
     };
     let target = target(worker, site, authority, path, head.query, &values);
     let now = worker.clock.timestamp();
@@ -47,6 +48,7 @@ pub(super) fn answer(worker: &Worker, site: &Site, routed: &Routed<'_, '_>, out:
         age: age / 1000,
         now: now.as_secs(),
         connection: connection(close, head.version == Version::Http10),
+        hsts: routed.hsts(),
     }
     .write(out);
     let cells = &routed.local().cells;
@@ -74,10 +76,12 @@ pub(super) struct Authority<'a> {
     pub(super) port: Option<u16>,
     /// The peer is a trusted proxy, whose word about the client's own request goes to the origin.
     pub(super) forwarded: bool,
+    /// The request came over TLS.
+    pub(super) secure: bool,
 }
 
-/// The key of a request: normalised host and path, the query, and what the site adds. The port is in the key, because
-/// the origin sees it and may answer with it, but not in what a purge by URL reaches.
+/// The key of a request: normalised host and path, the query, and what the site adds. The port and the
+/// scheme are in the key, because the origin sees them and may answer with them, but not in what a purge by URL reaches.
 pub(super) fn target(
     worker: &Worker,
     site: &Site,
@@ -97,7 +101,11 @@ pub(super) fn target(
         &policy.ignore_query,
     );
     let url = key.finish();
-    if let Some(port) = authority.port.filter(|port| *port != 80) {
+    let default_port = if authority.secure { 443 } else { 80 };
+    if authority.secure {
+        key = key.header(":scheme", Some(b"https"));
+    }
+    if let Some(port) = authority.port.filter(|port| *port != default_port) {
         key = key.header(":port", Some(&port.to_be_bytes()));
     }
     if authority.forwarded {

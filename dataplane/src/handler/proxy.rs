@@ -162,7 +162,7 @@ pub(super) async fn relay<C: Client>(
     mut body: ResponseBody,
     cache_status: Option<CacheStatus<'_>>,
 ) -> Result<(), Failure> {
-    forward::response_fields(&mut response.headers, &job.request_id);
+    forward::response_fields(&mut response.headers, job);
     let no_body = response.framing == ResponseFraming::None;
     let length = match response.framing {
         ResponseFraming::Length(length) => Some(length),

@@ -11,6 +11,7 @@ use breakwater_wire::range::{ContentRange, if_range_holds, parse_single};
 use bytes::Bytes;
 
 use crate::conn::COPY;
+use crate::tls::Hsts;
 
 /// Fields of a stored response that a 304 repeats (RFC 9110 section 15.4.5). In lower case, as stored heads are.
 const IN_NOT_MODIFIED: [&[u8]; 8] = [
@@ -38,6 +39,8 @@ pub(super) struct Reply<'a> {
     /// Unix seconds.
     pub(super) now: u64,
     pub(super) connection: Option<&'static [u8]>,
+    /// For an answer over TLS, where its host wants it.
+    pub(super) hsts: Option<&'a Hsts>,
 }
 
 /// What was written.
@@ -70,7 +73,7 @@ impl Reply<'_> {
             Part::Unsatisfiable => (416, 0, 0),
         };
         match part {
-            Part::Whole => out.extend_from_slice(&object.head),
+            Part::Whole => self.whole_head(out),
             _ => self.partial_head(&part, status, length, out),
         }
         self.own_fields(out);
@@ -111,10 +114,26 @@ impl Reply<'_> {
         }
     }
 
+    fn whole_head(&self, out: &mut Vec<u8>) {
+        let head = &self.object.head;
+        let Some(hsts) = self.hsts else {
+            return out.extend_from_slice(head);
+        };
+        // Before what the origin may have said itself: the first one counts (RFC 6797 section 8.1).
+        let status_line = head.iter().position(|b| *b == b'\n').map_or(0, |end| end + 1);
+        let (status_line, fields) = head.split_at(status_line);
+        out.extend_from_slice(status_line);
+        out.extend_from_slice(hsts.line());
+        out.extend_from_slice(fields);
+    }
+
     /// The stored fields that go with an answer that is not the whole response.
     fn partial_head(&self, part: &Part, status: u16, length: u64, out: &mut Vec<u8>) {
         // The status is one of ours.
         let _ = write_status_line(out, status, None);
+        if let Some(hsts) = self.hsts {
+            out.extend_from_slice(hsts.line());
+        }
         let not_modified = matches!(part, Part::NotModified);
         for line in self.object.head.split_inclusive(|b| *b == b'\n').skip(1) {
             let name = line.split(|b| *b == b':').next().unwrap_or_default();

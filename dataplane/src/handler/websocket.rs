@@ -213,7 +213,7 @@ async fn switch<S: Transport>(
     guard: ConnectionGuard,
 ) -> Result<Pin<Box<Relaying<S>>>, (Http1<S>, Failure)> {
     let mut fields = response.headers.clone();
-    forward::response_fields(&mut fields, &job.request_id);
+    forward::response_fields(&mut fields, job);
     fields.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     fields.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     let upstream = connection.endpoint().to_string();

@@ -207,12 +207,31 @@ pub(crate) struct WorkerCells {
     pub(crate) active: Cell,
     /// Relayed WebSockets.
     pub(crate) websockets: Cell,
+    /// Connections at a PROXY header or a TLS handshake.
+    pub(crate) beginning: Cell,
+    /// TLS handshakes that succeeded: 1.2, 1.2 resumed, 1.3, 1.3 resumed.
+    handshakes: [Cell; 4],
     /// Requests that no resource serves.
     pub(crate) unrouted: ByCode,
     refused: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl WorkerCells {
+    /// Counts a TLS handshake that succeeded.
+    pub(crate) fn handshake(&self, tls13: bool, resumed: bool) {
+        self.handshakes[usize::from(tls13) * 2 + usize::from(resumed)].add(1);
+    }
+
+    /// Handshakes by version and whether a session was resumed.
+    pub(crate) fn handshakes(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+        const LABELS: [(&str, &str); 4] = [("1.2", "false"), ("1.2", "true"), ("1.3", "false"), ("1.3", "true")];
+        let counts = self.handshakes.iter().map(Cell::get);
+        LABELS
+            .into_iter()
+            .zip(counts)
+            .map(|((version, resumed), n)| (version, resumed, n))
+    }
+
     /// Counts a refusal by its reason, a fixed set of names.
     pub(crate) fn refuse(&self, reason: &'static str) {
         *self.refused.lock().entry(reason).or_default() += 1;

@@ -173,6 +173,24 @@ fn workers(metrics: &Metrics, listener: &str, out: &mut Families) {
         &[("listener", listener)],
         total(&|c| c.accepted.get()),
     );
+    let mut handshakes = BTreeMap::<_, u64>::new();
+    for (version, resumed, n) in cells.iter().flat_map(|c| c.handshakes()) {
+        *handshakes.entry((version, resumed)).or_default() += n;
+    }
+    for ((version, resumed), n) in handshakes {
+        out.counter(
+            "tls_handshakes_total",
+            "TLS handshakes with clients that succeeded; those that did not are in refused_total.",
+            &[("version", version), ("resumed", resumed)],
+            n,
+        );
+    }
+    out.gauge(
+        "connections_beginning",
+        "Client connections at a PROXY header or a TLS handshake.",
+        &[],
+        total(&|c| c.beginning.get()) as f64,
+    );
     for (code, n) in sum(cells.iter().flat_map(|c| c.unrouted.seen())) {
         out.counter("requests_total", "", &[("resource", ""), ("code", code)], n);
     }
@@ -240,6 +258,14 @@ fn process(metrics: &Metrics, out: &mut Families) {
         uncounted,
     );
 
+    for (secret, expires) in metrics.certificates() {
+        out.gauge(
+            "tls_certificate_expiry_timestamp_seconds",
+            "When a certificate in force, or the first of its chain to do so, expires.",
+            &[("secret", &secret)],
+            expires as f64,
+        );
+    }
     let snapshot = metrics.snapshot();
     if !snapshot.digest.is_empty() {
         out.gauge(

@@ -18,6 +18,8 @@ pub(crate) struct Metrics {
     workers: Mutex<Vec<Worker>>,
     policies: Mutex<BTreeMap<String, Arc<PolicyCells>>>,
     snapshot: Mutex<SnapshotState>,
+    /// When the certificates in force expire, Unix seconds, by `namespace/name` of their Secret.
+    certificates: Mutex<BTreeMap<String, i64>>,
     pub(crate) worker_restarts: AtomicU64,
     pub(crate) cache: Arc<Cache>,
     pub(crate) tables: Arc<Tables>,
@@ -52,6 +54,7 @@ impl Metrics {
             workers: Mutex::new((0..workers).map(|_| Worker::default()).collect()),
             policies: Mutex::default(),
             snapshot: Mutex::default(),
+            certificates: Mutex::default(),
             worker_restarts: AtomicU64::new(0),
             cache,
             tables,
@@ -108,6 +111,14 @@ impl Metrics {
 
     pub(crate) fn snapshot(&self) -> SnapshotState {
         self.snapshot.lock().clone()
+    }
+
+    pub(crate) fn set_certificates(&self, expiries: BTreeMap<String, i64>) {
+        *self.certificates.lock() = expiries;
+    }
+
+    pub(crate) fn certificates(&self) -> BTreeMap<String, i64> {
+        self.certificates.lock().clone()
     }
 
     pub(crate) fn worker_cells(&self) -> Vec<Arc<WorkerCells>> {

@@ -59,6 +59,8 @@ fn refusal(error: &Error) -> String {
             "tls.key is not the key of the first certificate in tls.crt".to_owned()
         }
         Error::InvalidCertificate(error) => format!("the first certificate of tls.crt cannot be used: {error:?}"),
-        _ => "tls.key cannot be used: only RSA (2048 bits or more), ECDSA (P-256, P-384) and Ed25519 keys can".to_owned(),
+        _ => {
+            "tls.key cannot be used: only RSA (2048 bits or more), ECDSA (P-256, P-384) and Ed25519 keys can".to_owned()
+        }
     }
 }

@@ -46,7 +46,9 @@ impl<'a> Reader<'a> {
     }
 
     fn expect(&mut self, tag: u8) -> Option<&'a [u8]> {
-        self.element().filter(|(found, _)| *found == tag).map(|(_, content)| content)
+        self.element()
+            .filter(|(found, _)| *found == tag)
+            .map(|(_, content)| content)
     }
 }
 
@@ -110,7 +112,13 @@ mod tests {
 
     #[test]
     fn what_is_no_certificate_expires_never() {
-        for bytes in [&b""[..], b"\x30", b"\x30\x84\xff\xff\xff\xff", b"\x30\x80", b"\x30\x02\x30\x00"] {
+        for bytes in [
+            &b""[..],
+            b"\x30",
+            b"\x30\x84\xff\xff\xff\xff",
+            b"\x30\x80",
+            b"\x30\x02\x30\x00",
+        ] {
             assert_eq!(not_after(bytes), None, "{bytes:?}");
         }
     }

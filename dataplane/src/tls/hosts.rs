@@ -16,18 +16,18 @@ pub(crate) struct HostTls {
     pub(crate) realm: Realm,
     /// Whether clients must show a certificate.
     pub(crate) required: bool,
-    /// Clear-text requests are sent to https.
-    pub(crate) redirect: bool,
+    /// Clear-text requests are sent to `https`, at this port.
+    pub(crate) redirect: Option<u16>,
     pub(crate) hsts: Option<Hsts>,
 }
 
 impl HostTls {
-    pub(crate) fn new(terms: &Terms, server: Option<Arc<ServerConfig>>) -> Self {
+    pub(crate) fn new(terms: &Terms, server: Option<Arc<ServerConfig>>, https_port: u16) -> Self {
         Self {
             server,
             realm: terms.realm(),
             required: terms.realm.required,
-            redirect: terms.redirect,
+            redirect: terms.redirect.then_some(https_port),
             hsts: terms.hsts.clone(),
         }
     }
@@ -123,7 +123,7 @@ mod tests {
             server: None,
             realm,
             required,
-            redirect: false,
+            redirect: None,
             hsts: None,
         })
     }
@@ -148,7 +148,10 @@ mod tests {
             ("shop.example.com", 1),
             ("example.com", 3),
         ] {
-            assert!(Arc::ptr_eq(hosts.by_name(Some(name)).unwrap(), &all[expected]), "{name}");
+            assert!(
+                Arc::ptr_eq(hosts.by_name(Some(name)).unwrap(), &all[expected]),
+                "{name}"
+            );
         }
         assert!(Arc::ptr_eq(hosts.by_name(None).unwrap(), &all[3]));
     }

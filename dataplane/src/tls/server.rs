@@ -24,7 +24,12 @@ pub(crate) struct Servers(BTreeMap<(Digest, TlsVersion, Realm), Weak<ServerConfi
 
 impl Servers {
     /// The configuration for a certificate, of which `digest` is the unit's, and terms. The same as long as it is used.
-    pub(crate) fn find(&mut self, certificate: &Certificate, digest: Digest, terms: &Terms) -> Option<Arc<ServerConfig>> {
+    pub(crate) fn find(
+        &mut self,
+        certificate: &Certificate,
+        digest: Digest,
+        terms: &Terms,
+    ) -> Option<Arc<ServerConfig>> {
         let key = (digest, terms.min_version, terms.realm());
         if let Some(found) = self.0.get(&key).and_then(Weak::upgrade) {
             return Some(found);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use breakwater_snapshot::ObjectId;
 use breakwater_snapshot::unit::{self, TlsVersion};
+use http::HeaderValue;
 
 use super::realm;
 use super::{Realm, Realms};
@@ -43,17 +44,30 @@ impl Terms {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hsts {
     line: Box<str>,
+    value: HeaderValue,
 }
 
 const NAME: &str = "Strict-Transport-Security: ";
 
 impl Hsts {
     fn new(unit: &unit::Hsts) -> Self {
-        let sub_domains = if unit.include_sub_domains { "; includeSubDomains" } else { "" };
+        let sub_domains = if unit.include_sub_domains {
+            "; includeSubDomains"
+        } else {
+            ""
+        };
         let preload = if unit.preload { "; preload" } else { "" };
+        let value = format!("max-age={}{sub_domains}{preload}", unit.max_age_s);
         Self {
-            line: format!("{NAME}max-age={}{sub_domains}{preload}\r\n", unit.max_age_s).into(),
+            line: format!("{NAME}{value}\r\n").into(),
+            // Digits and words of ours: it is a value.
+            value: HeaderValue::from_str(&value).unwrap_or(HeaderValue::from_static("max-age=0")),
         }
+    }
+
+    /// The field's value.
+    pub(crate) const fn value(&self) -> &HeaderValue {
+        &self.value
     }
 
     /// The field line of HTTP/1.1, CRLF included.

@@ -1,19 +1,21 @@
 //! Taking in connections: the loop of one worker on one listening socket.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Worker;
-use crate::conn::Connection;
+use crate::conn::begin;
+use crate::listen::Listen;
 
-pub(super) async fn accept(listener: tokio::net::TcpListener, worker: Rc<Worker>) {
+pub(super) async fn accept(listener: tokio::net::TcpListener, listen: Arc<Listen>, worker: Rc<Worker>) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
                 if worker.admit() {
                     // A peer that is gone already shows itself at the first read.
                     let _ = stream.set_nodelay(true);
-                    tokio::task::spawn_local(Connection::new(Rc::clone(&worker), stream, peer.ip()));
+                    begin(&worker, stream, peer.ip(), &listen);
                 }
             }
             Err(error) => {

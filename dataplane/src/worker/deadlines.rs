@@ -17,6 +17,8 @@ pub(crate) enum Wait {
     Head,
     /// The client to take a response.
     Send,
+    /// What comes before the first request: a PROXY header, a TLS handshake.
+    Handshake,
 }
 
 /// How long each wait may last, milliseconds.
@@ -25,6 +27,7 @@ pub(crate) struct Allowed {
     pub(crate) idle: u64,
     pub(crate) head: u64,
     pub(crate) send: u64,
+    pub(crate) handshake: u64,
 }
 
 impl Default for Allowed {
@@ -33,12 +36,13 @@ impl Default for Allowed {
             idle: 60_000,
             head: 10_000,
             send: 30_000,
+            handshake: 10_000,
         }
     }
 }
 
 const NONE: u32 = u32::MAX;
-const LISTS: usize = 3;
+const LISTS: usize = 4;
 
 /// The deadlines of one worker.
 #[derive(Debug)]
@@ -63,7 +67,7 @@ struct Entry {
 impl Deadlines {
     pub(crate) fn new(allowed: Allowed) -> Self {
         Self {
-            allowed: [allowed.idle, allowed.head, allowed.send],
+            allowed: [allowed.idle, allowed.head, allowed.send, allowed.handshake],
             entries: Vec::new(),
             free: Vec::new(),
             heads: [NONE; LISTS],
@@ -213,6 +217,7 @@ mod tests {
             idle: 60,
             head: 10,
             send: 30,
+            handshake: 10,
         };
         Rc::new(RefCell::new(Deadlines::new(allowed)))
     }

@@ -112,7 +112,12 @@ fn version_1(bytes: &[u8]) -> Result<Parsed, Error> {
     };
     let line = bytes.get(..end).and_then(|line| line.strip_suffix(b"\r"));
     let line = line.ok_or(Error::Addresses)?;
-    let complete = |addresses| Parsed::Complete(Header { len: end + 1, addresses });
+    let complete = |addresses| {
+        Parsed::Complete(Header {
+            len: end + 1,
+            addresses,
+        })
+    };
     let rest = line.get(V1_START.len()..).ok_or(Error::Protocol)?;
     // What follows is to be passed over, whatever it is.
     if rest == b"UNKNOWN" || rest.starts_with(b"UNKNOWN ") {
@@ -125,8 +130,13 @@ fn version_1(bytes: &[u8]) -> Result<Parsed, Error> {
         Some("TCP6") => false,
         _ => return Err(Error::Protocol),
     };
-    let [Some(source), Some(destination), Some(source_port), Some(destination_port), None] =
-        std::array::from_fn(|_| words.next())
+    let [
+        Some(source),
+        Some(destination),
+        Some(source_port),
+        Some(destination_port),
+        None,
+    ] = std::array::from_fn(|_| words.next())
     else {
         return Err(Error::Addresses);
     };
@@ -227,7 +237,9 @@ fn check_extensions(header: &[u8], start: usize) -> Result<(), Error> {
             }
         }
     }
-    let Some((field, expected)) = checksum else { return Ok(()) };
+    let Some((field, expected)) = checksum else {
+        return Ok(());
+    };
     // Over the whole header, with zeros in the checksum's place.
     let mut crc = Crc32c::new();
     crc.update(header.get(..field.start).unwrap_or_default());

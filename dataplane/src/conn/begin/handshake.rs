@@ -30,7 +30,13 @@ pub(super) async fn shake_hands(
         .await
         .map_err(|error| label(&error))?;
     let name = start.client_hello().server_name().map(str::to_owned);
-    let host = worker.config.borrow().shared.tls().by_name(name.as_deref()).map(Arc::clone);
+    let host = worker
+        .config
+        .borrow()
+        .shared
+        .tls()
+        .by_name(name.as_deref())
+        .map(Arc::clone);
     let server = host.as_ref().and_then(|host| host.server.clone());
     let (Some(host), Some(server)) = (&host, server) else {
         // Never another certificate: the client would be told a name that is not the one it asked for.

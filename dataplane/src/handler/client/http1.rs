@@ -95,7 +95,9 @@ impl<S: Transport> Http1<S> {
                 return Err(ClientError::Gone);
             }
         }
-        Ok(())
+        // TLS may hold back what it took.
+        let flushed = timeout(PATIENCE, self.stream.flush()).await;
+        flushed.map_err(|_| ClientError::Slow)?.map_err(|_| ClientError::Gone)
     }
 }
 

@@ -33,7 +33,9 @@ fn with_checksum(wrong: u32) -> Vec<u8> {
 #[test]
 fn version_1_names_the_client_and_leaves_what_follows() {
     let bytes = b"PROXY TCP4 203.0.113.7 192.0.2.1 40000 443\r\nGET / HTTP/1.1\r\n";
-    let Ok(Parsed::Complete(header)) = parse(bytes) else { panic!() };
+    let Ok(Parsed::Complete(header)) = parse(bytes) else {
+        panic!()
+    };
     assert_eq!(&bytes[header.len..][..5], b"GET /");
     let addresses = header.addresses.unwrap();
     assert_eq!(addresses.source, "203.0.113.7:40000".parse().unwrap());
@@ -96,7 +98,10 @@ fn version_2_is_refused_where_it_is_not_what_it_says() {
         (v2(0x21, 0x21, &V4), Error::Addresses),
         (v2(0x21, 0x11, &[&V4[..], &[1, 0]].concat()), Error::Extensions),
         (v2(0x21, 0x11, &[&V4[..], &[1, 0, 2, 0]].concat()), Error::Extensions),
-        (v2(0x21, 0x11, &[&V4[..], &[CRC32C, 0, 1, 0]].concat()), Error::Extensions),
+        (
+            v2(0x21, 0x11, &[&V4[..], &[CRC32C, 0, 1, 0]].concat()),
+            Error::Extensions,
+        ),
         (v2(0x21, 0x11, &[&V4[..], &[0; TLVS_MAX + 1]].concat()), Error::TooLong),
         (v2(0x20, 0x11, &[0; V2_UNIX + TLVS_MAX + 1]), Error::TooLong),
     ] {
