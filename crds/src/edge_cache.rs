@@ -5,7 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CookieName, Duration, HeaderName, Hostname, HttpUrl, PathMatch, Quantity, QueryPattern, ResourceStatus, ServiceRef,
+    BodyLimits, Compression, CookieName, Duration, ErrorPage, HeaderEdits, HeaderName, Hostname, Origin, PathMatch,
+    Quantity, QueryPattern, Redirect, ResourceStatus, Tls,
 };
 
 /// What an EdgeCache serves, from where, and how it stores it.
@@ -53,73 +54,32 @@ pub struct EdgeCacheSpec {
     #[serde(default = "PathMatch::everything")]
     #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "atomic"))]
     pub paths: Vec<PathMatch>,
+    /// Serve the hosts over TLS. Where several objects share a host, the oldest that has tls decides for the host; the
+    /// others are served over TLS as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     /// Where responses come from.
     pub origin: Origin,
     /// How responses are stored.
     #[serde(default)]
     pub cache: CacheSpec,
-}
-
-/// Where responses come from: a Service or a list of servers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "has(self.service) != has(self.urls)",
-    "message": "name exactly one of service and urls",
-}]))]
-pub struct Origin {
-    /// A Service of this namespace, whose ready endpoints are used directly.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub service: Option<ServiceRef>,
-    /// Servers by URL: http://host:port. Needed where there is no cluster.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "set"))]
-    pub urls: Option<Vec<HttpUrl>>,
-    /// How requests are spread over the servers.
+    /// Changes to header fields.
     #[serde(default)]
-    pub balance: Balance,
-    /// How long to wait for a server.
+    pub headers: HeaderEdits,
+    /// Redirects; the first that matches answers, before cache and origin are asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
+    pub redirects: Vec<Redirect>,
+    /// Compress responses that come without compression; compression: {} turns it on with its defaults.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compression: Option<Compression>,
+    /// Limits of what passes.
     #[serde(default)]
-    pub timeouts: OriginTimeouts,
-}
-
-/// How requests are spread over servers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Balance {
-    /// One after the other.
-    #[default]
-    RoundRobin,
-}
-
-/// How long to wait for a server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct OriginTimeouts {
-    /// Longest wait for a connection.
-    #[serde(default = "OriginTimeouts::connect")]
-    pub connect: Duration,
-    /// Longest wait for the response head, and between two parts of the body.
-    #[serde(default = "OriginTimeouts::response")]
-    pub response: Duration,
-}
-
-impl OriginTimeouts {
-    fn connect() -> Duration {
-        "2s".into()
-    }
-
-    fn response() -> Duration {
-        "30s".into()
-    }
-}
-
-impl Default for OriginTimeouts {
-    fn default() -> Self {
-        Self {
-            connect: Self::connect(),
-            response: Self::response(),
-        }
-    }
+    pub limits: BodyLimits,
+    /// Pages in place of our own for errors.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
+    pub error_pages: Vec<ErrorPage>,
 }
 
 /// How responses are stored.

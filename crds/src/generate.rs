@@ -3,7 +3,7 @@
 //! The text is a function of the types alone; a test fails when the committed files differ from it.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
 use kube::CustomResourceExt;
 
@@ -85,6 +85,9 @@ fn plain(schema: &mut JSONSchemaProps) {
     }
     for property in schema.properties.iter_mut().flat_map(|map| map.values_mut()) {
         plain(property);
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
+        plain(values);
     }
     if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
         plain(items);

@@ -1,6 +1,6 @@
 //! The custom resources of Breakwater, group `breakwater.dev`, version `v1alpha1`: types, schemas, validation rules.
 //!
-//! One file holds one kind. Each default is written once, in the Rust type, from where it reaches both the schema and
+//! One file holds one kind, or what several kinds share. Each default is written once, in the Rust type, from where it reaches both the schema and
 //! every reader that does without an API server. What a schema can say (CEL) is said there; `breakwater-compile`
 //! checks the same again, since a manifest may reach it by another way, and checks what CEL cannot.
 
@@ -11,28 +11,38 @@
 
 mod cache_purge;
 mod edge_cache;
+mod filter;
 mod generate;
+mod origin;
 mod path;
 mod reference;
 mod scalar;
 mod status;
+mod tls;
 mod waf_policy;
 mod ws_route;
 
 pub use cache_purge::{CachePurge, CachePurgeSpec, CachePurgeStatus, EdgeCacheRef, PurgeMode, PurgeNodes};
-pub use edge_cache::{
-    Balance, CacheKey, CacheRule, CacheSpec, EdgeCache, EdgeCacheSpec, Origin, OriginTimeouts, QueryKey, Stale,
+pub use edge_cache::{CacheKey, CacheRule, CacheSpec, EdgeCache, EdgeCacheSpec, QueryKey, Stale};
+pub use filter::{
+    BodyLimits, Coding, Compression, ErrorPage, HeaderEdit, HeaderEdits, HeaderField, Redirect, RedirectPath,
+    RedirectScheme,
 };
 pub use generate::{GenerateError, all, files, yaml};
+pub use origin::{
+    Backend, BackendTimeouts, Balance, Circuit, Ejection, Hash, HashBy, HealthCheck, Origin, OriginProtocol,
+    OriginTimeouts, OriginTls, Retries,
+};
 pub use path::{PathMatch, PathType};
 pub use reference::{GROUP, PolicyTarget, PortRef, ServiceRef, TargetKind, VERSION};
 pub use scalar::{
-    Cidr, CookieName, Duration, HeaderName, Hostname, HttpUrl, Method, Quantity, QueryPattern, ScalarError,
+    Cidr, CookieName, Duration, HeaderName, Hostname, HttpUrl, MediaType, Method, Quantity, QueryPattern, ScalarError,
     Subprotocol, WebOrigin,
 };
 pub use status::{NodesStatus, ResourceStatus};
+pub use tls::{ClientCertificateMode, ClientCertificates, Hsts, Tls, TlsVersion};
 pub use waf_policy::{
     Addresses, Audit, Block, Client, ConnectionCount, DefaultAction, Limit, LimitBy, Redact, RequestRate, Uris,
     WafMode, WafPolicy, WafPolicySpec,
 };
-pub use ws_route::{Backend, Handshake, WsLimits, WsRoute, WsRouteSpec, WsTimeouts};
+pub use ws_route::{Handshake, WsLimits, WsRoute, WsRouteSpec, WsTimeouts};

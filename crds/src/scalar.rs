@@ -97,15 +97,29 @@ text!(
 );
 
 text!(
-    /// A server reached by plain HTTP: `http://10.0.0.5:8080`.
+    /// A server: `http://10.0.0.5:8080`, `https://shop.internal`.
     HttpUrl,
     {
         "type": "string",
         "minLength": 8,
         "maxLength": 270,
         "x-kubernetes-validations": [{
-            "rule": "self.matches('^http://[^/?#@ ]+/?$')",
-            "message": "not a server's URL: write http://host or http://host:port, without path, query or user; https comes with a later version",
+            "rule": "self.matches('^https?://[^/?#@ ]+/?$')",
+            "message": "not a server's URL: write http://host:port or https://host:port, without path, query or user",
+        }],
+    }
+);
+
+text!(
+    /// A media type, or all of a type: `text/html`, `text/*`.
+    MediaType,
+    {
+        "type": "string",
+        "minLength": 3,
+        "maxLength": 128,
+        "x-kubernetes-validations": [{
+            "rule": "self.matches('^[A-Za-z0-9!#$&^_.+-]+/([A-Za-z0-9!#$&^_.+-]+|[*])$')",
+            "message": "not a media type: write one such as text/html, without parameters, or all of a type as text/*",
         }],
     }
 );

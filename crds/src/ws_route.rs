@@ -4,7 +4,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Duration, Hostname, HttpUrl, PathMatch, Quantity, ResourceStatus, ServiceRef, Subprotocol, WebOrigin};
+use crate::{Backend, Duration, Hostname, PathMatch, Quantity, ResourceStatus, Subprotocol, Tls, WebOrigin};
 
 /// Which WebSockets a WsRoute takes, where they go, and within which limits.
 #[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -50,6 +50,10 @@ pub struct WsRouteSpec {
     #[serde(default = "PathMatch::everything")]
     #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "atomic"))]
     pub paths: Vec<PathMatch>,
+    /// Serve the hosts over TLS. Where several objects share a host, the oldest that has tls decides for the host; the
+    /// others are served over TLS as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     /// Where WebSockets go.
     pub backend: Backend,
     /// Which opening handshakes are let through.
@@ -61,23 +65,6 @@ pub struct WsRouteSpec {
     /// When a connection is ended.
     #[serde(default)]
     pub timeouts: WsTimeouts,
-}
-
-/// Where WebSockets go: a Service or a list of servers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "has(self.service) != has(self.urls)",
-    "message": "name exactly one of service and urls",
-}]))]
-pub struct Backend {
-    /// A Service of this namespace, whose ready endpoints are used directly.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub service: Option<ServiceRef>,
-    /// Servers by URL: http://host:port. Needed where there is no cluster.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "set"))]
-    pub urls: Option<Vec<HttpUrl>>,
 }
 
 /// Which opening handshakes are let through.

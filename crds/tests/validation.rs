@@ -212,7 +212,7 @@ fn each_broken_rule_is_refused_with_its_message() {
             "WsRoute",
             ws_route(),
             "/backend/urls",
-            json!(["https://a"]),
+            json!(["ftp://a"]),
             "not a server's URL",
         ),
         (
@@ -270,6 +270,85 @@ fn each_broken_rule_is_refused_with_its_message() {
         assert!(
             found.iter().any(|message| message.contains(expected)),
             "{kind} {pointer} = {value}: {found:?}"
+        );
+    }
+}
+
+/// An EdgeCache with everything of the front door.
+fn front_door() -> Value {
+    let mut spec = edge_cache();
+    let rest = json!({
+        "tls": {"secretName": "shop", "hsts": {"maxAge": "8760h", "includeSubDomains": true, "preload": true}, "minVersion": "1.3",
+            "clientCertificates": {"mode": "Optional", "caCertificates": "PEM"}},
+        "origin": {
+            "urls": ["https://a", "https://b:8443"], "weights": {"https://a": 3}, "balance": "Hash",
+            "hash": {"by": "Cookie", "name": "session"}, "health": {"path": "/healthz"}, "tls": {"serverName": "a", "caCertificates": "PEM"},
+            "circuit": {"pending": 0}, "protocol": "HTTP2"
+        },
+        "headers": {"request": {"set": [{"name": "X-A", "value": "1"}], "remove": ["X-B"]}},
+        "redirects": [
+            {"paths": [{"value": "/a"}, {"type": "Prefix", "value": "/b"}], "path": {"replacePrefix": "/c"}},
+            {"scheme": "https", "hostname": "example.com", "port": 443, "path": {"replaceFullPath": "/"}, "status": 308}
+        ],
+        "compression": {"codings": ["Gzip"], "types": ["text/html", "text/*", "image/svg+xml"], "minSize": 100},
+        "limits": {"requestBody": "1Mi"},
+        "errorPages": [{"statuses": [503], "body": "sorry"}]
+    });
+    spec.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+    spec
+}
+
+#[test]
+fn the_front_door_passes_and_each_broken_rule_of_it_is_refused() {
+    assert_eq!(refused("EdgeCache", front_door(), None), Vec::<String>::new());
+    let cases: &[(&str, Value, &str)] = &[
+        (
+            "/origin/urls",
+            json!(["https://a", "http://b"]),
+            "all http:// or all https://",
+        ),
+        ("/origin/urls", json!(["http://a", "http://b"]), "tls with http:// urls"),
+        (
+            "/origin/weights",
+            json!({"https://c": 1}),
+            "weights are given to servers in urls",
+        ),
+        ("/origin/balance", json!("RoundRobin"), "write balance: Hash"),
+        ("/origin/balance", json!(null), "write balance: Hash"),
+        ("/origin/hash/name", json!(null), "name is the header field or cookie"),
+        ("/origin/hash/by", json!("Path"), "name is the header field or cookie"),
+        ("/origin/health/path", json!("healthz"), "a path begins with /"),
+        (
+            "/origin/tls/insecureSkipVerify",
+            json!(true),
+            "no certificate is checked",
+        ),
+        ("/tls/hsts/includeSubDomains", json!(null), "includeSubDomains: true"),
+        ("/headers/request/remove", json!(["X:"]), "not a header field name"),
+        (
+            "/redirects",
+            json!([{"paths": [{"value": "/"}]}]),
+            "a redirect leads elsewhere",
+        ),
+        ("/redirects", json!([{"path": {"replacePrefix": "/"}}]), "only such"),
+        (
+            "/redirects",
+            json!([{"paths": [{"type": "Exact", "value": "/"}], "path": {"replacePrefix": "/"}}]),
+            "only such",
+        ),
+        ("/redirects", json!([{"path": {}}]), "exactly one of replaceFullPath"),
+        (
+            "/redirects",
+            json!([{"path": {"replaceFullPath": "a"}}]),
+            "a path begins with /",
+        ),
+        ("/compression/types", json!(["html"]), "not a media type"),
+    ];
+    for (pointer, value, expected) in cases {
+        let found = refused("EdgeCache", with(front_door(), pointer, value.clone()), None);
+        assert!(
+            found.iter().any(|message| message.contains(expected)),
+            "{pointer} = {value}: {found:?}"
         );
     }
 }

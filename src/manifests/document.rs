@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use breakwater_compile::{Broken, Meta, Severity, decode, raw_targets};
+use breakwater_compile::{Broken, Meta, Severity, decode, raw_secrets, raw_targets};
 use breakwater_crds::{GROUP, VERSION};
 use breakwater_snapshot::{Digest, Kind, ObjectId};
 use serde::Serialize;
@@ -318,5 +318,6 @@ fn broken(id: &ObjectId, json: &Value) -> Broken {
         field: String::new(),
         message: String::new(),
         targets: raw_targets(id, json),
+        secrets: raw_secrets(id, json),
     }
 }

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use super::nearest::nearest;
-use super::yaml::{Content, Node};
+use super::yaml::{Content, Key, Node};
 
 /// Something that the schema does not allow.
 #[derive(Debug)]
@@ -79,6 +79,9 @@ fn object(node: &Node, schema: &Value, field: &str, line: usize, out: &mut Vec<V
     let Content::Map(entries) = &node.content else {
         return;
     };
+    if schema["additionalProperties"].is_object() {
+        map(entries, schema, field, line, out);
+    }
     let Some(properties) = schema["properties"].as_object() else {
         return;
     };
@@ -111,6 +114,25 @@ fn object(node: &Node, schema: &Value, field: &str, line: usize, out: &mut Vec<V
                 message: format!("the field `{name}` is missing"),
             });
         }
+    }
+}
+
+/// A mapping whose keys the user chooses.
+fn map(entries: &[(Key, Node)], schema: &Value, field: &str, line: usize, out: &mut Vec<Violation>) {
+    let count = entries.len() as u64;
+    if schema["maxProperties"].as_u64().is_some_and(|most| count > most) {
+        out.push(Violation {
+            line,
+            field: field.to_owned(),
+            message: format!(
+                "the mapping has {count} entries; at most {} are allowed",
+                schema["maxProperties"]
+            ),
+        });
+    }
+    for (key, value) in entries {
+        let child = format!("{field}[{}]", key.name);
+        check(value, &schema["additionalProperties"], &child, key.line, out);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Claims and their conflicts: who serves which pair of host and path.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use breakwater_crds as crds;
 use breakwater_snapshot::unit::{Claim, PathMatch};
@@ -100,6 +100,13 @@ impl Owners {
             }
         }
         Self(owners)
+    }
+
+    /// The hosts of which `id` serves a path.
+    pub(crate) fn hosts<'a>(&self, id: &ObjectId, claims: &'a Claims) -> BTreeSet<&'a str> {
+        let own = |claim: &&Claim| self.0.get(*claim) == Some(id);
+        let claims = claims.pairs.iter().map(|(claim, _)| claim);
+        claims.filter(own).map(|claim| claim.host.as_str()).collect()
     }
 
     /// What `id` keeps. Each lost pair is a finding that names the winner.

@@ -1,15 +1,18 @@
 //! Puts the parts together: reads every object, settles conflicts, follows references, judges.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use breakwater_snapshot::unit::Unit;
+use breakwater_snapshot::unit::{Claim, EdgeCache, Origin, Tls, Unit, WsRoute};
 use breakwater_snapshot::{Blob, Kind, ObjectId, Snapshot};
 
-use crate::claims::{Claims, Held, Owners, age};
+use crate::certificate::Certificates;
+use crate::claims::{Age, Claims, Held, Owners, age};
 use crate::findings::Findings;
 use crate::index::Index;
+use crate::origin::Servers;
+use crate::tls::Deciders;
 use crate::{
-    Judgement, MOST_PURGES, Meta, Problem, Reason, Severity, Verdict, World, cache_purge, edge_cache, waf_policy,
+    Judgement, MOST_PURGES, Meta, Problem, Reason, Severity, Verdict, World, cache_purge, edge_cache, tls, waf_policy,
     ws_route,
 };
 
@@ -27,87 +30,208 @@ pub fn compile(world: &World) -> Output {
     let index = Index::new(world);
     let mut out = Builder::default();
 
-    let mut edge_caches = Vec::with_capacity(world.edge_caches.len());
-    for object in &world.edge_caches {
-        let mut findings = Findings::default();
-        let (claims, unit) = edge_cache::read(object, &mut findings);
-        edge_caches.push((object, object.meta.id(Kind::EdgeCache), claims, unit, findings));
-    }
-    let mut ws_routes = Vec::with_capacity(world.ws_routes.len());
-    for object in &world.ws_routes {
-        let mut findings = Findings::default();
-        let (claims, unit) = ws_route::read(object, &mut findings);
-        ws_routes.push((object, object.meta.id(Kind::WsRoute), claims, unit, findings));
-    }
+    let edge_caches: Vec<Read<'_, EdgeCache>> = world
+        .edge_caches
+        .iter()
+        .map(|object| {
+            let mut findings = Findings::default();
+            let (claims, unit) = edge_cache::read(object, &mut findings);
+            Read {
+                meta: &object.meta,
+                id: object.meta.id(Kind::EdgeCache),
+                servers: edge_cache::servers(object),
+                claims,
+                unit,
+                findings,
+            }
+        })
+        .collect();
+    let ws_routes: Vec<Read<'_, WsRoute>> = world
+        .ws_routes
+        .iter()
+        .map(|object| {
+            let mut findings = Findings::default();
+            let (claims, unit) = ws_route::read(object, &mut findings);
+            Read {
+                meta: &object.meta,
+                id: object.meta.id(Kind::WsRoute),
+                servers: ws_route::servers(object),
+                claims,
+                unit,
+                findings,
+            }
+        })
+        .collect();
     let owners = Owners::settle(
-        edge_caches
-            .iter()
-            .map(|(object, id, claims, ..)| (age(&object.meta, Kind::EdgeCache), id.clone(), claims))
-            .chain(
-                ws_routes
-                    .iter()
-                    .map(|(object, id, claims, ..)| (age(&object.meta, Kind::WsRoute), id.clone(), claims)),
-            )
+        (edge_caches.iter().map(Read::claimant))
+            .chain(ws_routes.iter().map(Read::claimant))
             .collect(),
     );
-    let cache_claims: HashMap<&ObjectId, &Claims> =
-        edge_caches.iter().map(|(_, id, claims, ..)| (id, claims)).collect();
+    let deciders = Deciders::settle(
+        (edge_caches.iter().filter_map(|read| read.decider(&owners)))
+            .chain(ws_routes.iter().filter_map(|read| read.decider(&owners)))
+            .collect(),
+    );
+    let cache_claims: HashMap<&ObjectId, &Claims> = edge_caches.iter().map(|read| (&read.id, &read.claims)).collect();
     purges(world, &index, &cache_claims, &mut out);
     policies(world, &index, &mut out);
 
-    for (object, id, claims, mut unit, mut findings) in edge_caches {
-        if let Some(message) = findings.invalid() {
-            out.invalid(id, &object.meta, message, Vec::new(), findings);
-            continue;
-        }
-        let held = owners.held(&id, &claims, &mut findings);
-        let servers = std::mem::take(&mut unit.origin.endpoints);
-        let (endpoints, resolved) = edge_cache::backend(object).resolve(&index, servers, &mut findings);
-        unit.origin.endpoints = endpoints;
-        let accepted = accepted(&held);
-        unit.claims = held.claims;
-        out.valid(
-            id,
-            &object.meta,
-            Unit::EdgeCache(unit),
-            accepted,
-            Some(resolved),
-            findings,
-        );
+    let mut settled = Settled {
+        index,
+        owners,
+        deciders,
+        certificates: Certificates::new(world),
+    };
+    for read in edge_caches {
+        read.finish(&mut settled, &mut out);
     }
-    for (object, id, claims, mut unit, mut findings) in ws_routes {
-        if let Some(message) = findings.invalid() {
-            out.invalid(id, &object.meta, message, Vec::new(), findings);
-            continue;
-        }
-        let held = owners.held(&id, &claims, &mut findings);
-        let servers = std::mem::take(&mut unit.backend.endpoints);
-        let (endpoints, resolved) = ws_route::backend(object).resolve(&index, servers, &mut findings);
-        unit.backend.endpoints = endpoints;
-        let accepted = accepted(&held);
-        unit.claims = held.claims;
-        out.valid(
-            id,
-            &object.meta,
-            Unit::WsRoute(unit),
-            accepted,
-            Some(resolved),
-            findings,
-        );
+    for read in ws_routes {
+        read.finish(&mut settled, &mut out);
     }
     for broken in &world.broken {
+        for secret in &broken.secrets {
+            let _ = settled.certificates.judge(secret);
+        }
         out.broken(broken);
     }
+    out.blobs.extend(settled.certificates.blobs());
     out.finish()
 }
 
-/// What `Accepted` says of a valid route: it holds all, some or none of what it claims.
-fn accepted(held: &Held) -> Judgement {
-    match &held.lost {
-        None => Judgement::new(true, Reason::Accepted, "the object is valid and holds all it claims"),
-        Some(lost) if held.claims.is_empty() => Judgement::new(false, Reason::Conflicted, lost.clone()),
-        Some(lost) => Judgement::new(true, Reason::Accepted, lost.clone()),
+/// A unit that serves hosts and paths.
+trait Route {
+    /// Its servers.
+    fn origin(&mut self) -> &mut Origin;
+    /// What its author wrote of TLS.
+    fn tls(&self) -> Option<&Tls>;
+    /// The unit, with what it was given.
+    fn finish(self, claims: Vec<Claim>, tls: Option<Tls>) -> Unit;
+}
+
+impl Route for EdgeCache {
+    fn origin(&mut self) -> &mut Origin {
+        &mut self.origin
     }
+
+    fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
+    }
+
+    fn finish(self, claims: Vec<Claim>, tls: Option<Tls>) -> Unit {
+        Unit::EdgeCache(Self { claims, tls, ..self })
+    }
+}
+
+impl Route for WsRoute {
+    fn origin(&mut self) -> &mut Origin {
+        &mut self.backend
+    }
+
+    fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
+    }
+
+    fn finish(self, claims: Vec<Claim>, tls: Option<Tls>) -> Unit {
+        Unit::WsRoute(Self { claims, tls, ..self })
+    }
+}
+
+/// A route as its author wrote it, read.
+struct Read<'a, U> {
+    meta: &'a Meta,
+    id: ObjectId,
+    claims: Claims,
+    servers: Servers<'a>,
+    unit: U,
+    findings: Findings,
+}
+
+/// What is settled between objects.
+struct Settled<'a> {
+    index: Index<'a>,
+    owners: Owners,
+    deciders: Deciders,
+    certificates: Certificates<'a>,
+}
+
+impl<U: Route> Read<'_, U> {
+    fn claimant(&self) -> (Age<'_>, ObjectId, &Claims) {
+        (age(self.meta, self.id.kind), self.id.clone(), &self.claims)
+    }
+
+    fn decider(&self, owners: &Owners) -> Option<(Age<'_>, ObjectId, BTreeSet<&str>, &Tls)> {
+        let hosts = owners.hosts(&self.id, &self.claims);
+        Some((age(self.meta, self.id.kind), self.id.clone(), hosts, self.unit.tls()?))
+    }
+
+    /// Gives it what it holds, follows its references, judges it.
+    fn finish(self, settled: &mut Settled<'_>, out: &mut Builder) {
+        let Self {
+            meta,
+            id,
+            claims,
+            servers,
+            mut unit,
+            mut findings,
+        } = self;
+        let certificates = &mut settled.certificates;
+        let own = unit.tls().map(|tls| tls.certificate.clone());
+        let towards_origin = unit.origin().tls.as_ref().and_then(|tls| tls.certificate.clone());
+        let named: BTreeSet<ObjectId> = own.iter().chain(&towards_origin).cloned().collect();
+        if let Some(message) = findings.invalid() {
+            // Its last good unit lives on in nodes, and needs its certificates.
+            for secret in &named {
+                let _ = certificates.judge(secret);
+            }
+            out.invalid(id, meta, message, Vec::new(), findings);
+            return;
+        }
+        let held = settled.owners.held(&id, &claims, &mut findings);
+        let endpoints = std::mem::take(&mut unit.origin().endpoints);
+        let (endpoints, mut resolved) = servers.resolve(&settled.index, endpoints, &mut findings);
+        unit.origin().endpoints = endpoints;
+
+        let hosts = settled.owners.hosts(&id, &claims);
+        let mut lost_tls = None;
+        let mut tls = unit.tls().cloned();
+        if let Some(written) = tls.take() {
+            let followed = tls::follow(
+                &written.certificate,
+                &hosts,
+                "spec.tls.secretName",
+                certificates,
+                &mut findings,
+            );
+            resolved = resolved.and(followed);
+            (tls, lost_tls) = settled.deciders.decided(&id, &hosts, written, &mut findings);
+        }
+        if let Some(secret) = &towards_origin {
+            let field = format!("{}.tls.certificateSecretName", servers.field);
+            let followed = tls::follow(secret, &BTreeSet::new(), &field, certificates, &mut findings);
+            resolved = resolved.and(followed);
+        }
+        let secrets = named.into_iter().filter(|id| certificates.judge(id).is_ok()).collect();
+        let accepted = accepted(&held, lost_tls);
+        let unit = unit.finish(held.claims, tls);
+        out.valid(id, meta, unit, accepted, Some(resolved), secrets, findings);
+    }
+}
+
+/// What `Accepted` says of a valid route: it holds all, some or none of what it claims, and decides on its TLS or not.
+fn accepted(held: &Held, lost_tls: Option<String>) -> Judgement {
+    let (status, reason, mut message) = match &held.lost {
+        None => (
+            true,
+            Reason::Accepted,
+            "the object is valid and holds all it claims".to_owned(),
+        ),
+        Some(lost) if held.claims.is_empty() => (false, Reason::Conflicted, lost.clone()),
+        Some(lost) => (true, Reason::Accepted, lost.clone()),
+    };
+    if let Some(lost) = lost_tls {
+        message = format!("{message}; {lost}");
+    }
+    Judgement::new(status, reason, message)
 }
 
 fn policies(world: &World, index: &Index<'_>, out: &mut Builder) {
@@ -139,6 +263,7 @@ fn policies(world: &World, index: &Index<'_>, out: &mut Builder) {
             Unit::WafPolicy(unit),
             accepted,
             Some(resolved),
+            Vec::new(),
             findings,
         );
     }
@@ -171,10 +296,18 @@ fn purges(world: &World, index: &Index<'_>, claims: &HashMap<&ObjectId, &Claims>
             None
         };
         match refusal {
-            Some(refusal) => out.verdict(id, object.meta.generation, refusal, None, findings.finish()),
+            Some(refusal) => out.refused(id, object.meta.generation, refusal, findings.finish()),
             None => {
                 let accepted = Judgement::new(true, Reason::Accepted, "the purge is valid");
-                out.valid(id, &object.meta, Unit::CachePurge(unit), accepted, None, findings);
+                out.valid(
+                    id,
+                    &object.meta,
+                    Unit::CachePurge(unit),
+                    accepted,
+                    None,
+                    Vec::new(),
+                    findings,
+                );
             }
         }
     }
@@ -188,6 +321,7 @@ struct Builder {
 }
 
 impl Builder {
+    #[expect(clippy::too_many_arguments, reason = "what there is to say of one object")]
     fn valid(
         &mut self,
         id: ObjectId,
@@ -195,11 +329,19 @@ impl Builder {
         unit: Unit,
         accepted: Judgement,
         resolved_refs: Option<Judgement>,
+        secrets: Vec<ObjectId>,
         findings: Findings,
     ) {
         let blob = Blob::Valid { unit: Box::new(unit) };
         self.blobs.push((id.clone(), meta.generation, blob));
-        self.verdict(id, meta.generation, accepted, resolved_refs, findings.finish());
+        self.verdicts.push(Verdict {
+            id,
+            generation: meta.generation,
+            accepted,
+            resolved_refs,
+            secrets,
+            problems: findings.finish(),
+        });
     }
 
     fn invalid(&mut self, id: ObjectId, meta: &Meta, message: String, targets: Vec<ObjectId>, findings: Findings) {
@@ -209,7 +351,7 @@ impl Builder {
         };
         self.blobs.push((id.clone(), meta.generation, blob));
         let accepted = Judgement::new(false, Reason::Invalid, message);
-        self.verdict(id, meta.generation, accepted, None, findings.finish());
+        self.refused(id, meta.generation, accepted, findings.finish());
     }
 
     fn broken(&mut self, broken: &crate::Broken) {
@@ -232,22 +374,16 @@ impl Builder {
             message: broken.message.clone(),
         };
         let accepted = Judgement::new(false, Reason::Invalid, message);
-        self.verdict(broken.id.clone(), broken.generation, accepted, None, vec![problem]);
+        self.refused(broken.id.clone(), broken.generation, accepted, vec![problem]);
     }
 
-    fn verdict(
-        &mut self,
-        id: ObjectId,
-        generation: i64,
-        accepted: Judgement,
-        resolved_refs: Option<Judgement>,
-        problems: Vec<Problem>,
-    ) {
+    fn refused(&mut self, id: ObjectId, generation: i64, accepted: Judgement, problems: Vec<Problem>) {
         self.verdicts.push(Verdict {
             id,
             generation,
             accepted,
-            resolved_refs,
+            resolved_refs: None,
+            secrets: Vec::new(),
             problems,
         });
     }

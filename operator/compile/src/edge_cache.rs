@@ -1,38 +1,39 @@
 //! Compiles EdgeCaches.
 
 use breakwater_crds as crds;
-use breakwater_snapshot::unit::{CachePolicy, CacheRule, EdgeCache, Filters};
+use breakwater_snapshot::unit::{CachePolicy, CacheRule, EdgeCache};
 
 use crate::claims::Claims;
 use crate::findings::Findings;
-use crate::index::{Backend, optional, origin, positive};
-use crate::{Object, value};
+use crate::index::{optional, positive};
+use crate::origin::Servers;
+use crate::{Object, filter, tls, value};
 
-/// Reads every field but claims. The unit has no claims yet, and the servers its URLs name.
+/// Reads every field but claims. The unit has no claims yet, and the servers its URLs name; its `tls` has no hosts.
 pub(crate) fn read(object: &Object<crds::EdgeCacheSpec>, findings: &mut Findings) -> (Claims, EdgeCache) {
     let spec = &object.spec;
     let claims = Claims::read(&spec.hostnames, &spec.paths, findings);
-    let servers = backend(object).check(findings);
-    let timeouts = &spec.origin.timeouts;
-    let connect = positive(findings, "spec.origin.timeouts.connect", &timeouts.connect);
-    let response = positive(findings, "spec.origin.timeouts.response", &timeouts.response);
+    let tls = spec
+        .tls
+        .as_ref()
+        .map(|spec| tls::read(&object.meta.namespace, spec, findings));
+    let response = positive(
+        findings,
+        "spec.origin.timeouts.response",
+        &spec.origin.timeouts.response,
+    );
     let unit = EdgeCache {
         claims: Vec::new(),
-        origin: origin(servers, connect, response),
+        origin: servers(object).read(response, findings),
         cache: cache(&spec.cache, findings),
-        tls: None,
-        filters: Filters::default(),
+        tls,
+        filters: filter::read(spec, findings),
     };
     (claims, unit)
 }
 
-pub(crate) fn backend(object: &Object<crds::EdgeCacheSpec>) -> Backend<'_> {
-    Backend {
-        field: "spec.origin",
-        namespace: &object.meta.namespace,
-        service: object.spec.origin.service.as_ref(),
-        urls: object.spec.origin.urls.as_deref(),
-    }
+pub(crate) fn servers(object: &Object<crds::EdgeCacheSpec>) -> Servers<'_> {
+    Servers::of_origin(&object.meta.namespace, &object.spec.origin)
 }
 
 fn cache(spec: &crds::CacheSpec, findings: &mut Findings) -> CachePolicy {

@@ -3,11 +3,11 @@
 use std::collections::{HashMap, HashSet};
 
 use breakwater_crds::{self as crds, PortRef};
-use breakwater_snapshot::unit::{Endpoint, Origin};
+use breakwater_snapshot::unit::Endpoint;
 use breakwater_snapshot::{Kind, ObjectId};
 
 use crate::findings::Findings;
-use crate::value::{positive_millis, server};
+use crate::value::positive_millis;
 use crate::{EndpointSlice, Judgement, Reason, Service, World};
 
 pub(crate) struct Index<'a> {
@@ -45,7 +45,7 @@ impl<'a> Index<'a> {
     }
 
     /// The ready endpoints of a Service's port, sorted, or why the reference cannot be followed.
-    fn endpoints(&self, namespace: &str, reference: &crds::ServiceRef) -> Result<Vec<Endpoint>, Judgement> {
+    pub(crate) fn endpoints(&self, namespace: &str, reference: &crds::ServiceRef) -> Result<Vec<Endpoint>, Judgement> {
         let unresolved = |reason, message: String| Err(Judgement::new(false, reason, message));
         let name = reference.name.as_str();
         if let Some(other) = reference.namespace.as_deref().filter(|other| *other != namespace) {
@@ -110,84 +110,6 @@ fn known_ports(service: &Service) -> String {
         .collect();
     ports.sort();
     ports.join(", ")
-}
-
-/// A backend of either kind of route, as the user wrote it.
-pub(crate) struct Backend<'a> {
-    /// `spec.origin` or `spec.backend`.
-    pub(crate) field: &'static str,
-    pub(crate) namespace: &'a str,
-    pub(crate) service: Option<&'a crds::ServiceRef>,
-    pub(crate) urls: Option<&'a [crds::HttpUrl]>,
-}
-
-impl Backend<'_> {
-    /// Checks what is written; errors make the object invalid.
-    pub(crate) fn check(&self, findings: &mut Findings) -> Vec<Endpoint> {
-        let field = self.field;
-        match (self.service, self.urls) {
-            (None, None) => findings.error(field, "nothing says where requests go: give service or urls"),
-            (Some(_), Some(_)) => findings.error(field, "service and urls exclude each other: leave one out"),
-            (Some(service), None) => {
-                if matches!(service.port, PortRef::Number(0)) {
-                    findings.error(format!("{field}.service.port"), "`0` is not a port: write 1 to 65535");
-                }
-            }
-            (None, Some([])) => findings.error(format!("{field}.urls"), "the list is empty: name at least one server"),
-            (None, Some(_)) => {}
-        }
-        let mut servers: Vec<Endpoint> = self
-            .urls
-            .unwrap_or_default()
-            .iter()
-            .enumerate()
-            .filter_map(|(i, url)| findings.take(format!("{field}.urls[{i}]"), server(url.as_str())))
-            .collect();
-        servers.sort();
-        servers.dedup();
-        servers
-    }
-
-    /// Follows the reference; an unresolved one is a finding but leaves the object valid, without servers.
-    pub(crate) fn resolve(
-        &self,
-        index: &Index<'_>,
-        servers: Vec<Endpoint>,
-        findings: &mut Findings,
-    ) -> (Vec<Endpoint>, Judgement) {
-        let resolved = Judgement::new(true, Reason::ResolvedRefs, "every reference was found");
-        let Some(service) = self.service else {
-            return (servers, resolved);
-        };
-        let field = format!("{}.service", self.field);
-        match index.endpoints(self.namespace, service) {
-            Ok(endpoints) => {
-                if endpoints.is_empty() {
-                    findings.warning(
-                        field,
-                        format!(
-                            "Service {}/{} has no ready endpoint for port {}: requests are answered with 503",
-                            self.namespace, service.name, service.port
-                        ),
-                    );
-                }
-                (endpoints, resolved)
-            }
-            Err(judgement) => {
-                findings.error(field, &judgement.message);
-                (Vec::new(), judgement)
-            }
-        }
-    }
-}
-
-pub(crate) fn origin(endpoints: Vec<Endpoint>, connect_timeout_ms: u64, response_timeout_ms: u64) -> Origin {
-    Origin {
-        endpoints,
-        connect_timeout_ms,
-        response_timeout_ms,
-        ..Origin::default()
-    }
 }
 
 /// Reads a duration that must be longer than nothing; an error leaves a value that is never used.

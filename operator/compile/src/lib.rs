@@ -14,16 +14,23 @@
 //!   ([`order`](breakwater_snapshot::unit::WafPolicy::order)).
 //! - **References** stay within the object's namespace. A backend that is not there leaves its object valid and
 //!   without servers; a policy needs one target that is there.
+//! - **TLS.** Of several objects that serve paths of one host and have `tls`, the oldest decides for the host; all of
+//!   the host is served over TLS. A TLS Secret that an object names, valid or not, is published as a unit of its own; one
+//!   that none names is not. A Secret that is missing or broken leaves its object valid and its host without TLS.
 //! - **Purges.** The newest [`MOST_PURGES`] are published, and only those whose EdgeCache exists.
 
 mod cache_purge;
+mod certificate;
 mod claims;
 mod compile;
 mod edge_cache;
 mod explain;
+mod filter;
 mod findings;
 mod index;
+mod origin;
 pub mod route;
+mod tls;
 mod value;
 mod verdict;
 mod waf_policy;
@@ -37,4 +44,6 @@ pub use explain::{
 };
 pub use value::{REGEX_SIZE_LIMIT, path_regex};
 pub use verdict::{Judgement, Problem, Reason, Severity, Verdict};
-pub use world::{Broken, EndpointSlice, Meta, Object, Service, ServicePort, World, decode, raw_targets};
+pub use world::{
+    Broken, EndpointSlice, Meta, Object, Secret, Service, ServicePort, World, decode, raw_secrets, raw_targets,
+};

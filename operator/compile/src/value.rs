@@ -222,21 +222,20 @@ pub(crate) fn web_origin(origin: &str) -> Result<String, String> {
     Ok(origin.to_ascii_lowercase())
 }
 
-pub(crate) fn server(url: &str) -> Result<Endpoint, String> {
+/// A server's URL: whether it is reached by TLS, and where it is.
+pub(crate) fn server(url: &str) -> Result<(bool, Endpoint), String> {
+    const FORM: &str = "write http://host:port or https://host:port";
     let wrong = |hint: &str| format!("`{url}` cannot be used as a server: {hint}");
-    if url.starts_with("https://") {
-        return Err(wrong(
-            "TLS towards servers comes with a later version; write http://host:port",
-        ));
-    }
     if url.contains('#') {
         return Err(wrong("leave out what follows #"));
     }
-    let uri: Uri = url.parse().map_err(|_| wrong("write http://host:port"))?;
-    if uri.scheme_str() != Some("http") {
-        return Err(wrong("write http://host:port"));
-    }
-    let authority = uri.authority().ok_or_else(|| wrong("write http://host:port"))?;
+    let uri: Uri = url.parse().map_err(|_| wrong(FORM))?;
+    let secure = match uri.scheme_str() {
+        Some("http") => false,
+        Some("https") => true,
+        _ => return Err(wrong(FORM)),
+    };
+    let authority = uri.authority().ok_or_else(|| wrong(FORM))?;
     if authority.as_str().contains('@') {
         return Err(wrong("leave out user and password"));
     }
@@ -251,16 +250,76 @@ pub(crate) fn server(url: &str) -> Result<Endpoint, String> {
     };
     let known = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b':');
     if host.is_empty() || !host.bytes().all(known) {
-        return Err(wrong("write http://host:port"));
+        return Err(wrong(FORM));
     }
     let has_port = authority.as_str().len() > authority.host().len();
     let port = match authority.port_u16() {
         Some(0) => return Err(wrong("port 0 cannot be connected to")),
         Some(port) => port,
         None if has_port => return Err(wrong("a port is a number from 1 to 65535")),
+        None if secure => 443,
         None => 80,
     };
-    Ok(Endpoint { host, port, weight: 1 })
+    Ok((secure, Endpoint { host, port, weight: 1 }))
+}
+
+/// The name of a server as a certificate has it: a host name without wildcard, or an address.
+pub(crate) fn server_name(name: &str) -> Result<String, String> {
+    if name.parse::<IpAddr>().is_ok() {
+        return Ok(name.to_owned());
+    }
+    match hostname(name)? {
+        name if name.contains('*') => Err(format!("`{name}` is not the name of one server: leave * out")),
+        name => Ok(name),
+    }
+}
+
+/// A `Host`: a name or an address, with or without port.
+pub(crate) fn authority(text: &str) -> Result<String, String> {
+    match text.parse::<http::uri::Authority>() {
+        Ok(authority) if !text.contains('@') && !authority.host().is_empty() => Ok(text.to_owned()),
+        _ => Err(format!(
+            "`{text}` is not a Host: write a name, with :port where it needs one"
+        )),
+    }
+}
+
+pub(crate) fn media_type(text: &str) -> Result<String, String> {
+    let good = |part: &str| {
+        !part.is_empty()
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&b))
+    };
+    match text.split_once('/') {
+        Some((kind, sub)) if good(kind) && (good(sub) || sub == "*") => Ok(text.to_ascii_lowercase()),
+        _ => Err(format!(
+            "`{text}` is not a media type: write one such as text/html, without parameters, or all of a type as text/*"
+        )),
+    }
+}
+
+/// Statuses, sorted; each outside of `range` is a finding.
+pub(crate) fn statuses(
+    findings: &mut Findings,
+    field: &str,
+    list: &[u16],
+    range: std::ops::RangeInclusive<u16>,
+) -> Vec<u16> {
+    for (i, status) in list.iter().enumerate().filter(|(_, status)| !range.contains(status)) {
+        findings.error(
+            format!("{field}[{i}]"),
+            format!(
+                "`{status}` cannot stand here: write {} to {}",
+                range.start(),
+                range.end()
+            ),
+        );
+    }
+    let mut out = list.to_vec();
+    out.sort_unstable();
+    out.dedup();
+    out
 }
 
 /// A duration that must be longer than nothing.

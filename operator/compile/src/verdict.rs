@@ -17,6 +17,10 @@ pub struct Verdict {
     /// whose references are part of `Accepted`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resolved_refs: Option<Judgement>,
+    /// The Secrets it names that can be used, sorted: a node that refuses one of them does not run the object as
+    /// written.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<ObjectId>,
     /// Every finding, in the order of fields.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<Problem>,
@@ -49,6 +53,18 @@ impl Judgement {
             message: message.into(),
         }
     }
+
+    /// This one and what `other` has against it: the first reason counts, every message is told.
+    pub(crate) fn and(mut self, other: Result<(), Self>) -> Self {
+        match other {
+            Ok(()) => self,
+            Err(other) if self.status => other,
+            Err(other) => {
+                self.message = format!("{}; {}", self.message, other.message);
+                self
+            }
+        }
+    }
 }
 
 /// Reasons, as they stand in conditions (GEP-713 and Gateway API where they have one).
@@ -68,6 +84,8 @@ pub enum Reason {
     ResolvedRefs,
     /// Not resolved: no such Service, or no such port of it.
     BackendNotFound,
+    /// Not resolved: no such TLS Secret, or it cannot be used.
+    InvalidCertificateRef,
     /// Not resolved: a reference leaves the object's namespace.
     RefNotPermitted,
 }
@@ -83,6 +101,7 @@ impl Reason {
             Self::TooManyPurges => "TooManyPurges",
             Self::ResolvedRefs => "ResolvedRefs",
             Self::BackendNotFound => "BackendNotFound",
+            Self::InvalidCertificateRef => "InvalidCertificateRef",
             Self::RefNotPermitted => "RefNotPermitted",
         }
     }

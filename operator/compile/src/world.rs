@@ -25,6 +25,8 @@ pub struct World {
     pub services: Vec<Service>,
     /// EndpointSlices of these Services.
     pub endpoint_slices: Vec<EndpointSlice>,
+    /// TLS Secrets that objects may name; others may be left out.
+    pub secrets: Vec<Secret>,
 }
 
 /// An object a user wrote.
@@ -73,6 +75,9 @@ pub struct Broken {
     /// The objects that a broken policy names, as far as they could be made out: where no node has a last good unit,
     /// these are what it fails closed on.
     pub targets: Vec<ObjectId>,
+    /// The Secrets that a broken object names, as far as they could be made out: nodes go on with its last good unit,
+    /// which needs them.
+    pub secrets: Vec<ObjectId>,
 }
 
 /// A Service.
@@ -109,6 +114,58 @@ pub struct EndpointSlice {
     pub ready: Vec<String>,
 }
 
+/// A Secret, its keys as `kubernetes.io/tls` names them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its type; only `kubernetes.io/tls` can be used.
+    pub kind: String,
+    /// `tls.crt`; empty when it is missing.
+    pub certificate: Vec<u8>,
+    /// `tls.key`; empty when it is missing.
+    pub key: Vec<u8>,
+    /// `tls.ocsp-staple`: an OCSP response, DER.
+    pub ocsp: Option<Vec<u8>>,
+}
+
+impl Secret {
+    /// A Secret with that data, of which it takes what is needed.
+    pub fn new(
+        namespace: impl Into<String>,
+        name: impl Into<String>,
+        kind: impl Into<String>,
+        mut data: impl FnMut(&str) -> Option<Vec<u8>>,
+    ) -> Self {
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+            kind: kind.into(),
+            certificate: data("tls.crt").unwrap_or_default(),
+            key: data("tls.key").unwrap_or_default(),
+            ocsp: data("tls.ocsp-staple").filter(|der| !der.is_empty()),
+        }
+    }
+
+    /// An order among Secrets of one name.
+    pub(crate) fn rank(&self) -> (&str, &[u8], &[u8], Option<&[u8]>) {
+        (&self.kind, &self.certificate, &self.key, self.ocsp.as_deref())
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    /// Without its content: it must never reach a log.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Secret")
+            .field("namespace", &self.namespace)
+            .field("name", &self.name)
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Reads an object's `spec` from JSON.
 ///
 /// # Errors
@@ -127,6 +184,7 @@ pub fn decode<S: DeserializeOwned + Serialize>(id: &ObjectId, generation: i64, s
             field,
             message: error.into_inner().to_string(),
             targets: raw_targets(id, spec),
+            secrets: raw_secrets(id, spec),
         })
     })
 }
@@ -156,4 +214,18 @@ pub fn raw_targets(id: &ObjectId, spec: &Value) -> Vec<ObjectId> {
     targets.sort();
     targets.dedup();
     targets
+}
+
+/// The Secrets an object names, read from JSON that need not be valid.
+pub fn raw_secrets(id: &ObjectId, spec: &Value) -> Vec<ObjectId> {
+    const FIELDS: [&str; 3] = [
+        "/tls/secretName",
+        "/origin/tls/certificateSecretName",
+        "/backend/tls/certificateSecretName",
+    ];
+    let names = FIELDS.iter().filter_map(|field| spec.pointer(field)?.as_str());
+    names
+        .filter(|name| !name.is_empty())
+        .map(|name| ObjectId::new(Kind::Secret, id.namespace.as_str(), name))
+        .collect()
 }

@@ -6,17 +6,18 @@ use breakwater_snapshot::unit::{WsLimits, WsRoute};
 use crate::claims::Claims;
 use crate::edge_cache::collect;
 use crate::findings::Findings;
-use crate::index::{Backend, origin, positive};
-use crate::{Object, value};
+use crate::index::positive;
+use crate::origin::Servers;
+use crate::{Object, tls, value};
 
-/// Longest wait for a connection to a backend; the handshake's own timeout is the user's to set.
-const CONNECT_TIMEOUT_MS: u64 = 2000;
-
-/// Reads every field but claims. The unit has no claims yet, and the servers its URLs name.
+/// Reads every field but claims. The unit has no claims yet, and the servers its URLs name; its `tls` has no hosts.
 pub(crate) fn read(object: &Object<crds::WsRouteSpec>, findings: &mut Findings) -> (Claims, WsRoute) {
     let spec = &object.spec;
     let claims = Claims::read(&spec.hostnames, &spec.paths, findings);
-    let servers = backend(object).check(findings);
+    let tls = spec
+        .tls
+        .as_ref()
+        .map(|spec| tls::read(&object.meta.namespace, spec, findings));
     let mut origins = collect(findings, "spec.handshake.origins", &spec.handshake.origins, |o| {
         value::web_origin(o.as_str())
     });
@@ -31,28 +32,25 @@ pub(crate) fn read(object: &Object<crds::WsRouteSpec>, findings: &mut Findings) 
     let handshake = positive(findings, "spec.handshake.timeout", &spec.handshake.timeout);
     let limits = limits(&spec.limits, findings);
     let idle = positive(findings, "spec.timeouts.idle", &spec.timeouts.idle);
+    let mut backend = servers(object).read(handshake, findings);
+    backend.connect_timeout_ms = backend.connect_timeout_ms.min(handshake.max(1));
     let lifetime = spec.timeouts.lifetime.as_ref();
     let unit = WsRoute {
         claims: Vec::new(),
-        backend: origin(servers, CONNECT_TIMEOUT_MS.min(handshake.max(1)), handshake),
+        backend,
         origins,
         subprotocols,
         handshake_timeout_ms: handshake,
         limits,
         idle_timeout_ms: idle,
         lifetime_ms: lifetime.map(|lifetime| positive(findings, "spec.timeouts.lifetime", lifetime)),
-        tls: None,
+        tls,
     };
     (claims, unit)
 }
 
-pub(crate) fn backend(object: &Object<crds::WsRouteSpec>) -> Backend<'_> {
-    Backend {
-        field: "spec.backend",
-        namespace: &object.meta.namespace,
-        service: object.spec.backend.service.as_ref(),
-        urls: object.spec.backend.urls.as_deref(),
-    }
+pub(crate) fn servers(object: &Object<crds::WsRouteSpec>) -> Servers<'_> {
+    Servers::of_backend(&object.meta.namespace, &object.spec.backend)
 }
 
 fn limits(spec: &crds::WsLimits, findings: &mut Findings) -> WsLimits {

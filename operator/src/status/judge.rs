@@ -222,6 +222,7 @@ mod tests {
                 message: "because".to_owned(),
             },
             resolved_refs: None,
+            secrets: Vec::new(),
             problems: Vec::new(),
         }
     }

@@ -2,7 +2,9 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use breakwater_compile::{Broken, EndpointSlice, Meta, Object, Service, ServicePort, World, decode};
+use std::path::Path;
+
+use breakwater_compile::{Broken, EndpointSlice, Meta, Object, Secret, Service, ServicePort, World, decode};
 use breakwater_snapshot::{Kind, ObjectId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -68,8 +70,30 @@ fn add(world: &mut World, document: &Value) {
                 .flat_map(|endpoint| endpoint["addresses"].as_array().into_iter().flatten().map(text))
                 .collect(),
         }),
+        "Secret" => world.secrets.push(secret(meta, document)),
         other => panic!("a case has an object of unknown kind {other}"),
     }
+}
+
+/// A Secret: `data` holds plain text here, `files` names files of `tests/test-only`.
+fn secret(meta: Meta, document: &Value) -> Secret {
+    let kind = document["type"].as_str().unwrap_or("Opaque");
+    Secret::new(meta.namespace, meta.name, kind, |key| {
+        let file = document["files"][key].as_str().map(|name| {
+            let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/test-only");
+            std::fs::read(dir.join(name)).unwrap()
+        });
+        // U+FFFD stands for a byte that is no text.
+        let text = document["data"][key].as_str();
+        file.or_else(|| {
+            text.map(|text| {
+                text.replace('\u{fffd}', "\0")
+                    .bytes()
+                    .map(|b| if b == 0 { 0xff } else { b })
+                    .collect()
+            })
+        })
+    })
 }
 
 fn read<S: DeserializeOwned + Serialize>(
@@ -106,6 +130,7 @@ pub(crate) fn shuffle(mut world: World, seed: u64) -> World {
     mix(&mut world.broken, &mut state);
     mix(&mut world.services, &mut state);
     mix(&mut world.endpoint_slices, &mut state);
+    mix(&mut world.secrets, &mut state);
     world
 }
 

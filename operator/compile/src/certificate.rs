@@ -1,0 +1,198 @@
+//! Judges certificates and the Secrets that hold them.
+//!
+//! Invariants: a message names the Secret and the fault and never holds any of its content; a Secret is judged once,
+//! and only when an object names it; one that no object names is nowhere in the output. Whether a certificate is still
+//! in force is left to the nodes and to clients: there is no clock here.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use breakwater_snapshot::unit::Certificate;
+use breakwater_snapshot::{Blob, Kind, ObjectId};
+use rustls::client::verify_server_name;
+use rustls::crypto::ring::sign::any_supported_type;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::ParsedCertificate;
+use rustls::sign::CertifiedKey;
+use rustls::{Error, InconsistentKeys, RootCertStore};
+
+use crate::{Secret, World};
+
+/// The type of a Secret that holds a certificate and its key.
+pub(crate) const TLS_SECRET: &str = "kubernetes.io/tls";
+
+/// The Secrets that objects name.
+pub(crate) struct Certificates<'a> {
+    secrets: BTreeMap<(&'a str, &'a str), &'a Secret>,
+    judged: BTreeMap<ObjectId, Result<Good, Fault>>,
+}
+
+/// A Secret that can be used.
+pub(crate) struct Good {
+    unit: Certificate,
+    own: CertificateDer<'static>,
+}
+
+/// Why a Secret cannot be used.
+pub(crate) struct Fault {
+    /// For a person: the Secret and what is wrong with it.
+    pub(crate) message: String,
+    /// Whether there is such a Secret, so that nodes keep the last good certificate they have of it.
+    there: bool,
+}
+
+impl<'a> Certificates<'a> {
+    pub(crate) fn new(world: &'a World) -> Self {
+        let mut secrets: BTreeMap<_, &Secret> = BTreeMap::new();
+        for secret in &world.secrets {
+            // Two of one name are a caller's fault; which one counts must not depend on their order.
+            secrets
+                .entry((secret.namespace.as_str(), secret.name.as_str()))
+                .and_modify(|known| {
+                    if secret.rank() < known.rank() {
+                        *known = secret;
+                    }
+                })
+                .or_insert(secret);
+        }
+        Self {
+            secrets,
+            judged: BTreeMap::new(),
+        }
+    }
+
+    /// Judges a Secret that an object names.
+    pub(crate) fn judge(&mut self, id: &ObjectId) -> &Result<Good, Fault> {
+        let secret = self.secrets.get(&(id.namespace.as_str(), id.name.as_str()));
+        self.judged.entry(id.clone()).or_insert_with(|| {
+            let place = format!("Secret {}/{}", id.namespace, id.name);
+            let Some(secret) = secret else {
+                return Err(Fault {
+                    message: format!(
+                        "there is no {place} of type {TLS_SECRET}: create it (kubectl create secret tls), or correct the name"
+                    ),
+                    there: false,
+                });
+            };
+            if secret.kind != TLS_SECRET {
+                return Err(Fault {
+                    message: format!(
+                        "{place} is of type {}, not {TLS_SECRET}: create it anew (kubectl create secret tls)",
+                        secret.kind
+                    ),
+                    there: false,
+                });
+            }
+            read(secret).map_err(|message| Fault {
+                message: format!("{place}: {message}"),
+                there: true,
+            })
+        })
+    }
+
+    /// What nodes get: each Secret that was judged and is there.
+    pub(crate) fn blobs(self) -> impl Iterator<Item = (ObjectId, i64, Blob)> {
+        self.judged.into_iter().filter_map(|(id, judged)| {
+            debug_assert_eq!(id.kind, Kind::Secret);
+            let blob = match judged {
+                Ok(good) => Blob::Valid {
+                    unit: Box::new(breakwater_snapshot::unit::Unit::Certificate(good.unit)),
+                },
+                Err(fault) if fault.there => Blob::Invalid {
+                    targets: Vec::new(),
+                    message: fault.message,
+                },
+                Err(_) => return None,
+            };
+            // A Secret has no generation: its digest tells a new one.
+            Some((id, 0, blob))
+        })
+    }
+}
+
+impl Good {
+    /// Whether the certificate is for a claimed host: a name, or a wildcard, of which any name one label below counts.
+    /// `*` is every host, which no certificate is for, and nobody expects it to be.
+    pub(crate) fn covers(&self, host: &str) -> bool {
+        let name = match host.strip_prefix('*') {
+            Some("") => return true,
+            Some(suffix) => format!("any-name{suffix}"),
+            None => host.to_owned(),
+        };
+        let (Ok(name), Ok(own)) = (ServerName::try_from(name), ParsedCertificate::try_from(&self.own)) else {
+            return false;
+        };
+        verify_server_name(&own, &name).is_ok()
+    }
+}
+
+/// Reads a Secret of the right type. The error names the fault and none of the content.
+fn read(secret: &Secret) -> Result<Good, String> {
+    let chain_pem = text(&secret.certificate, "tls.crt")?;
+    let key_pem = text(&secret.key, "tls.key")?;
+    let chain = CertificateDer::pem_slice_iter(chain_pem.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| "tls.crt is not PEM: it must hold certificates between BEGIN CERTIFICATE and END CERTIFICATE")?;
+    let Some(own) = chain.first().cloned() else {
+        return Err(
+            "tls.crt holds no certificate: put the server's certificate there, then those that lead to its authority"
+                .to_owned(),
+        );
+    };
+    for (i, certificate) in chain.iter().enumerate() {
+        ParsedCertificate::try_from(certificate)
+            .map_err(|_| format!("certificate {} of tls.crt cannot be read: it is damaged", i + 1))?;
+    }
+    let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes())
+        .map_err(|_| "tls.key holds no private key in PEM (PKCS #8, PKCS #1 or SEC 1, not encrypted)")?;
+    let key = any_supported_type(&key).map_err(
+        |_| "tls.key is of a kind that cannot be used: RSA of 2048 to 8192 bits, ECDSA on P-256 or P-384, or Ed25519",
+    )?;
+    match CertifiedKey::new(chain, Arc::clone(&key)).keys_match() {
+        // Unknown: the key cannot say what its public half is; then nothing speaks against it.
+        Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
+        Err(Error::InconsistentKeys(_)) => {
+            return Err("tls.key does not belong to the first certificate of tls.crt: put the server's own certificate first, and its key beside it".to_owned());
+        }
+        Err(_) => return Err("the first certificate of tls.crt cannot be used: it is damaged".to_owned()),
+    }
+    Ok(Good {
+        unit: Certificate {
+            chain_pem,
+            key_pem,
+            ocsp: secret.ocsp.as_ref().map(|der| STANDARD.encode(der)),
+        },
+        own,
+    })
+}
+
+fn text(bytes: &[u8], key: &str) -> Result<String, String> {
+    if bytes.is_empty() {
+        return Err(format!("{key} is missing or empty"));
+    }
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Ok(text.to_owned()),
+        Err(_) => Err(format!("{key} is not text: it must be PEM, not DER")),
+    }
+}
+
+/// Checks a list of authorities: one certificate at least, each of which can be believed.
+pub(crate) fn authorities(pem: &str) -> Result<(), String> {
+    let mut store = RootCertStore::empty();
+    let mut count = 0;
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        count += 1;
+        let certificate = certificate
+            .map_err(|_| "not PEM: write certificates between BEGIN CERTIFICATE and END CERTIFICATE".to_owned())?;
+        store
+            .add(certificate)
+            .map_err(|_| format!("certificate {count} cannot be read: it is damaged"))?;
+    }
+    if count == 0 {
+        return Err("there is no certificate: write PEM, between BEGIN CERTIFICATE and END CERTIFICATE".to_owned());
+    }
+    Ok(())
+}
