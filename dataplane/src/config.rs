@@ -6,6 +6,7 @@
 mod assemble;
 mod build;
 
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ use crate::access::ClientRule;
 use crate::route::Router;
 use crate::telemetry::{Metrics, PolicyCells, ResourceCells};
 use crate::tls::{HostTls, Hosts, Terms};
-use crate::upstream::{Pool, Upstream};
+use crate::upstream::{Origin, Pool, Upstream};
 pub(crate) use assemble::{Assembler, Loaded};
 
 /// A configuration.
@@ -49,6 +50,7 @@ pub(crate) struct Resource {
     pub(crate) counts_connections: bool,
     pub(crate) client: ClientRule,
     pub(crate) kind: ResourceKind,
+    origin: Arc<Origin>,
 }
 
 /// What a resource is.
@@ -140,20 +142,41 @@ pub(crate) struct WorkerConfig {
 /// What one worker has of one resource.
 pub(crate) struct Local {
     pub(crate) cells: Arc<ResourceCells>,
-    pub(crate) upstream: Upstream,
+    pub(crate) upstream: Rc<Upstream>,
     /// For a WsRoute: what its relays are held to.
     pub(crate) settings: Option<Rc<breakwater_websocket::Settings>>,
 }
 
 impl WorkerConfig {
-    pub(crate) fn new(shared: Arc<Config>, worker: usize, metrics: &Metrics, pool: &Rc<Pool>) -> Self {
-        let local = |resource: &Resource| Local {
-            cells: metrics.resource(worker, &resource.label),
-            upstream: Upstream::new(resource.kind.origin().clone(), worker, Rc::clone(pool)),
-            settings: match &resource.kind {
-                ResourceKind::Cache(_) => None,
-                ResourceKind::WebSocket(route) => Some(Rc::new(route.settings)),
-            },
+    /// What did not change since `before` goes on: its turns, its retry budget.
+    pub(crate) fn new(
+        shared: Arc<Config>,
+        worker: usize,
+        metrics: &Metrics,
+        pool: &Rc<Pool>,
+        before: Option<&Self>,
+    ) -> Self {
+        let upstreams = before
+            .iter()
+            .flat_map(|before| &before.locals)
+            .map(|local| &local.upstream);
+        let upstreams: HashMap<_, _> = upstreams.map(|u| (Arc::as_ptr(u.origin()), u)).collect();
+        let local = |resource: &Resource| {
+            let cells = metrics.resource(worker, &resource.label);
+            let upstream = upstreams
+                .get(&Arc::as_ptr(&resource.origin))
+                .map(|known| Rc::clone(known));
+            Local {
+                upstream: upstream.unwrap_or_else(|| {
+                    let origin = Arc::clone(&resource.origin);
+                    Rc::new(Upstream::new(origin, worker, Rc::clone(pool), Arc::clone(&cells)))
+                }),
+                cells,
+                settings: match &resource.kind {
+                    ResourceKind::Cache(_) => None,
+                    ResourceKind::WebSocket(route) => Some(Rc::new(route.settings)),
+                },
+            }
         };
         let locals = shared.resources.iter().map(local).collect();
         Self { shared, locals }

@@ -30,7 +30,7 @@ use crate::request_id::{self, acceptable};
 use crate::respond::{self, Page};
 use crate::telemetry::{CacheResult, access_log};
 use crate::tls::{HostTls, Hsts};
-use crate::upstream::OriginError;
+use crate::upstream::{Asker, OriginError};
 use crate::worker::Worker;
 use client::{Client, ClientError, Http1};
 pub(crate) use websocket::Relaying;
@@ -82,6 +82,15 @@ impl Job {
     pub(crate) fn hsts(&self) -> Option<&Hsts> {
         let tls = self.config.host_tls(self.tls.filter(|_| self.secure))?;
         tls.hsts.as_ref()
+    }
+
+    /// What a choice of server may depend on.
+    pub(crate) fn asker(&self) -> Asker<'_> {
+        Asker {
+            client: self.client,
+            fields: &self.request.headers,
+            path: &self.path,
+        }
     }
 }
 
@@ -466,6 +475,7 @@ async fn fail<C: Client>(worker: &Rc<Worker>, job: &Job, client: &mut C, failure
 const fn public(error: &OriginError) -> &'static str {
     match error {
         OriginError::NoEndpoints => "no server is ready for this site",
+        OriginError::Overloaded(_) => "the site's servers are busy",
         OriginError::ConnectTimeout | OriginError::ResponseTimeout => "the site's server did not answer in time",
         OriginError::Resolve { .. } | OriginError::Connect(_) => "the site's server cannot be reached",
         OriginError::Closed | OriginError::Io(_) => "the connection to the site's server was lost",

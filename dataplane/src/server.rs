@@ -20,6 +20,7 @@ use crate::config::{Assembler, Config, Loaded};
 use crate::listen::{Listen, Listener};
 use crate::telemetry::metrics::SnapshotState;
 use crate::telemetry::{LineLog, Metrics};
+use crate::upstream::Fleet;
 use crate::worker::{self, Control, Heartbeat, Parts};
 
 /// Longest wait for the logs' writers at the end of a drain.
@@ -42,6 +43,8 @@ pub struct Options {
     pub https_port: u16,
     /// Client connections open at once, over all workers. Half of the open-file limit is the most that is used.
     pub max_connections: u64,
+    /// Name servers that are asked for the names of origins; none means the system's.
+    pub name_servers: Vec<SocketAddr>,
 }
 
 impl Default for Options {
@@ -54,6 +57,7 @@ impl Default for Options {
             audit_log: None,
             https_port: 443,
             max_connections: 100_000,
+            name_servers: Vec::new(),
         }
     }
 }
@@ -120,7 +124,16 @@ impl DataPlane {
         let seed = random_seed();
         let cache = Cache::new(breakwater_cache::Config::new(options.memory, seed));
         let tables = Arc::new(Tables::new((seed >> 64) as u64));
-        let metrics = Metrics::new(workers, Arc::clone(&cache), Arc::clone(&tables), access_log, audit_log);
+        let started = Instant::now();
+        let fleet = Arc::new(Fleet::new(started, options.name_servers.clone()));
+        let metrics = Metrics::new(
+            workers,
+            Arc::clone(&cache),
+            Arc::clone(&tables),
+            fleet,
+            access_log,
+            audit_log,
+        );
         let metrics = Arc::new(metrics);
         let assembler = Assembler::new(Arc::clone(&metrics), Arc::clone(&cache), tables, options.https_port);
         let (control, _) = watch::channel(Control {
@@ -129,7 +142,6 @@ impl DataPlane {
             drain: false,
         });
         let (applied_tx, applied) = watch::channel(());
-        let started = Instant::now();
         let max_connections = connection_limit(options.max_connections).div_ceil(workers as u64);
         let mut data_plane = Self {
             control,

@@ -22,7 +22,7 @@ use crate::config::{Config, WorkerConfig};
 use crate::listen::Listener;
 use crate::request_id::RequestIds;
 use crate::telemetry::{Metrics, WorkerCells};
-use crate::upstream::{Pool, Resolver};
+use crate::upstream::Pool;
 use accept::accept;
 use deadlines::{Allowed, Deadlines};
 
@@ -130,8 +130,8 @@ pub(crate) fn run(parts: Parts) -> std::io::Result<()> {
 async fn serve(mut parts: Parts) -> std::io::Result<()> {
     let control = parts.control.borrow_and_update().clone();
     let clock = Rc::new(Clock::new(parts.started));
-    let pool = Rc::new(Pool::new(Resolver::from_system(), Rc::clone(&clock)));
-    let config = WorkerConfig::new(Arc::clone(&control.config), parts.index, &parts.metrics, &pool);
+    let pool = Rc::new(Pool::new(Rc::clone(&clock)));
+    let config = WorkerConfig::new(Arc::clone(&control.config), parts.index, &parts.metrics, &pool, None);
     let worker = Rc::new(Worker {
         index: parts.index,
         read: RefCell::new(vec![0; READ_BUFFER].into_boxed_slice()),
@@ -193,7 +193,14 @@ async fn serve(mut parts: Parts) -> std::io::Result<()> {
 fn take_on(worker: &Rc<Worker>, control: &Control) {
     let known = Arc::clone(&worker.config.borrow().shared);
     if !Arc::ptr_eq(&known, &control.config) {
-        let config = WorkerConfig::new(Arc::clone(&control.config), worker.index, &worker.metrics, &worker.pool);
+        let before = Rc::clone(&worker.config.borrow());
+        let config = WorkerConfig::new(
+            Arc::clone(&control.config),
+            worker.index,
+            &worker.metrics,
+            &worker.pool,
+            Some(&before),
+        );
         worker.config.replace(Rc::new(config));
     }
     if control.drain && !worker.draining.replace(true) {

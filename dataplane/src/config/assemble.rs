@@ -247,6 +247,8 @@ impl Assembler {
             resources.push(self.resource(id, kind));
         }
         router.finish();
+        let labels: BTreeSet<_> = resources.iter().map(|resource| resource.label.as_str()).collect();
+        self.metrics.fleet.settle(|label| labels.contains(label));
         Config { router, resources, tls }
     }
 
@@ -271,6 +273,7 @@ impl Assembler {
                 .any(|p| p.policy.connection_limits().next().is_some()),
             client: ClientRule::new(trusted, header),
             protections,
+            origin: self.metrics.fleet.origin(&id.to_string(), kind.origin()),
             kind,
         }
     }

@@ -265,6 +265,7 @@ impl Request<'_> {
             worker: Rc::clone(self.worker),
             config: Rc::clone(&self.job.config),
             index: self.job.index,
+            client: self.job.client,
             fields: forward::fields(self.job, self.peer)?,
             asked_with: self.job.request.headers.clone(),
             line: self.job.target.clone(),

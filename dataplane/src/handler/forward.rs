@@ -7,12 +7,11 @@ use std::net::IpAddr;
 
 use breakwater_wire::forwarded::{self, Hop};
 use breakwater_wire::hop::strip_hop_by_hop;
-use breakwater_wire::http1::encode::write_request_head;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
 
 use super::Job;
-use crate::upstream::{Head, OriginError};
+use crate::upstream::{Body, Head, OriginError};
 
 /// Our name in `Via` (RFC 9110 section 7.6.3).
 const NAME: &str = "breakwater";
@@ -21,14 +20,6 @@ const NAME: &str = "breakwater";
 const MAX_LOOPS: usize = 8;
 
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// How the body of a request goes to the origin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Body {
-    None,
-    Length(u64),
-    Chunked,
-}
 
 /// The fields for the origin.
 ///
@@ -60,24 +51,13 @@ pub(super) fn fields(job: &Job, peer: IpAddr) -> Result<HeaderMap, OriginError> 
 }
 
 /// The head for the origin; `target` is that of the [`Job`].
-///
-/// # Errors
-/// When the target cannot be written: nothing of what the gate lets through.
-pub(super) fn head(target: &str, method: &str, mut headers: HeaderMap, body: Body) -> Result<Head, OriginError> {
-    match body {
-        Body::None => {}
-        Body::Length(length) => drop(headers.insert(header::CONTENT_LENGTH, length.into())),
-        Body::Chunked => {
-            headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        }
-    }
-    let mut bytes = Vec::with_capacity(1024);
-    write_request_head(&mut bytes, method, target, headers.iter())
-        .map_err(|_| OriginError::Unexpected("the request cannot be written"))?;
-    Ok(Head {
+pub(super) fn head(target: &str, method: &str, fields: HeaderMap, body: Body) -> Head {
+    Head {
         method: method.to_owned(),
-        bytes,
-    })
+        target: target.to_owned(),
+        fields,
+        body,
+    }
 }
 
 /// Prepares an origin's fields for the client: without what concerns our connection to it.

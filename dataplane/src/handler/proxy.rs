@@ -9,10 +9,10 @@ use breakwater_wire::http1::{Framing, OwnedResponse, ResponseFraming};
 use tokio::time::Instant;
 
 use super::client::{Client, ResponseHead};
-use super::forward::{self, Body};
+use super::forward;
 use super::{Failure, Job, Outcome};
 use crate::telemetry::CacheResult;
-use crate::upstream::{Connection, Head, OriginError, ResponseBody};
+use crate::upstream::{Body, Connection, Head, OriginError, ResponseBody};
 
 /// Passes a request on; `cache_status` says in the answer why no cache answered.
 pub(super) async fn serve<C: Client>(
@@ -53,19 +53,22 @@ pub(super) async fn fetch<C: Client>(
     let body = match job.request.framing {
         Framing::None => Body::None,
         Framing::Length(length) => Body::Length(length),
-        Framing::Chunked => Body::Chunked,
+        Framing::Chunked => Body::Unknown,
     };
     let head = forward::head(
         &job.target,
         job.request.method.as_str(),
         forward::fields(job, peer)?,
         body,
-    )?;
+    );
     let result = if client.has_body() {
         send_with_body(job, client, &head, body).await
     } else {
         let interim = async |response: OwnedResponse| pass_interim(client, &response).await;
-        upstream.request(&head, interim).await.map_err(Failure::from)
+        upstream
+            .request(&head, &job.asker(), interim)
+            .await
+            .map_err(Failure::from)
     };
     count(job, &result);
     result
@@ -100,9 +103,8 @@ async fn send_with_body<C: Client>(
     body: Body,
 ) -> Result<(OwnedResponse, ResponseBody), Failure> {
     let upstream = &job.local().upstream;
-    let mut connection = upstream.connect(true).await?;
+    let mut connection = upstream.begin(head, &job.asker()).await?;
     let patience = upstream.response_timeout();
-    connection.write(&head.bytes, patience).await?;
     let complete = stream_body(client, &mut connection, body, patience).await?;
     let deadline = Instant::now() + patience;
     loop {
@@ -136,7 +138,7 @@ async fn stream_body<C: Client>(
             }
         };
         let Some(piece) = piece else { break };
-        if body == Body::Chunked {
+        if body == Body::Unknown {
             let mut chunk = Vec::with_capacity(piece.len() + 24);
             write_chunk_header(&mut chunk, piece.len());
             chunk.extend_from_slice(&piece);
@@ -149,7 +151,7 @@ async fn stream_body<C: Client>(
         }
     }
     match body {
-        Body::Chunked => Ok(connection.write_unless_answered(LAST_CHUNK, patience).await?),
+        Body::Unknown => Ok(connection.write_unless_answered(LAST_CHUNK, patience).await?),
         _ => Ok(true),
     }
 }

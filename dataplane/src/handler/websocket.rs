@@ -21,12 +21,12 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::client::{Client, Http1};
-use super::forward::{self, Body};
+use super::forward;
 use super::{After, Failure, Job, Outcome, after, conclude, page_with, proxy};
 use crate::config::{ResourceKind, WebSocketRoute};
 use crate::conn::Transport;
 use crate::telemetry::ResourceCells;
-use crate::upstream::{Connection, OriginError};
+use crate::upstream::{Body, Connection, Hold, OriginError};
 use crate::worker::Worker;
 
 /// A relay with what must be told when it ends.
@@ -35,6 +35,8 @@ pub(crate) struct Relaying<S> {
     cells: Arc<ResourceCells>,
     /// Its places in the route's limits.
     _guard: ConnectionGuard,
+    /// Its place with the backend.
+    _hold: Hold,
     told: bool,
 }
 
@@ -148,11 +150,11 @@ async fn shake_hands(job: &Job, route: &WebSocketRoute, peer: IpAddr, offer: &Of
     fields.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     set(&mut fields, header::SEC_WEBSOCKET_PROTOCOL, offer.subprotocol_value());
     set(&mut fields, header::SEC_WEBSOCKET_EXTENSIONS, offer.extensions.clone());
-    let head = forward::head(&job.target, "GET", fields, Body::None)?;
+    let head = forward::head(&job.target, "GET", fields, Body::None);
     // A handshake is not repeated, so it does not risk a connection that was idle.
-    let mut connection = job.local().upstream.connect(false).await?;
+    let mut connection = job.local().upstream.connect(&job.asker()).await?;
     let patience = Duration::from_millis(route.handshake_timeout_ms);
-    connection.write(&head.bytes, patience).await?;
+    connection.write_head(&head, patience).await?;
     let deadline = Instant::now() + patience;
     let response = loop {
         let response = connection.read_head("GET", deadline).await?;
@@ -195,7 +197,7 @@ async fn answer<C: Client>(
     let outcome = Outcome {
         status: response.status.as_u16(),
         cache: None,
-        upstream: Some(connection.endpoint().to_string()),
+        upstream: Some(connection.server().to_string()),
     };
     let body = job.local().upstream.body(connection, &response);
     proxy::relay(job, client, response, body, None).await?;
@@ -216,7 +218,7 @@ async fn switch<S: Transport>(
     forward::response_fields(&mut fields, job);
     fields.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     fields.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    let upstream = connection.endpoint().to_string();
+    let upstream = connection.server().to_string();
     if let Err(error) = client.send_switch(&fields).await {
         return Err((client, error.into()));
     }
@@ -229,7 +231,7 @@ async fn switch<S: Transport>(
     let local = job.local();
     let settings = local.settings.clone().unwrap_or_default();
     let (stream, early_client, _) = client.into_parts();
-    let (backend, early_backend): (TcpStream, Bytes) = connection.into_parts();
+    let (backend, early_backend, hold): (TcpStream, Bytes, Hold) = connection.into_parts();
     let session = Session::new(&worker.relays, &settings, &worker.drain)
         .counters(&local.cells.websocket_traffic)
         .compression(agreement.compression)
@@ -240,6 +242,7 @@ async fn switch<S: Transport>(
         relay: Relay::new(stream, backend, session),
         cells: Arc::clone(&local.cells),
         _guard: guard,
+        _hold: hold,
         told: false,
     }))
 }

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::upstream::Refusal;
+
 /// A counter or gauge with one writer.
 #[derive(Debug, Default)]
 pub(crate) struct Cell(AtomicU64);
@@ -173,6 +175,14 @@ pub(crate) struct ResourceCells {
     pub(crate) durations: Durations,
     pub(crate) origin: ByCode,
     pub(crate) origin_failures: Cell,
+    /// Servers that were made to rest.
+    pub(crate) origin_ejections: Cell,
+    /// Requests sent to servers of which none was well.
+    pub(crate) origin_panics: Cell,
+    pub(crate) origin_retries: Cell,
+    /// Retries the budget had no room for.
+    pub(crate) origin_retries_refused: Cell,
+    origin_refusals: [Cell; Refusal::ALL.len()],
     pub(crate) collapsed: Cell,
     cache: [Cell; CacheResult::ALL.len()],
     pub(crate) websockets_opened: Cell,
@@ -185,6 +195,10 @@ pub(crate) struct ResourceCells {
 impl ResourceCells {
     pub(crate) fn cache(&self, result: CacheResult) -> &Cell {
         &self.cache[result as usize]
+    }
+
+    pub(crate) fn origin_refused(&self, reason: Refusal) -> &Cell {
+        &self.origin_refusals[reason as usize]
     }
 
     /// Counts the end of a WebSocket: labels of fixed sets.

@@ -13,6 +13,10 @@ use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, Me
 use super::cells::{BUCKETS, CacheResult};
 use super::{Metrics, ResourceCells};
 use crate::clock::unix_seconds;
+use crate::upstream::Refusal;
+
+/// Servers whose health is told by name.
+const MAX_SERVERS: usize = 10_000;
 
 /// Collects [`Metrics`] for a `prometheus::Registry`.
 pub(crate) struct Collected {
@@ -49,6 +53,7 @@ impl Collector for Collected {
         resources(&self.metrics, &mut families);
         workers(&self.metrics, &self.listener, &mut families);
         policies(&self.metrics, &mut families);
+        health(&self.metrics, &mut families);
         process(&self.metrics, &mut families);
         families.done()
     }
@@ -85,6 +90,7 @@ fn resources(metrics: &Metrics, out: &mut Families) {
             let labels = [("resource", r), ("code", "error")];
             out.counter("origin_requests_total", "", &labels, failures);
         }
+        origins(r, &workers, out);
         if r.starts_with("EdgeCache/") {
             for result in CacheResult::ALL {
                 let labels = [("resource", r), ("result", result.label())];
@@ -102,6 +108,69 @@ fn resources(metrics: &Metrics, out: &mut Families) {
         if r.starts_with("WsRoute/") {
             websockets(r, &workers, out);
         }
+    }
+}
+
+/// What happens towards an origin that limits something; nothing of one that never had to.
+fn origins(resource: &str, workers: &[Arc<ResourceCells>], out: &mut Families) {
+    let labels = [("resource", resource)];
+    let mut some = |name, help: &str, n: u64| {
+        if n > 0 {
+            out.counter(name, help, &labels, n);
+        }
+    };
+    some(
+        "origin_ejections_total",
+        "Servers made to rest after failures in a row.",
+        total(workers, |cells| cells.origin_ejections.get()),
+    );
+    some(
+        "origin_panics_total",
+        "Requests sent although no server was well.",
+        total(workers, |cells| cells.origin_panics.get()),
+    );
+    some(
+        "origin_retries_total",
+        "Further attempts of requests.",
+        total(workers, |cells| cells.origin_retries.get()),
+    );
+    some(
+        "origin_retries_refused_total",
+        "Retries that the budget had no room for.",
+        total(workers, |cells| cells.origin_retries_refused.get()),
+    );
+    for reason in Refusal::ALL {
+        let n = total(workers, |cells| cells.origin_refused(reason).get());
+        if n > 0 {
+            let labels = [("resource", resource), ("reason", reason.label())];
+            out.counter(
+                "origin_refusals_total",
+                "Requests that the origin's limits did not let through.",
+                &labels,
+                n,
+            );
+        }
+    }
+}
+
+/// The servers that are actively checked.
+fn health(metrics: &Metrics, out: &mut Families) {
+    let origins = metrics.fleet.origins();
+    let servers = origins.iter().flat_map(|origin| {
+        origin
+            .checked()
+            .into_iter()
+            .map(|checked| (origin.label.as_str(), checked))
+    });
+    for (resource, (server, healthy)) in servers.take(MAX_SERVERS) {
+        let server = server.to_string();
+        let labels = [("resource", resource), ("server", server.as_str())];
+        out.gauge(
+            "origin_healthy",
+            "Whether a server's health checks find it well.",
+            &labels,
+            f64::from(u8::from(healthy)),
+        );
     }
 }
 

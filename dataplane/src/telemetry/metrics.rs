@@ -9,6 +9,7 @@ use breakwater_waf::limit::Tables;
 use parking_lot::Mutex;
 
 use super::{LineLog, ResourceCells, WorkerCells};
+use crate::upstream::Fleet;
 
 /// Series of resources and policies that no longer exist are kept up to this many of each kind.
 const MAX_SERIES: usize = 50_000;
@@ -23,6 +24,7 @@ pub(crate) struct Metrics {
     pub(crate) worker_restarts: AtomicU64,
     pub(crate) cache: Arc<Cache>,
     pub(crate) tables: Arc<Tables>,
+    pub(crate) fleet: Arc<Fleet>,
     pub(crate) access_log: Option<LineLog>,
     pub(crate) audit_log: LineLog,
 }
@@ -47,6 +49,7 @@ impl Metrics {
         workers: usize,
         cache: Arc<Cache>,
         tables: Arc<Tables>,
+        fleet: Arc<Fleet>,
         access_log: Option<LineLog>,
         audit_log: LineLog,
     ) -> Self {
@@ -58,6 +61,7 @@ impl Metrics {
             worker_restarts: AtomicU64::new(0),
             cache,
             tables,
+            fleet,
             access_log,
             audit_log,
         }

@@ -1,18 +1,21 @@
 //! One connection to a server: bytes out, a head and a body in.
 
 use std::io;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use breakwater_snapshot::unit::Endpoint;
 use breakwater_wire::http1::{BodyDecoder, Limits, OwnedResponse, Parsed, ResponseFraming, parse_response};
 use bytes::{Bytes, BytesMut};
 use http::header::TRANSFER_ENCODING;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{OriginError, Pool};
+use super::lease::Lease;
+use super::pool::Wire;
+use super::server::Server;
+use super::{Head, OriginError};
 
 /// Room made for each read of a body, bytes.
 const READ: usize = 32 * 1024;
@@ -26,25 +29,50 @@ const HEAD_LIMITS: Limits = Limits {
 
 /// A connection with a request in progress.
 pub(crate) struct Connection {
-    stream: TcpStream,
+    wire: Wire,
     buffer: BytesMut,
-    key: Rc<Endpoint>,
+    lease: Lease,
+    /// It served a request before this one.
+    reused: bool,
     answered: bool,
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, key: Rc<Endpoint>) -> Self {
+    pub(super) fn new(wire: Wire, lease: Lease, reused: bool) -> Self {
         Self {
-            stream,
+            wire,
             buffer: BytesMut::new(),
-            key,
+            lease,
+            reused,
             answered: false,
         }
     }
 
-    /// `host:port` of the server, for logs.
-    pub(crate) fn endpoint(&self) -> &Endpoint {
-        &self.key
+    /// The server, for logs.
+    pub(crate) fn server(&self) -> &Arc<Server> {
+        &self.lease.server
+    }
+
+    /// Whether a failure may be that of a connection that was idle for too long, and says nothing of the server.
+    pub(super) const fn may_be_stale(&self) -> bool {
+        self.reused && !self.answered
+    }
+
+    /// Tells how the request went, and passes it on.
+    fn judge<T>(&self, result: Result<T, OriginError>) -> Result<T, OriginError> {
+        if result.is_err() && !self.may_be_stale() {
+            self.lease.failed();
+        }
+        result
+    }
+
+    /// Sends the head of a request.
+    ///
+    /// # Errors
+    /// As [`Connection::write`].
+    pub(crate) async fn write_head(&mut self, head: &Head, patience: Duration) -> Result<(), OriginError> {
+        let bytes = head.encode()?;
+        self.write(&bytes, patience).await
     }
 
     /// Sends bytes of a request.
@@ -52,10 +80,11 @@ impl Connection {
     /// # Errors
     /// When the connection fails, or the server takes them not within `patience`.
     pub(crate) async fn write(&mut self, bytes: &[u8], patience: Duration) -> Result<(), OriginError> {
-        let written = timeout(patience, self.stream.write_all(bytes)).await;
-        written
-            .map_err(|_| OriginError::ResponseTimeout)?
-            .map_err(OriginError::Io)
+        let written = match timeout(patience, self.wire.stream.write_all(bytes)).await {
+            Err(_) => Err(OriginError::ResponseTimeout),
+            Ok(written) => written.map_err(OriginError::Io),
+        };
+        self.judge(written)
     }
 
     /// Sends bytes of a request body. False when the server takes no more of it and has answered, or closed.
@@ -68,12 +97,16 @@ impl Connection {
         patience: Duration,
     ) -> Result<bool, OriginError> {
         while !bytes.is_empty() {
-            let ready = timeout(patience, self.stream.ready(Interest::READABLE | Interest::WRITABLE)).await;
+            let ready = timeout(
+                patience,
+                self.wire.stream.ready(Interest::READABLE | Interest::WRITABLE),
+            )
+            .await;
             let ready = ready
                 .map_err(|_| OriginError::ResponseTimeout)?
                 .map_err(OriginError::Io)?;
             if ready.is_writable() {
-                match self.stream.try_write(bytes) {
+                match self.wire.stream.try_write(bytes) {
                     Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     // An answer may have come before the server closed: reading shows it.
@@ -88,11 +121,21 @@ impl Connection {
 
     /// Waits until there is something to read, or the server closed.
     pub(crate) async fn readable(&self) -> Result<(), OriginError> {
-        self.stream.readable().await.map_err(OriginError::Io)
+        self.wire.stream.readable().await.map_err(OriginError::Io)
     }
 
     /// Reads the next response head, which may be an interim one.
     pub(crate) async fn read_head(&mut self, method: &str, deadline: Instant) -> Result<OwnedResponse, OriginError> {
+        let head = self.next_head(method, deadline).await;
+        if let Ok(head) = &head
+            && head.status.as_u16() >= 200
+        {
+            self.lease.answered(head.status.as_u16());
+        }
+        self.judge(head)
+    }
+
+    async fn next_head(&mut self, method: &str, deadline: Instant) -> Result<OwnedResponse, OriginError> {
         loop {
             if !self.buffer.is_empty() {
                 self.answered = true;
@@ -110,7 +153,7 @@ impl Connection {
                 }
             }
             self.buffer.reserve(READ / 4);
-            match timeout_at(deadline, self.stream.read_buf(&mut self.buffer)).await {
+            match timeout_at(deadline, self.wire.stream.read_buf(&mut self.buffer)).await {
                 Err(_) => return Err(OriginError::ResponseTimeout),
                 Ok(Ok(0)) if self.answered => return Err(OriginError::Unexpected("it ends within the head")),
                 Ok(Ok(0)) => return Err(OriginError::Closed),
@@ -121,37 +164,40 @@ impl Connection {
         }
     }
 
-    /// Gives up the connection to whoever goes on with its bytes: the socket, and what was read beyond the last head.
-    pub(crate) fn into_parts(self) -> (TcpStream, Bytes) {
-        (self.stream, self.buffer.freeze())
+    /// Gives up the connection to whoever goes on with its bytes: the socket, what was read beyond the last head, and
+    /// what counts it as open for as long as it is kept.
+    pub(crate) fn into_parts(self) -> (TcpStream, Bytes, Hold) {
+        let hold = Hold {
+            _lease: self.lease,
+            _place: self.wire.place,
+        };
+        (self.wire.stream, self.buffer.freeze(), hold)
     }
+}
+
+/// A connection's place with its server, after it became something else than HTTP.
+pub(crate) struct Hold {
+    _lease: Lease,
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 /// The body of a response.
 pub(crate) struct ResponseBody {
-    server: Rc<Endpoint>,
+    server: Arc<Server>,
     connection: Option<Connection>,
     decoder: BodyDecoder,
     reusable: bool,
     patience: Duration,
-    pool: Rc<Pool>,
 }
 
 impl ResponseBody {
-    pub(super) fn new(
-        connection: Connection,
-        framing: ResponseFraming,
-        reusable: bool,
-        patience: Duration,
-        pool: &Rc<Pool>,
-    ) -> Self {
+    pub(super) fn new(connection: Connection, framing: ResponseFraming, reusable: bool, patience: Duration) -> Self {
         let mut body = Self {
-            server: Rc::clone(&connection.key),
+            server: Arc::clone(&connection.lease.server),
             connection: Some(connection),
             decoder: BodyDecoder::new(framing),
             reusable,
             patience,
-            pool: Rc::clone(pool),
         };
         if body.decoder.is_done() {
             body.finish();
@@ -160,7 +206,7 @@ impl ResponseBody {
     }
 
     /// The server that answers.
-    pub(crate) fn server(&self) -> &Endpoint {
+    pub(crate) fn server(&self) -> &Arc<Server> {
         &self.server
     }
 
@@ -189,7 +235,7 @@ impl ResponseBody {
                 continue;
             }
             connection.buffer.reserve(READ);
-            match timeout(self.patience, connection.stream.read_buf(&mut connection.buffer)).await {
+            match timeout(self.patience, connection.wire.stream.read_buf(&mut connection.buffer)).await {
                 Err(_) => return Err(OriginError::ResponseTimeout),
                 Ok(Ok(0)) => {
                     self.connection = None;
@@ -209,7 +255,7 @@ impl ResponseBody {
             && self.reusable
             && connection.buffer.is_empty()
         {
-            self.pool.give(connection.key, connection.stream);
+            connection.lease.give_back(connection.wire);
         }
     }
 }

@@ -4,12 +4,17 @@ use std::io;
 
 use breakwater_wire::http1::{BodyError, ResponseError};
 
+use super::origin::Refusal;
+
 /// A server that could not be reached, or whose answer is of no use.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OriginError {
     /// The resource has no server; its Service has no ready endpoint.
     #[error("the origin has no ready endpoint")]
     NoEndpoints,
+    /// More is going on than the origin's limits let through.
+    #[error("the origin's limit of {} is reached", .0.limit())]
+    Overloaded(Refusal),
     /// A name without address.
     #[error("the origin's name {name} cannot be resolved: {reason}")]
     Resolve { name: String, reason: String },
@@ -43,7 +48,7 @@ impl OriginError {
     /// The status the client gets (RFC 9110 section 15.6).
     pub(crate) const fn status(&self) -> u16 {
         match self {
-            Self::NoEndpoints => 503,
+            Self::NoEndpoints | Self::Overloaded(_) => 503,
             Self::ConnectTimeout | Self::ResponseTimeout => 504,
             _ => 502,
         }
@@ -53,6 +58,7 @@ impl OriginError {
     pub(crate) const fn label(&self) -> &'static str {
         match self {
             Self::NoEndpoints => "no_endpoints",
+            Self::Overloaded(_) => "overloaded",
             Self::Resolve { .. } => "resolve",
             Self::Connect(_) => "connect",
             Self::ConnectTimeout => "connect_timeout",
@@ -67,9 +73,11 @@ impl OriginError {
 
     /// Whether another attempt may do better: nothing was answered, and time is left.
     pub(crate) const fn retryable(&self) -> bool {
-        matches!(
-            self,
-            Self::Connect(_) | Self::ConnectTimeout | Self::Closed | Self::Io(_)
-        )
+        self.is_unsent() || matches!(self, Self::Closed | Self::Io(_))
+    }
+
+    /// Whether the server certainly has nothing of the request: trying again is safe whatever the method.
+    pub(crate) const fn is_unsent(&self) -> bool {
+        matches!(self, Self::Connect(_) | Self::ConnectTimeout)
     }
 }

@@ -1,112 +1,159 @@
 //! Connections to servers, kept for the next request.
 //!
 //! Invariant: a pooled connection has no request in progress and no unread byte. Each worker has its own pool; it keeps
-//! at most [`IDLE_PER_ENDPOINT`] for a server, each for at most [`IDLE_MS`].
+//! at most [`IDLE_PER_SERVER`] for a server, each for at most [`IDLE_MS`]. A connection whose server has a limited
+//! number of them holds its place for as long as it is open; it goes to whoever waits before it goes to the pool.
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
-use breakwater_snapshot::unit::Endpoint;
 use foldhash::fast::RandomState;
 use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::{Connection, OriginError, Resolver};
+use super::OriginError;
+use super::server::Server;
 use crate::clock::Clock;
 
 /// Idle connections kept for one server.
-const IDLE_PER_ENDPOINT: usize = 64;
+const IDLE_PER_SERVER: usize = 64;
 
 /// How long an idle connection is kept, milliseconds. Shorter than the keep-alive of common servers (nginx 75 s, Go and
 /// Node less), so that the server seldom closes first.
 const IDLE_MS: u64 = 4_500;
 
+/// A connection goes from request to request of one worker at most so often while another worker waits for its place.
+const MOST_IN_A_ROW: u8 = 32;
+
 /// A worker's connections.
 pub(crate) struct Pool {
-    idle: RefCell<HashMap<Rc<Endpoint>, Vec<Idle>, RandomState>>,
-    resolver: Resolver,
-    clock: Rc<Clock>,
-    turn: Cell<usize>,
+    idle: RefCell<HashMap<Key, Vec<Idle>, RandomState>>,
+    /// Who waits for a connection to a server that has no place for another.
+    waiting: RefCell<HashMap<Key, VecDeque<oneshot::Sender<Wire>>, RandomState>>,
+    pub(super) clock: Rc<Clock>,
+}
+
+/// Which connections serve each other's requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) address: SocketAddr,
+}
+
+/// An open connection without a request.
+#[derive(Debug)]
+pub(super) struct Wire {
+    pub(super) stream: TcpStream,
+    /// Its place among its server's connections, where those are limited.
+    pub(super) place: Option<OwnedSemaphorePermit>,
+    /// How often it was handed on while others waited.
+    pub(super) handed: u8,
 }
 
 struct Idle {
-    stream: TcpStream,
+    wire: Wire,
+    server: Arc<Server>,
     since_ms: u64,
 }
 
 impl Pool {
-    pub(crate) fn new(resolver: Resolver, clock: Rc<Clock>) -> Self {
+    pub(crate) fn new(clock: Rc<Clock>) -> Self {
         Self {
             idle: RefCell::default(),
-            resolver,
+            waiting: RefCell::default(),
             clock,
-            turn: Cell::new(0),
         }
     }
 
-    /// A connection to `endpoint`: the one used last, if it still lives, else a new one.
-    pub(super) async fn connect(&self, endpoint: &Endpoint, reuse: bool) -> Result<Connection, OriginError> {
-        if reuse && let Some((key, stream)) = self.take(endpoint) {
-            return Ok(Connection::new(stream, key));
-        }
-        let addresses = self.resolver.addresses(endpoint).await?;
-        // A name's addresses take turns; one that refuses hands on to the next.
-        let turn = self.turn.replace(self.turn.get().wrapping_add(1));
-        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-        for n in 0..addresses.len() {
-            let Some(address) = addresses.get(turn.wrapping_add(n) % addresses.len()) else {
-                break;
-            };
-            match TcpStream::connect(address).await {
-                Ok(stream) => {
-                    stream.set_nodelay(true).map_err(OriginError::Connect)?;
-                    return Ok(Connection::new(stream, self.key(endpoint)));
-                }
-                Err(error) => last = error,
-            }
-        }
-        Err(OriginError::Connect(last))
+    /// Opens a connection.
+    pub(super) async fn dial(server: &Server) -> Result<TcpStream, OriginError> {
+        let stream = TcpStream::connect(server.address).await.map_err(OriginError::Connect)?;
+        stream.set_nodelay(true).map_err(OriginError::Connect)?;
+        Ok(stream)
     }
 
     /// Takes a connection back.
-    pub(super) fn give(&self, key: Rc<Endpoint>, stream: TcpStream) {
+    pub(super) fn give(&self, key: Key, server: &Arc<Server>, mut wire: Wire) {
+        if wire.place.is_some() && server.waiting.load(Relaxed) > 0 {
+            let mut waiting = self.waiting.borrow_mut();
+            let mut queue = waiting.get_mut(&key);
+            let here = queue.as_ref().map_or(0, |queue| queue.len());
+            let elsewhere = server.waiting.load(Relaxed) as usize > here;
+            if elsewhere && wire.handed >= MOST_IN_A_ROW {
+                return;
+            }
+            wire.handed = wire.handed.saturating_add(1);
+            while let Some(next) = queue.as_mut().and_then(|queue| queue.pop_front()) {
+                match next.send(wire) {
+                    Ok(()) => return,
+                    Err(returned) => wire = returned,
+                }
+            }
+            // Whoever waits does so on another worker: this place is given up.
+            if elsewhere {
+                return;
+            }
+        }
+        wire.handed = 0;
         let mut idle = self.idle.borrow_mut();
         let kept = idle.entry(key).or_default();
-        if kept.len() < IDLE_PER_ENDPOINT {
+        if kept.len() < IDLE_PER_SERVER {
             kept.push(Idle {
-                stream,
+                wire,
+                server: Arc::clone(server),
                 since_ms: self.clock.now_ms(),
             });
         }
     }
 
-    /// Closes what was idle too long. Called with each tick.
-    pub(crate) fn sweep(&self) {
-        let now = self.clock.now_ms();
-        self.idle.borrow_mut().retain(|_, kept| {
-            kept.retain(|idle| now.saturating_sub(idle.since_ms) < IDLE_MS);
-            !kept.is_empty()
-        });
-    }
-
-    fn take(&self, endpoint: &Endpoint) -> Option<(Rc<Endpoint>, TcpStream)> {
+    /// The connection used last, if it still lives.
+    pub(super) fn take(&self, key: &Key) -> Option<Wire> {
         let mut idle = self.idle.borrow_mut();
-        let key = idle.get_key_value(endpoint).map(|(key, _)| Rc::clone(key))?;
-        let kept = idle.get_mut(endpoint)?;
-        while let Some(Idle { stream, .. }) = kept.pop() {
+        let kept = idle.get_mut(key)?;
+        while let Some(Idle { wire, .. }) = kept.pop() {
             // Readable means closed by the server, or bytes nobody asked for.
-            let nothing = stream.try_read(&mut [0]);
+            let nothing = wire.stream.try_read(&mut [0]);
             if nothing.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
-                return Some((key, stream));
+                return Some(wire);
             }
         }
         None
     }
 
-    fn key(&self, endpoint: &Endpoint) -> Rc<Endpoint> {
-        let idle = self.idle.borrow();
-        let known = idle.get_key_value(endpoint).map(|(key, _)| Rc::clone(key));
-        known.unwrap_or_else(|| Rc::new(endpoint.clone()))
+    /// Closes one idle connection, so that its place is free.
+    pub(super) fn close_one(&self, key: &Key) {
+        if let Some(kept) = self.idle.borrow_mut().get_mut(key) {
+            drop(kept.pop());
+        }
+    }
+
+    /// Stands in line for a connection that another request of this worker is done with.
+    pub(super) fn stand_in_line(&self, key: Key) -> oneshot::Receiver<Wire> {
+        let (sender, receiver) = oneshot::channel();
+        let mut waiting = self.waiting.borrow_mut();
+        let queue = waiting.entry(key).or_default();
+        queue.retain(|waiter| !waiter.is_closed());
+        queue.push_back(sender);
+        receiver
+    }
+
+    /// Closes what was idle too long, and what others wait for. Called with each tick.
+    pub(crate) fn sweep(&self) {
+        let now = self.clock.now_ms();
+        self.idle.borrow_mut().retain(|_, kept| {
+            kept.retain(|idle| {
+                let wanted = idle.wire.place.is_some() && idle.server.waiting.load(Relaxed) > 0;
+                !wanted && now.saturating_sub(idle.since_ms) < IDLE_MS
+            });
+            !kept.is_empty()
+        });
+        self.waiting.borrow_mut().retain(|_, queue| {
+            queue.retain(|waiter| !waiter.is_closed());
+            !queue.is_empty()
+        });
     }
 }

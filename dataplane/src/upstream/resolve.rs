@@ -1,51 +1,73 @@
 //! Names to addresses.
 //!
-//! An address written as such is used as it is. Names are looked up by a resolver of our own process, since a static
-//! binary has no system resolver; it reads `resolv.conf` and `hosts`, and keeps answers as long as their TTL says.
+//! Names are looked up by a resolver of our own process, since a static binary has no system resolver; it reads
+//! `resolv.conf` and `hosts`, or asks the name servers it is given.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
 
-use breakwater_snapshot::unit::Endpoint;
 use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolverConfig};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
 
-use super::OriginError;
+/// A name that has no address is asked for again after so long, whatever its zone says.
+const NEGATIVE: Duration = Duration::from_secs(5);
 
-/// A worker's resolver.
-pub(crate) struct Resolver {
+/// Looks up names.
+pub(super) struct Resolver {
     names: Option<TokioResolver>,
 }
 
 impl Resolver {
-    /// Reads the system's configuration. Without one, only addresses and `localhost` are understood.
-    pub(crate) fn from_system() -> Self {
-        let built = TokioResolver::builder_tokio().and_then(|builder| builder.build());
+    /// Asks `name_servers`, or those of the system when there are none.
+    pub(super) fn new(name_servers: &[SocketAddr]) -> Self {
+        let builder = match name_servers {
+            [] => TokioResolver::builder_tokio(),
+            servers => {
+                let config = ResolverConfig::from_parts(None, Vec::new(), servers.iter().map(name_server).collect());
+                Ok(TokioResolver::builder_with_config(
+                    config,
+                    TokioRuntimeProvider::default(),
+                ))
+            }
+        };
+        let built = builder.and_then(|mut builder| {
+            let options = builder.options_mut();
+            options.negative_max_ttl = Some(NEGATIVE);
+            // Where a name has both, the older protocol is the one that every cluster routes.
+            options.ip_strategy = LookupIpStrategy::Ipv4thenIpv6;
+            builder.build()
+        });
         if let Err(error) = &built {
             tracing::warn!(%error, "no resolver configuration: origins must be given by address");
         }
         Self { names: built.ok() }
     }
 
-    /// The addresses of an endpoint, at least one.
-    pub(crate) async fn addresses(&self, endpoint: &Endpoint) -> Result<Vec<SocketAddr>, OriginError> {
-        let host = endpoint.host.trim_start_matches('[').trim_end_matches(']');
-        if let Ok(address) = host.parse::<IpAddr>() {
-            return Ok(vec![SocketAddr::new(address, endpoint.port)]);
-        }
-        let unknown = |reason: String| OriginError::Resolve {
-            name: host.to_owned(),
-            reason,
+    /// The addresses of a name, at least one, in order, and how long they hold.
+    ///
+    /// # Errors
+    /// Why there are none, for a person.
+    pub(super) async fn lookup(&self, name: &str) -> Result<(Vec<IpAddr>, Duration), String> {
+        let Some(names) = &self.names else {
+            return Err("this machine has no resolver configuration".to_owned());
         };
-        let Some(resolver) = &self.names else {
-            return Err(unknown("this machine has no resolver configuration".to_owned()));
-        };
-        let found = resolver
-            .lookup_ip(host)
-            .await
-            .map_err(|error| unknown(error.to_string()))?;
-        let addresses: Vec<_> = found.iter().map(|ip| SocketAddr::new(ip, endpoint.port)).collect();
+        let found = names.lookup_ip(name).await.map_err(|error| error.to_string())?;
+        let mut addresses: Vec<_> = found.iter().collect();
+        // Name servers turn the order; that changes nothing.
+        addresses.sort_unstable();
+        addresses.dedup();
         if addresses.is_empty() {
-            return Err(unknown("it has no address".to_owned()));
+            return Err("it has no address".to_owned());
         }
-        Ok(addresses)
+        Ok((addresses, found.valid_until().saturating_duration_since(Instant::now())))
     }
+}
+
+fn name_server(address: &SocketAddr) -> NameServerConfig {
+    let mut server = NameServerConfig::udp_and_tcp(address.ip());
+    for connection in &mut server.connections {
+        connection.port = address.port();
+    }
+    server
 }

@@ -21,6 +21,10 @@ mod proxy_failures;
 mod proxy_heads;
 #[path = "../support/support.rs"]
 mod support;
+mod upstream_balance;
+mod upstream_circuit;
+mod upstream_health;
+mod upstream_retries;
 mod waf;
 mod waf_audit;
 mod websocket;

@@ -3,6 +3,7 @@
 //! Runs as a task of its worker: a client that leaves does not stop it. It gives every reader the head as soon as it is
 //! there, then the content, and stores both if it may.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -18,9 +19,9 @@ use breakwater_wire::http1::{OwnedResponse, ResponseFraming};
 use http::HeaderMap;
 
 use crate::config::{Local, ResourceKind, Site, WorkerConfig};
-use crate::handler::forward::{self, Body};
+use crate::handler::forward;
 use crate::handler::public;
-use crate::upstream::{OriginError, ResponseBody};
+use crate::upstream::{Asker, Body, OriginError, ResponseBody};
 use crate::worker::Worker;
 
 /// Everything a fetch needs of the request that began it.
@@ -28,6 +29,8 @@ pub(super) struct Fetch {
     pub(super) worker: Rc<Worker>,
     pub(super) config: Rc<WorkerConfig>,
     pub(super) index: u32,
+    /// Who began it.
+    pub(super) client: IpAddr,
     /// For the origin.
     pub(super) fields: HeaderMap,
     /// As the client sent them: `Vary` selects among these.
@@ -81,9 +84,14 @@ impl Fetch {
             Some(object) => validate::conditional(&mut fields, object),
             None => validate::unconditional(&mut fields),
         }
-        let head = forward::head(&self.line, "GET", fields, Body::None)?;
+        let head = forward::head(&self.line, "GET", fields, Body::None);
         // Interim responses concern the client that asked, and this fetch is everybody's.
-        let mut result = local.upstream.request(&head, async |_| {}).await;
+        let asker = Asker {
+            client: self.client,
+            fields: &self.asked_with,
+            path: &self.path,
+        };
+        let mut result = local.upstream.request(&head, &asker, async |_| {}).await;
         if let Ok((response, _)) = &mut result {
             // The id of the request that fetched: each answer has its own.
             response.headers.remove(forward::X_REQUEST_ID);
