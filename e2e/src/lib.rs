@@ -10,6 +10,7 @@ pub mod breakwater;
 pub mod client;
 pub mod cluster;
 pub mod command;
+pub mod differential;
 pub mod edge;
 mod error;
 pub mod helm;

@@ -32,6 +32,8 @@ pub(super) fn fields(job: &Job, peer: IpAddr) -> Result<HeaderMap, OriginError> 
         return Err(OriginError::Unexpected("the request came back to us: there is a loop"));
     }
     strip_hop_by_hop(&mut headers);
+    // A request of HTTP/1.0 may have no authority; ours, of HTTP/1.1, then says so (RFC 9112 section 3.2).
+    headers.entry(header::HOST).or_insert(HeaderValue::from_static(""));
     headers.remove(header::CONTENT_LENGTH);
     headers.remove(header::EXPECT);
     forwarded::set_forwarding(
