@@ -22,6 +22,12 @@ pub(crate) struct ServeArgs {
     /// Memory for stored responses, such as 512Mi
     #[arg(long, value_name = "SIZE", default_value = "256Mi")]
     memory: Size,
+    /// Client connections open at once [default: 100000; at most half of the open-file limit]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(64..))]
+    max_connections: Option<u64>,
+    /// Client connections of one IPv4 address or IPv6 /64 [default: a quarter of all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    max_connections_per_client: Option<u64>,
     /// File for the audit log, one JSON line for each event [default: standard error]
     #[arg(long, value_name = "FILE")]
     audit_log: Option<PathBuf>,
@@ -42,13 +48,16 @@ pub(crate) struct Serving {
 impl ServeArgs {
     /// Starts the data plane, with an empty configuration, and its admin port.
     pub(crate) async fn start(self, admin: SocketAddr) -> Result<Serving, Failure> {
+        let defaults = Options::default();
         let options = Options {
             listen: self.listen.into_iter().map(Listen::from).collect(),
             workers: self.workers.map_or_else(default_workers, usize::from),
             memory: self.memory.bytes(),
             access_log: self.access_log,
             audit_log: self.audit_log,
-            ..Options::default()
+            max_connections: self.max_connections.unwrap_or(defaults.max_connections),
+            max_connections_per_client: self.max_connections_per_client,
+            ..defaults
         };
         let refused = |error: breakwater_dataplane::StartError| Failure::environment(error.to_string(), "");
         let data_plane = Arc::new(DataPlane::start(&options).map_err(refused)?);

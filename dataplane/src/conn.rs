@@ -18,8 +18,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::handler::{After, Relaying};
 use crate::tls::Realm;
-use crate::worker::Worker;
 use crate::worker::deadlines::{Deadline, Wait};
+use crate::worker::{Counted, Worker};
 pub(crate) use begin::begin;
 pub(crate) use open::COPY;
 use open::{Open, Step};
@@ -47,6 +47,7 @@ pub(crate) struct Shared {
     pub(crate) peer: IpAddr,
     /// What the TLS handshake proved; none is clear text.
     pub(crate) realm: Option<Realm>,
+    counted: Counted,
     /// Its places in the connection limits of policies, once one counted it.
     pub(crate) guard: Option<Box<ConnectionGuard>>,
 }
@@ -69,7 +70,7 @@ enum State<S> {
 
 impl<S: Transport> Connection<S> {
     /// Takes over an accepted socket that [`Worker::admit`] counted in.
-    pub(crate) fn new(worker: Rc<Worker>, stream: S, peer: IpAddr, realm: Option<Realm>) -> Self {
+    pub(crate) fn new(worker: Rc<Worker>, stream: S, peer: IpAddr, counted: Counted, realm: Option<Realm>) -> Self {
         Self {
             state: State::Open(Open::new(stream, Vec::new())),
             deadline: Deadline::new(&worker.deadlines),
@@ -77,6 +78,7 @@ impl<S: Transport> Connection<S> {
                 worker,
                 peer,
                 realm,
+                counted,
                 guard: None,
             },
         }
@@ -194,6 +196,7 @@ impl<S> Drop for Connection<S> {
             State::Relay(_) => self.shared.worker.cells.websockets.sub(1),
             _ => {}
         }
+        self.shared.worker.uncount(self.shared.peer, self.shared.counted);
         self.shared.worker.leave();
     }
 }

@@ -18,6 +18,7 @@ mod error;
 pub mod follow;
 mod handler;
 mod listen;
+mod pace;
 mod request_id;
 mod respond;
 mod route;

@@ -21,7 +21,7 @@ use crate::listen::{Listen, Listener};
 use crate::telemetry::metrics::SnapshotState;
 use crate::telemetry::{LineLog, Metrics};
 use crate::upstream::Fleet;
-use crate::worker::{self, Control, Heartbeat, Parts};
+use crate::worker::{self, Clients, Control, Heartbeat, Parts};
 
 /// Longest wait for the logs' writers at the end of a drain.
 const FLUSH: Duration = Duration::from_secs(2);
@@ -45,6 +45,8 @@ pub struct Options {
     pub max_connections: u64,
     /// Name servers that are asked for the names of origins; none means the system's.
     pub name_servers: Vec<SocketAddr>,
+    /// Of those, how many one client may have: an IPv4 address, or an IPv6 /64. None: a quarter.
+    pub max_connections_per_client: Option<u64>,
 }
 
 impl Default for Options {
@@ -58,6 +60,7 @@ impl Default for Options {
             https_port: 443,
             max_connections: 100_000,
             name_servers: Vec::new(),
+            max_connections_per_client: None,
         }
     }
 }
@@ -142,7 +145,10 @@ impl DataPlane {
             drain: false,
         });
         let (applied_tx, applied) = watch::channel(());
-        let max_connections = connection_limit(options.max_connections).div_ceil(workers as u64);
+        let all = connection_limit(options.max_connections);
+        let of_one = options.max_connections_per_client.unwrap_or(all / 4).max(1);
+        let clients = Clients::new(all, of_one, seed as u64);
+        let max_connections = all.div_ceil(workers as u64);
         let mut data_plane = Self {
             control,
             applied,
@@ -165,6 +171,7 @@ impl DataPlane {
                 started,
                 listeners,
                 max_connections,
+                clients: Arc::clone(&clients),
                 control: data_plane.control.subscribe(),
                 applied: applied_tx.clone(),
                 heartbeat,
@@ -345,6 +352,7 @@ struct Supervised {
     started: Instant,
     listeners: Listeners,
     max_connections: u64,
+    clients: Arc<Clients>,
     control: watch::Receiver<Control>,
     applied: watch::Sender<()>,
     heartbeat: Arc<Heartbeat>,
@@ -380,6 +388,7 @@ impl Supervised {
                 .map(Listener::try_clone)
                 .collect::<Result<_, _>>()?,
             max_connections: self.max_connections,
+            clients: Arc::clone(&self.clients),
             control: self.control.clone(),
             applied: self.applied.clone(),
             heartbeat: Arc::clone(&self.heartbeat),

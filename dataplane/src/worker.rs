@@ -4,6 +4,7 @@
 //! from a watch channel, so that a worker that was replaced starts with the newest.
 
 mod accept;
+mod admission;
 pub(crate) mod deadlines;
 
 use std::cell::{Cell, RefCell};
@@ -24,7 +25,8 @@ use crate::request_id::RequestIds;
 use crate::telemetry::{Metrics, WorkerCells};
 use crate::upstream::Pool;
 use accept::accept;
-use deadlines::{Allowed, Deadlines};
+pub(crate) use admission::{Clients, Counted};
+use deadlines::Deadlines;
 
 /// The size of the buffer that all reads of a worker go through, bytes.
 const READ_BUFFER: usize = 64 * 1024;
@@ -60,6 +62,7 @@ pub(crate) struct Parts {
     pub(crate) started: Instant,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) max_connections: u64,
+    pub(crate) clients: Arc<Clients>,
     pub(crate) control: watch::Receiver<Control>,
     pub(crate) applied: watch::Sender<()>,
     pub(crate) heartbeat: Arc<Heartbeat>,
@@ -83,6 +86,7 @@ pub(crate) struct Worker {
     pub(crate) draining: Cell<bool>,
     pub(crate) connections: Cell<u64>,
     pub(crate) max_connections: u64,
+    clients: Arc<Clients>,
     pub(crate) ids: RequestIds,
     pub(crate) pool: Rc<Pool>,
     pub(crate) cells: Arc<WorkerCells>,
@@ -97,27 +101,9 @@ impl Worker {
         self.heartbeat.version.load(Ordering::Relaxed) > 0
     }
 
-    /// Counts a connection in; false when there is no room.
-    pub(crate) fn admit(&self) -> bool {
-        if self.connections.get() >= self.max_connections {
-            self.cells.refuse("connections");
-            return false;
-        }
-        self.connections.set(self.connections.get() + 1);
-        self.heartbeat
-            .connections
-            .store(self.connections.get(), Ordering::Relaxed);
-        self.cells.accepted.add(1);
-        true
-    }
-
-    /// Counts a connection out.
-    pub(crate) fn leave(&self) {
-        self.connections.set(self.connections.get().saturating_sub(1));
-        self.heartbeat
-            .connections
-            .store(self.connections.get(), Ordering::Relaxed);
-        self.cells.closed.add(1);
+    fn set_connections(&self, open: u64) {
+        self.connections.set(open);
+        self.heartbeat.connections.store(open, Ordering::Relaxed);
     }
 }
 
@@ -138,11 +124,12 @@ async fn serve(mut parts: Parts) -> std::io::Result<()> {
         write: RefCell::new(Vec::with_capacity(READ_BUFFER)),
         relays: relays(&clock),
         drain: Drain::default(),
-        deadlines: Rc::new(RefCell::new(Deadlines::new(Allowed::default()))),
+        deadlines: Rc::new(RefCell::new(Deadlines::new())),
         config: RefCell::new(Rc::new(config)),
         draining: Cell::new(control.drain),
         connections: Cell::new(0),
         max_connections: parts.max_connections,
+        clients: Arc::clone(&parts.clients),
         ids: RequestIds::new(),
         pool,
         cells: parts.metrics.worker(parts.index),
@@ -204,7 +191,7 @@ fn take_on(worker: &Rc<Worker>, control: &Control) {
         worker.config.replace(Rc::new(config));
     }
     if control.drain && !worker.draining.replace(true) {
-        worker.deadlines.borrow().wake_idle();
+        worker.press_idle();
         worker.drain.begin(&worker.relays, code::GOING_AWAY, DRAIN_SPREAD);
     }
 }
@@ -219,6 +206,7 @@ fn on_tick(worker: &Worker) {
     worker.clock.tick();
     let now = worker.clock.now_ms();
     worker.heartbeat.ticked_ms.store(now, Ordering::Relaxed);
+    worker.press_idle();
     worker.deadlines.borrow_mut().expire(now);
     worker.relays.wheel().tick(now);
     worker.pool.sweep();

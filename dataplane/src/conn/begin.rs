@@ -7,6 +7,7 @@
 mod handshake;
 mod proxy_header;
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::pin::pin;
@@ -18,27 +19,36 @@ use tokio::net::TcpStream;
 
 use super::Connection;
 use crate::listen::Listen;
-use crate::worker::Worker;
 use crate::worker::deadlines::{Deadline, Wait};
+use crate::worker::{Counted, Worker};
 
 /// Connections of one worker that may be at a PROXY header or a handshake at once. Each holds some tens of kilobytes.
 const MAX_BEGINNING: u64 = 2048;
 
-/// Starts the task of an accepted connection that [`Worker::admit`] counted in.
+/// Starts the task of an accepted connection, if there is a place for it.
 pub(crate) fn begin(worker: &Rc<Worker>, stream: TcpStream, peer: IpAddr, listen: &Arc<Listen>) {
     let header = listen.sends_proxy_header(peer);
-    if !listen.tls && !header {
-        tokio::task::spawn_local(Connection::new(Rc::clone(worker), stream, peer, None));
-        return;
-    }
-    let Some(beginning) = Beginning::new(worker) else {
-        worker.cells.refuse("handshakes");
-        worker.leave();
+    // Who has no place of its own makes nobody else lose theirs, so this comes before [`Worker::admit`]. For whom a
+    // proxy speaks is not known yet.
+    let Some(counted) = (if header { Some(Counted::NOT) } else { worker.count(peer) }) else {
         return;
     };
+    if !worker.admit() {
+        worker.uncount(peer, counted);
+        return;
+    }
+    if !listen.tls && !header {
+        tokio::task::spawn_local(Connection::new(Rc::clone(worker), stream, peer, counted, None));
+        return;
+    }
+    let beginning = Beginning::new(worker, peer, counted);
+    if worker.cells.beginning.get() > MAX_BEGINNING {
+        worker.cells.refuse("handshakes");
+        return;
+    }
     let tls = listen.tls;
     tokio::task::spawn_local(async move {
-        if let Err(reason) = beginning.run(stream, peer, header, tls).await {
+        if let Err(reason) = beginning.run(stream, header, tls).await {
             beginning.worker.cells.refuse(reason);
         }
     });
@@ -48,36 +58,44 @@ pub(crate) fn begin(worker: &Rc<Worker>, stream: TcpStream, peer: IpAddr, listen
 struct Beginning {
     worker: Rc<Worker>,
     deadline: Deadline,
+    client: Cell<IpAddr>,
+    counted: Cell<Counted>,
     /// A [`Connection`] took over, and with it the place among the worker's connections.
-    begun: std::cell::Cell<bool>,
+    begun: Cell<bool>,
 }
 
 impl Beginning {
-    fn new(worker: &Rc<Worker>) -> Option<Self> {
-        if worker.cells.beginning.get() >= MAX_BEGINNING {
-            return None;
-        }
+    fn new(worker: &Rc<Worker>, client: IpAddr, counted: Counted) -> Self {
         worker.cells.beginning.add(1);
-        Some(Self {
+        Self {
             worker: Rc::clone(worker),
             deadline: Deadline::new(&worker.deadlines),
+            client: client.into(),
+            counted: counted.into(),
             begun: false.into(),
-        })
+        }
     }
 
     /// Reads what comes first and starts the connection. On error the label of what was wrong.
-    async fn run(&self, stream: TcpStream, mut peer: IpAddr, header: bool, tls: bool) -> Result<(), &'static str> {
+    async fn run(&self, stream: TcpStream, header: bool, tls: bool) -> Result<(), &'static str> {
         if header {
             let read = self.within(proxy_header::read(&stream)).await;
-            peer = read.unwrap_or(Err("proxy_timeout"))?.unwrap_or(peer);
+            if let Some(told) = read.unwrap_or(Err("proxy_timeout"))? {
+                self.client.set(told);
+                // A refusal is counted there already.
+                let Some(counted) = self.worker.count(told) else {
+                    return Ok(());
+                };
+                self.counted.set(counted);
+            }
         }
         if !tls {
-            self.start(stream, peer, None);
+            self.start(stream, None);
             return Ok(());
         }
         let shaken = self.within(handshake::shake_hands(&self.worker, stream)).await;
         let (stream, realm) = shaken.unwrap_or(Err("tls_timeout"))?;
-        self.start(stream, peer, Some(realm));
+        self.start(stream, Some(realm));
         Ok(())
     }
 
@@ -100,9 +118,15 @@ impl Beginning {
         .await
     }
 
-    fn start<S: super::Transport>(&self, stream: S, peer: IpAddr, realm: Option<crate::tls::Realm>) {
+    fn start<S: super::Transport>(&self, stream: S, realm: Option<crate::tls::Realm>) {
         self.begun.set(true);
-        let connection = Connection::new(Rc::clone(&self.worker), stream, peer, realm);
+        let connection = Connection::new(
+            Rc::clone(&self.worker),
+            stream,
+            self.client.get(),
+            self.counted.get(),
+            realm,
+        );
         // A task of its own: nothing of the handshake is kept.
         tokio::task::spawn_local(connection);
     }
@@ -112,6 +136,7 @@ impl Drop for Beginning {
     fn drop(&mut self) {
         self.worker.cells.beginning.sub(1);
         if !self.begun.get() {
+            self.worker.uncount(self.client.get(), self.counted.get());
             self.worker.leave();
         }
     }

@@ -12,6 +12,7 @@ use tokio::io::ReadBuf;
 
 use super::{Shared, Transport};
 use crate::handler::{Answer, Job, answer};
+use crate::pace::{Least, Pace};
 use crate::respond;
 use crate::worker::Worker;
 use crate::worker::deadlines::{Deadline, Wait};
@@ -41,6 +42,7 @@ struct Unsent {
     head: Vec<u8>,
     body: Vec<Bytes>,
     sent: usize,
+    pace: Pace,
 }
 
 pub(super) struct Open<S> {
@@ -166,15 +168,16 @@ impl<S: Transport> Open<S> {
         deadline: &Deadline,
     ) -> Poll<Option<Served>> {
         let idle = self.pending.as_ref().is_none_or(|pending| pending.received.is_empty());
-        if deadline.expired() {
-            return Poll::Ready(too_late(idle, worker));
+        if !idle && deadline.expired() {
+            return Poll::Ready(Some(too_late(worker)));
         }
         let mut buffer = worker.read.borrow_mut();
         let mut read = ReadBuf::new(&mut buffer);
         match Pin::new(&mut self.stream).poll_read(cx, &mut read) {
             Poll::Ready(Ok(())) if !read.filled().is_empty() => {}
             Poll::Ready(_) => return Poll::Ready(None),
-            Poll::Pending if idle && worker.draining.get() => return Poll::Ready(None),
+            // Asked last: a request that came first is answered.
+            Poll::Pending if deadline.expired() => return Poll::Ready(None),
             Poll::Pending => {
                 let wait = if idle { Wait::Idle } else { Wait::Head };
                 deadline.wait(wait, false, worker.clock.now_ms(), cx.waker());
@@ -217,7 +220,12 @@ impl<S: Transport> Open<S> {
         let sent_all = sent == total && Pin::new(&mut self.stream).poll_flush(cx).is_ready();
         if !sent_all {
             let head = out.clone();
-            self.pending().unsent = Some(Unsent { head, body, sent });
+            self.pending().unsent = Some(Unsent {
+                head,
+                body,
+                sent,
+                pace: Pace::new(Least::SEND),
+            });
         }
         out.clear();
         sent_all
@@ -231,7 +239,8 @@ impl<S: Transport> Open<S> {
             return Poll::Ready(Ok(()));
         };
         let total = unsent.head.len() + unsent.body.iter().map(Bytes::len).sum::<usize>();
-        let mut progress = false;
+        let now = worker.clock.now_ms();
+        let before = unsent.sent;
         loop {
             let all = unsent.sent == total;
             let written = if all {
@@ -248,15 +257,21 @@ impl<S: Transport> Open<S> {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(n)) => {
                     unsent.sent += n;
-                    progress = true;
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
-                    if deadline.expired() {
-                        worker.cells.refuse("send_timeout");
+                    let taken = unsent.sent - before;
+                    let too_slow = if taken == 0 {
+                        deadline.expired().then_some("send_timeout")
+                    } else {
+                        (!unsent.pace.moved(taken, now)).then_some("send_rate")
+                    };
+                    if let Some(reason) = too_slow {
+                        worker.cells.refuse(reason);
                         return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
                     }
-                    deadline.wait(Wait::Send, progress, worker.clock.now_ms(), cx.waker());
+                    unsent.pace.wait(now);
+                    deadline.wait(Wait::Send, taken > 0, now, cx.waker());
                     return Poll::Pending;
                 }
             }
@@ -312,19 +327,16 @@ fn serve(bytes: &[u8], shared: &mut Shared, worker: &Worker) -> Served {
     served
 }
 
-/// The wait for a request, or for the rest of one, was too long.
-fn too_late(idle: bool, worker: &Worker) -> Option<Served> {
-    if idle {
-        return None;
-    }
+/// The wait for the rest of a request was too long.
+fn too_late(worker: &Worker) -> Served {
     worker.cells.refuse("head_timeout");
     worker.cells.unrouted.add(408);
     let message = "the request did not arrive in time";
     respond::plain(&mut worker.write.borrow_mut(), worker, 408, message);
-    Some(Served {
+    Served {
         then: Some(Step::Close),
         ..Served::default()
-    })
+    }
 }
 
 /// One write of what follows `sent` bytes of `head` and `body`.

@@ -217,6 +217,8 @@ impl ResourceCells {
 pub(crate) struct WorkerCells {
     pub(crate) accepted: Cell,
     pub(crate) closed: Cell,
+    /// Idle connections that were closed to make room.
+    pub(crate) evicted: Cell,
     /// Connections with a request in progress.
     pub(crate) active: Cell,
     /// Relayed WebSockets.

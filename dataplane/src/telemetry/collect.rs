@@ -260,6 +260,12 @@ fn workers(metrics: &Metrics, listener: &str, out: &mut Families) {
         &[],
         total(&|c| c.beginning.get()) as f64,
     );
+    out.counter(
+        "connections_evicted_total",
+        "Idle client connections closed to make room for others.",
+        &[],
+        total(&|c| c.evicted.get()),
+    );
     for (code, n) in sum(cells.iter().flat_map(|c| c.unrouted.seen())) {
         out.counter("requests_total", "", &[("resource", ""), ("code", code)], n);
     }

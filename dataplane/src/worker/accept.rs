@@ -12,11 +12,9 @@ pub(super) async fn accept(listener: tokio::net::TcpListener, listen: Arc<Listen
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                if worker.admit() {
-                    // A peer that is gone already shows itself at the first read.
-                    let _ = stream.set_nodelay(true);
-                    begin(&worker, stream, peer.ip(), &listen);
-                }
+                // A peer that is gone already shows itself at the first read.
+                let _ = stream.set_nodelay(true);
+                begin(&worker, stream, peer.ip(), &listen);
             }
             Err(error) => {
                 worker.cells.refuse("accept");

@@ -21,28 +21,21 @@ pub(crate) enum Wait {
     Handshake,
 }
 
-/// How long each wait may last, milliseconds.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Allowed {
-    pub(crate) idle: u64,
-    pub(crate) head: u64,
-    pub(crate) send: u64,
-    pub(crate) handshake: u64,
-}
+impl Wait {
+    const ALL: [Self; 4] = [Self::Idle, Self::Head, Self::Send, Self::Handshake];
 
-impl Default for Allowed {
-    fn default() -> Self {
-        Self {
-            idle: 60_000,
-            head: 10_000,
-            send: 30_000,
-            handshake: 10_000,
+    /// How long it may last, milliseconds.
+    pub(crate) const fn allowed_ms(self) -> u64 {
+        match self {
+            Self::Idle => 60_000,
+            Self::Head | Self::Handshake => 10_000,
+            Self::Send => 30_000,
         }
     }
 }
 
 const NONE: u32 = u32::MAX;
-const LISTS: usize = 4;
+const LISTS: usize = Wait::ALL.len();
 
 /// The deadlines of one worker.
 #[derive(Debug)]
@@ -52,6 +45,8 @@ pub(crate) struct Deadlines {
     free: Vec<u32>,
     heads: [u32; LISTS],
     tails: [u32; LISTS],
+    /// Connections that were told to make room and are still there.
+    evicting: u64,
 }
 
 #[derive(Debug)]
@@ -60,19 +55,44 @@ struct Entry {
     since_ms: u64,
     wait: Option<Wait>,
     expired: bool,
+    evicted: bool,
     before: u32,
     after: u32,
 }
 
 impl Deadlines {
-    pub(crate) fn new(allowed: Allowed) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
-            allowed: [allowed.idle, allowed.head, allowed.send, allowed.handshake],
+            allowed: Wait::ALL.map(Wait::allowed_ms),
             entries: Vec::new(),
             free: Vec::new(),
             heads: [NONE; LISTS],
             tails: [NONE; LISTS],
+            evicting: 0,
         }
+    }
+
+    /// Changes how long a wait may last, for those that wait already too.
+    pub(crate) fn allow(&mut self, wait: Wait, ms: u64) {
+        self.allowed[wait as usize] = ms;
+    }
+
+    /// Ends the wait of the connection that has been without a request for the longest time, to make room for another.
+    /// False when none is idle.
+    pub(crate) fn evict_idle(&mut self) -> bool {
+        let id = self.heads[Wait::Idle as usize];
+        if self.entries.get(id as usize).is_none() {
+            return false;
+        }
+        self.evicting += 1;
+        self.entries[id as usize].evicted = true;
+        self.end(id);
+        true
+    }
+
+    /// How many connections were told to make room and are still there.
+    pub(crate) const fn evicting(&self) -> u64 {
+        self.evicting
     }
 
     /// Wakes every connection whose wait has lasted too long.
@@ -82,22 +102,26 @@ impl Deadlines {
                 if now_ms.saturating_sub(entry.since_ms) < allowed {
                     break;
                 }
-                let id = self.heads[list];
-                self.unlink(id);
-                if let Some(entry) = self.entries.get_mut(id as usize) {
-                    entry.expired = true;
-                    entry.waker.iter().for_each(Waker::wake_by_ref);
-                }
+                self.end(self.heads[list]);
             }
         }
     }
 
-    /// Wakes every connection that waits for its next request, oldest first: the worker drains.
-    pub(crate) fn wake_idle(&self) {
-        let mut at = self.heads[Wait::Idle as usize];
-        while let Some(entry) = self.entries.get(at as usize) {
+    /// Ends a wait as one that lasted too long.
+    fn end(&mut self, id: u32) {
+        self.unlink(id);
+        if let Some(entry) = self.entries.get_mut(id as usize) {
+            entry.expired = true;
             entry.waker.iter().for_each(Waker::wake_by_ref);
-            at = entry.after;
+        }
+    }
+
+    /// The connection goes on after all, or is gone.
+    fn settle(&mut self, id: u32) {
+        let entry = &mut self.entries[id as usize];
+        entry.expired = false;
+        if std::mem::take(&mut entry.evicted) {
+            self.evicting -= 1;
         }
     }
 
@@ -107,6 +131,7 @@ impl Deadlines {
             since_ms: 0,
             wait: None,
             expired: false,
+            evicted: false,
             before: NONE,
             after: NONE,
         };
@@ -124,6 +149,7 @@ impl Deadlines {
 
     fn remove(&mut self, id: u32) {
         self.unlink(id);
+        self.settle(id);
         self.entries[id as usize].waker = None;
         self.free.push(id);
     }
@@ -184,7 +210,7 @@ impl Deadline {
         if entry.wait == Some(wait) && !restart {
             return;
         }
-        entry.expired = false;
+        all.settle(self.id);
         all.unlink(self.id);
         all.link(self.id, wait, now_ms);
     }
@@ -193,7 +219,7 @@ impl Deadline {
     pub(crate) fn clear(&self) {
         let mut all = self.all.borrow_mut();
         all.unlink(self.id);
-        all.entries[self.id as usize].expired = false;
+        all.settle(self.id);
     }
 
     /// Whether the wait lasted too long.
@@ -213,13 +239,11 @@ mod tests {
     use super::*;
 
     fn deadlines() -> Rc<RefCell<Deadlines>> {
-        let allowed = Allowed {
-            idle: 60,
-            head: 10,
-            send: 30,
-            handshake: 10,
-        };
-        Rc::new(RefCell::new(Deadlines::new(allowed)))
+        let mut all = Deadlines::new();
+        all.allow(Wait::Idle, 60);
+        all.allow(Wait::Head, 10);
+        all.allow(Wait::Send, 30);
+        Rc::new(RefCell::new(all))
     }
 
     #[test]
@@ -260,5 +284,29 @@ mod tests {
         assert_eq!([a.expired(), c.expired(), d.expired()], [true, true, false]);
         a.clear();
         assert!(!a.expired());
+    }
+
+    #[test]
+    fn room_is_made_by_the_connection_that_is_idle_for_the_longest_time() {
+        let all = deadlines();
+        let [reading, oldest, newest] = std::array::from_fn(|n| {
+            let deadline = Deadline::new(&all);
+            let wait = if n == 0 { Wait::Head } else { Wait::Idle };
+            deadline.wait(wait, false, n as u64, Waker::noop());
+            deadline
+        });
+        assert!(all.borrow_mut().evict_idle());
+        assert_eq!(
+            [reading.expired(), oldest.expired(), newest.expired()],
+            [false, true, false]
+        );
+        assert_eq!(all.borrow().evicting(), 1);
+        drop(oldest);
+        assert_eq!(all.borrow().evicting(), 0);
+        assert!(all.borrow_mut().evict_idle());
+        assert!(!all.borrow_mut().evict_idle(), "nobody else is idle");
+        // A request came first: the connection stays, and nobody counts on its place.
+        newest.clear();
+        assert_eq!((newest.expired(), all.borrow().evicting()), (false, 0));
     }
 }

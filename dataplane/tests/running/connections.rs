@@ -3,33 +3,114 @@
 use crate::support::{Client, Origin, Plane, answer, edge_cache, objects, until, within};
 use breakwater_snapshot::unit::Unit;
 
-#[tokio::test]
-async fn connections_beyond_the_most_are_closed_and_counted() {
-    let origin = Origin::fixed(answer(200, "", "x")).await;
-    let plane = Plane::with(|options| options.max_connections = 64).await;
+/// A data plane of 64 places, with as many connections that each have a request in progress; what is sent lets the
+/// origin answer the requests from that number on.
+async fn full() -> (Plane, Origin, Vec<Client>, tokio::sync::watch::Sender<usize>) {
+    let (release, released) = tokio::sync::watch::channel(64);
+    let origin = Origin::raw(move |mut peer| {
+        let mut released = released.clone();
+        async move {
+            while let Some(request) = peer.request().await {
+                let number: usize = request.target()[1..].parse().unwrap();
+                if released.wait_for(|from| number >= *from).await.is_ok() {
+                    peer.send(answer(200, "", "x")).await;
+                }
+            }
+        }
+    })
+    .await;
+    let plane = Plane::with(|options| {
+        options.max_connections = 64;
+        options.max_connections_per_client = Some(65);
+    })
+    .await;
     plane
         .apply(objects([("site", Unit::EdgeCache(edge_cache(origin.address)))]))
         .await;
     let mut open = Vec::new();
-    for _ in 0..64 {
+    for n in 0..64 {
         let mut client = plane.client().await;
-        assert_eq!(client.get("shop.test", "/a", "").await.status, 200);
+        client
+            .send(format!("GET /{n} HTTP/1.1\r\nHost: shop.test\r\n\r\n"))
+            .await;
         open.push(client);
     }
-    let mut over = plane.client().await;
-    over.closed().await;
+    origin.reached(64).await;
+    (plane, origin, open, release)
+}
+
+#[tokio::test]
+async fn when_none_is_idle_connections_beyond_the_most_are_closed_and_counted() {
+    let (plane, _origin, mut open, release) = full().await;
+    plane.client().await.closed().await;
     assert_eq!(
         plane.metric("breakwater_refused_total{reason=\"connections\"}").await,
         1.0
     );
-    open.pop();
-    let served = until("a place", async || {
+    release.send(63).unwrap();
+    let mut last = open.pop().unwrap();
+    assert_eq!(last.response("GET").await.status, 200);
+    drop(last);
+    let mut newcomer = plane.client().await;
+    assert_eq!(newcomer.get("shop.test", "/99", "").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_full_table_closes_the_connection_that_is_idle_for_the_longest_time() {
+    let (plane, _origin, mut open, release) = full().await;
+    let mut idle = Vec::new();
+    for n in [63, 62] {
+        release.send(n).unwrap();
+        let mut client = open.pop().unwrap();
+        assert_eq!(client.response("GET").await.status, 200);
+        idle.push(client);
+    }
+    let mut newcomer = plane.client().await;
+    assert_eq!(newcomer.get("shop.test", "/99", "").await.status, 200);
+    idle[0].closed().await;
+    assert_eq!(plane.metric("breakwater_connections_evicted_total").await, 1.0);
+    assert_eq!(idle[1].get("shop.test", "/99", "").await.status, 200);
+}
+
+#[tokio::test]
+async fn one_client_has_only_its_share_over_all_workers() {
+    let plane = Plane::with(|options| {
+        options.workers = 3;
+        options.max_connections_per_client = Some(3);
+    })
+    .await;
+    plane.apply(Vec::new()).await;
+    let mut open = Vec::new();
+    for _ in 0..3 {
         let mut client = plane.client().await;
-        client.send("GET /a HTTP/1.1\r\nHost: shop.test\r\n\r\n").await;
+        assert_eq!(client.get("shop.test", "/", "").await.status, 404);
+        open.push(client);
+    }
+    plane.client().await.closed().await;
+    let series = "breakwater_refused_total{reason=\"connections_per_client\"}";
+    assert_eq!(plane.metric(series).await, 1.0);
+    open.pop();
+    until("a place", async || {
+        let mut client = plane.client().await;
+        client.send("GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n").await;
         client.try_response("GET").await
     })
     .await;
-    assert_eq!(served.status, 200);
+}
+
+#[tokio::test]
+async fn a_connection_in_use_learns_of_the_drain_from_an_answer_and_not_from_a_reset() {
+    let plane = Plane::start().await;
+    plane.apply(Vec::new()).await;
+    let mut client = plane.client().await;
+    assert_eq!(client.get("shop.test", "/", "").await.status, 404);
+    let data = std::sync::Arc::clone(&plane.data);
+    let drained = tokio::spawn(async move { data.drain(std::time::Duration::from_secs(20)).await });
+    until("the drain to begin", async || (!plane.data.ready()).then_some(())).await;
+    let last = client.get("shop.test", "/", "").await;
+    assert_eq!((last.status, last.field("connection")), (404, Some("close")));
+    client.closed().await;
+    within("the drain", drained).await.unwrap();
 }
 
 #[tokio::test]

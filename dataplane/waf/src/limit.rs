@@ -8,7 +8,7 @@ mod rate;
 
 use std::sync::Arc;
 
-pub use connections::{ConnectionGuard, ConnectionTable, Overdrawn};
+pub use connections::{ConnectionGuard, ConnectionTable, Count, Overdrawn};
 pub use rate::{Check, RateTable};
 
 /// The tables that one process keeps for all its policies.

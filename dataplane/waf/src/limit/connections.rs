@@ -91,6 +91,17 @@ impl ConnectionTable {
         Ok(())
     }
 
+    /// Counts one more connection of `client` against `limit`, of which `most` may be open, for a caller that keeps no
+    /// guard: each [`Count::Counted`] is given back by one [`ConnectionTable::leave`].
+    pub fn enter(&self, limit: u64, client: ClientKey, most: u32) -> Count {
+        self.count((limit, client), most)
+    }
+
+    /// Gives back what [`ConnectionTable::enter`] counted.
+    pub fn leave(&self, limit: u64, client: ClientKey) {
+        self.close((limit, client));
+    }
+
     /// Remembers in `guard` that `limit` was asked and did not count the connection, so that it is not asked again.
     pub(crate) fn pass_over(self: &Arc<Self>, guard: &mut ConnectionGuard, limit: u64, client: ClientKey) {
         guard.held.push(Held {
@@ -154,9 +165,14 @@ impl ConnectionTable {
     }
 }
 
-enum Count {
+/// What became of a connection that asked to be counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// It is counted.
     Counted,
+    /// It may pass, uncounted: the table is full.
     NoRoom,
+    /// As many as are allowed are open.
     Overdrawn,
 }
 
