@@ -6,6 +6,7 @@
 //! ([`Client::send_whole`]).
 
 mod http1;
+mod patience;
 
 use breakwater_cache::cache_status::NAME;
 use breakwater_wire::cache_status::CacheStatus;

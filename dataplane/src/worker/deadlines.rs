@@ -19,16 +19,18 @@ pub(crate) enum Wait {
     Send,
     /// What comes before the first request: a PROXY header, a TLS handshake.
     Handshake,
+    /// More of a request body; its rate is looked at when the wait is over (`pace`).
+    Body,
 }
 
 impl Wait {
-    const ALL: [Self; 4] = [Self::Idle, Self::Head, Self::Send, Self::Handshake];
+    const ALL: [Self; 5] = [Self::Idle, Self::Head, Self::Send, Self::Handshake, Self::Body];
 
     /// How long it may last, milliseconds.
     pub(crate) const fn allowed_ms(self) -> u64 {
         match self {
             Self::Idle => 60_000,
-            Self::Head | Self::Handshake => 10_000,
+            Self::Head | Self::Handshake | Self::Body => 10_000,
             Self::Send => 30_000,
         }
     }

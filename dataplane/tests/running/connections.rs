@@ -2,6 +2,7 @@
 
 use crate::support::{Client, Origin, Plane, answer, edge_cache, objects, until, within};
 use breakwater_snapshot::unit::Unit;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// A data plane of 64 places, with as many connections that each have a request in progress; what is sent lets the
 /// origin answer the requests from that number on.
@@ -264,4 +265,38 @@ async fn a_client_that_never_closes_is_let_go_in_the_end() {
     refused.closed().await;
     served.closed().await;
     silent.closed().await;
+}
+
+#[tokio::test]
+async fn a_body_that_trickles_in_is_refused_and_counted() {
+    let origin = Origin::raw(async |mut peer| {
+        peer.only_head().await;
+        peer.rest().await;
+    })
+    .await;
+    let plane = Plane::before(&origin).await;
+    let mut client = plane.client().await;
+    let (mut reading, mut writing) = client.stream.split();
+    writing
+        .write_all(b"POST /a HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 1000000\r\n\r\n")
+        .await
+        .unwrap();
+    let trickle = async {
+        let mut second = tokio::time::interval(std::time::Duration::from_secs(1));
+        loop {
+            second.tick().await;
+            // Once it is refused, whether this is taken says nothing.
+            let _ = writing.write_all(b"x").await;
+        }
+    };
+    let mut answer = [0; 12];
+    tokio::select! {
+        read = within("the refusal", reading.read_exact(&mut answer)) => drop(read.unwrap()),
+        () = trickle => {}
+    }
+    assert_eq!(answer.as_slice(), b"HTTP/1.1 408");
+    assert_eq!(
+        plane.metric("breakwater_refused_total{reason=\"body_rate\"}").await,
+        1.0
+    );
 }

@@ -1,24 +1,23 @@
 //! A client over HTTP/1: the exchange has the socket, and frames bodies itself.
 
+use std::future::poll_fn;
+use std::io::IoSlice;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::time::Duration;
 
 use breakwater_wire::http1::encode::{LAST_CHUNK, write_chunk_header};
 use breakwater_wire::http1::{BodyDecoder, OwnedRequest, Version};
 use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::io::ReadBuf;
 
+use super::patience::Patience;
 use super::{Client, ClientError, ResponseHead, encode_head};
 use crate::conn::Transport;
 use crate::worker::Worker;
 
-/// Longest wait for the client's next bytes, or for it to take ours.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Room made for each read of a request body, bytes.
-const READ: usize = 16 * 1024;
+/// Pieces handed to the kernel at once: the size of a chunk, the chunk, its end.
+const PIECES: usize = 3;
 
 /// How the body of a response to the client ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +46,8 @@ pub(crate) struct Http1<S> {
     /// Bytes of the response body sent, without framing.
     sent: u64,
     head_sent: bool,
+    with_body: Patience,
+    with_response: Patience,
 }
 
 impl<S: Transport> Http1<S> {
@@ -63,6 +64,8 @@ impl<S: Transport> Http1<S> {
             ending: Ending::NoBody,
             sent: 0,
             head_sent: false,
+            with_body: Patience::with_body(worker),
+            with_response: Patience::with_response(worker),
         }
     }
 
@@ -84,15 +87,41 @@ impl<S: Transport> Http1<S> {
         )
     }
 
+    /// Reads what is there of the body, through the worker's buffer: who waits holds no memory. 0 at its end.
+    async fn read(&mut self) -> Result<usize, ClientError> {
+        let Self {
+            worker,
+            stream,
+            received,
+            with_body,
+            ..
+        } = self;
+        poll_fn(|cx| {
+            let mut buffer = worker.read.borrow_mut();
+            let mut read = ReadBuf::new(&mut buffer);
+            let polled = Pin::new(&mut *stream).poll_read(cx, &mut read);
+            received.extend_from_slice(read.filled());
+            with_body.poll(cx, polled.map_ok(|()| read.filled().len()))
+        })
+        .await
+    }
+
     async fn write(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
         self.write_buf(bytes).await
     }
 
     async fn write_buf(&mut self, mut bytes: impl Buf) -> Result<(), ClientError> {
         while bytes.has_remaining() {
-            let written = timeout(PATIENCE, self.stream.write_buf(&mut bytes)).await;
-            if written.map_err(|_| ClientError::Slow)?.map_err(|_| ClientError::Gone)? == 0 {
-                return Err(ClientError::Gone);
+            let (stream, patience) = (&mut self.stream, &mut self.with_response);
+            let written = poll_fn(|cx| {
+                let mut pieces = [IoSlice::new(&[]); PIECES];
+                let count = bytes.chunks_vectored(&mut pieces);
+                let polled = Pin::new(&mut *stream).poll_write_vectored(cx, &pieces[..count]);
+                patience.poll(cx, polled)
+            });
+            match written.await? {
+                0 => return Err(ClientError::Gone),
+                n => bytes.advance(n),
             }
         }
         // TLS may hold back what it took.
@@ -127,9 +156,7 @@ impl<S: Transport> Client for Http1<S> {
                 return Ok(None);
             }
             if self.received.is_empty() {
-                self.received.reserve(READ);
-                let read = timeout(PATIENCE, self.stream.read_buf(&mut self.received)).await;
-                if read.map_err(|_| ClientError::Slow)?.map_err(|_| ClientError::Gone)? == 0 {
+                if self.read().await? == 0 {
                     self.body.at_eof()?;
                     return Ok(None);
                 }
