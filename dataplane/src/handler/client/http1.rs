@@ -125,8 +125,12 @@ impl<S: Transport> Http1<S> {
             }
         }
         // TLS may hold back what it took.
-        let flushed = timeout(PATIENCE, self.stream.flush()).await;
-        flushed.map_err(|_| ClientError::Slow)?.map_err(|_| ClientError::Gone)
+        let (stream, patience) = (&mut self.stream, &mut self.with_response);
+        let flushed = poll_fn(|cx| {
+            let polled = Pin::new(&mut *stream).poll_flush(cx);
+            patience.poll(cx, polled.map_ok(|()| 0))
+        });
+        flushed.await.map(drop)
     }
 }
 
