@@ -17,6 +17,7 @@ use breakwater_waf::uri::UriSet;
 use breakwater_websocket::handshake;
 
 use crate::access::ClientRule;
+use crate::filter::Filters;
 use crate::route::Router;
 use crate::telemetry::{Metrics, PolicyCells, ResourceCells};
 use crate::tls::{HostTls, Hosts, Terms};
@@ -51,6 +52,16 @@ pub(crate) struct Resource {
     pub(crate) client: ClientRule,
     pub(crate) kind: ResourceKind,
     origin: Arc<Origin>,
+}
+
+impl Resource {
+    /// What is done to requests and responses on the way, if anything is.
+    pub(crate) fn filters(&self) -> Option<&Filters> {
+        match &self.kind {
+            ResourceKind::Cache(site) => site.filters.as_deref(),
+            ResourceKind::WebSocket(_) => None,
+        }
+    }
 }
 
 /// What a resource is.
@@ -92,6 +103,7 @@ pub(crate) struct Site {
     pub(crate) id: u64,
     pub(crate) policy: SitePolicy,
     rules: Vec<Rule>,
+    pub(crate) filters: Option<Box<Filters>>,
 }
 
 /// One cache rule of a site.

@@ -5,6 +5,7 @@
 
 mod cache;
 mod client;
+mod filtered;
 mod forward;
 mod hit;
 mod https;
@@ -26,6 +27,7 @@ use http::header::HeaderName;
 use crate::access::{self, Judgement, Subject};
 use crate::config::{Local, Resource, ResourceKind, WorkerConfig};
 use crate::conn::{Shared, Transport};
+use crate::filter::Filters;
 use crate::request_id::{self, acceptable};
 use crate::respond::{self, Page};
 use crate::telemetry::{CacheResult, access_log};
@@ -91,6 +93,10 @@ impl Job {
             fields: &self.request.headers,
             path: &self.path,
         }
+    }
+
+    pub(crate) fn filters(&self) -> Option<&Filters> {
+        self.resource().filters()
     }
 }
 
@@ -192,6 +198,11 @@ pub(crate) fn answer(shared: &mut Shared, head: &RequestHead<'_>, out: &mut Vec<
     {
         return refuse(&worker, &routed, out, status, retry_after);
     }
+    if let Some(filters) = resource.filters()
+        && let Some(answer) = filtered::answer(&worker, filters, &routed, out)
+    {
+        return answer;
+    }
     if let ResourceKind::Cache(site) = &resource.kind
         && head.framing == Framing::None
         && let Some(body) = hit::answer(&worker, site, &routed, out)
@@ -245,38 +256,68 @@ fn refuse(
     status: u16,
     retry_after: Option<u64>,
 ) -> Answer {
-    let head = routed.head;
-    // A body that nobody will read ends the connection.
-    let close = !head.keep_alive || head.framing != Framing::None || worker.draining.get();
-    let accept = head.field("accept").and_then(|value| std::str::from_utf8(value).ok());
-    let before = out.len();
-    Page {
+    let refusal = Ours {
         status,
-        request_id: routed.request_id,
         message: None,
-        wants_json: accept.is_some_and(breakwater_waf::block::wants_json),
         retry_after,
-        cache_status: routed.resource().kind.detail("refused"),
+        detail: "refused",
         fields: &[],
-        hsts: routed.hsts(),
-        head_only: head.method == "HEAD",
-        close,
-    }
-    .write(out, worker);
-    let local = routed.local();
-    local.cells.requests.add(status);
-    local.cells.durations.observe(routed.started.elapsed());
-    if let Some(log) = &worker.metrics.access_log {
-        log.write(access_log::line(&access_log::Entry {
-            bytes: (out.len() - before) as u64,
-            status,
-            waf: Some("block"),
-            ..entry(worker, routed)
-        }));
-    }
-    Answer::Written {
-        body: Vec::new(),
-        close,
+        waf: Some("block"),
+    };
+    refusal.answer(worker, routed, out)
+}
+
+/// An answer of ours within the poll.
+struct Ours<'a> {
+    status: u16,
+    /// None: the block page.
+    message: Option<&'a str>,
+    /// Seconds.
+    retry_after: Option<u64>,
+    /// For `Cache-Status`.
+    detail: &'static str,
+    fields: &'a [(HeaderName, &'a str)],
+    /// For the access log.
+    waf: Option<&'static str>,
+}
+
+impl Ours<'_> {
+    /// Writes, counts and logs it.
+    fn answer(&self, worker: &Worker, routed: &Routed<'_, '_>, out: &mut Vec<u8>) -> Answer {
+        let head = routed.head;
+        // A body that nobody will read ends the connection.
+        let close = !head.keep_alive || head.framing != Framing::None || worker.draining.get();
+        let accept = head.field("accept").and_then(|value| std::str::from_utf8(value).ok());
+        let before = out.len();
+        Page {
+            status: self.status,
+            request_id: routed.request_id,
+            message: self.message,
+            wants_json: accept.is_some_and(breakwater_waf::block::wants_json),
+            retry_after: self.retry_after,
+            cache_status: routed.resource().kind.detail(self.detail),
+            fields: self.fields,
+            hsts: routed.hsts(),
+            head_only: head.method == "HEAD",
+            close,
+            filters: routed.resource().filters(),
+        }
+        .write(out, worker);
+        let local = routed.local();
+        local.cells.requests.add(self.status);
+        local.cells.durations.observe(routed.started.elapsed());
+        if let Some(log) = &worker.metrics.access_log {
+            log.write(access_log::line(&access_log::Entry {
+                bytes: (out.len() - before) as u64,
+                status: self.status,
+                waf: self.waf,
+                ..entry(worker, routed)
+            }));
+        }
+        Answer::Written {
+            body: Vec::new(),
+            close,
+        }
     }
 }
 
@@ -321,6 +362,7 @@ fn unrouted_but_open(worker: &Worker, head: &RequestHead<'_>, out: &mut Vec<u8>)
         hsts: None,
         head_only: head.method == "HEAD",
         close: false,
+        filters: None,
     }
     .write(out, worker);
     Answer::Written {
@@ -361,6 +403,9 @@ pub(crate) enum Failure {
     Origin(#[from] OriginError),
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// More than the route takes.
+    #[error("the request body is too large")]
+    TooLarge,
 }
 
 /// Takes a request and its connection to a handler.
@@ -457,6 +502,10 @@ async fn fail<C: Client>(worker: &Rc<Worker>, job: &Job, client: &mut C, failure
         }
         // nginx's 499: the client went away, nobody reads an answer.
         Failure::Client(ClientError::Gone) => return 499,
+        Failure::TooLarge => {
+            worker.cells.refuse(filtered::TOO_LARGE);
+            (413, filtered::TOO_LARGE_MESSAGE)
+        }
         Failure::Client(ClientError::Slow) => (408, "the request did not arrive in time"),
         Failure::Client(ClientError::Body(error)) => {
             worker.cells.refuse(error.label());
@@ -525,6 +574,7 @@ async fn page_with<C: Client>(
         hsts: job.hsts(),
         head_only: job.request.method == http::Method::HEAD,
         close: !client.keeps_alive(),
+        filters: job.filters(),
     }
     .write(&mut text, worker);
     client.send_whole(&text, Vec::new(), 0).await?;

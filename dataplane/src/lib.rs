@@ -15,6 +15,7 @@ mod clock;
 mod config;
 mod conn;
 mod error;
+mod filter;
 pub mod follow;
 mod handler;
 mod listen;

@@ -6,8 +6,10 @@
 use breakwater_waf::block;
 use breakwater_wire::http1::encode::{write_decimal, write_status_line};
 
+use bytes::Bytes;
 use http::header::HeaderName;
 
+use crate::filter::{Filters, reason};
 use crate::tls::Hsts;
 use crate::worker::Worker;
 
@@ -29,14 +31,24 @@ pub(crate) struct Page<'a> {
     /// The answer to HEAD has no body.
     pub(crate) head_only: bool,
     pub(crate) close: bool,
+    /// Those of the route.
+    pub(crate) filters: Option<&'a Filters>,
 }
 
 impl Page<'_> {
     /// Writes head and body.
     pub(crate) fn write(&self, out: &mut Vec<u8>, worker: &Worker) {
-        let (kind, body) = match self.message {
-            Some(message) => failure(self.status, message, self.request_id, self.wants_json),
-            None => block::page(self.status, self.request_id, self.wants_json),
+        let from = out.len();
+        let page = self
+            .filters
+            .and_then(|filters| filters.page(self.status, self.request_id));
+        let (kind, body) = match (page, self.message) {
+            (Some(page), _) => (page.content_type.as_bytes(), page.body),
+            (None, Some(message)) => failure(self.status, message, self.request_id, self.wants_json),
+            (None, None) => {
+                let (kind, body) = block::page(self.status, self.request_id, self.wants_json);
+                (kind.as_bytes(), body.into())
+            }
         };
         start(out, worker, self.status, kind, body.len());
         out.extend_from_slice(b"Cache-Control: no-store\r\n");
@@ -60,6 +72,9 @@ impl Page<'_> {
             out.extend_from_slice(b"Connection: close\r\n");
         }
         out.extend_from_slice(b"\r\n");
+        if let Some(filters) = self.filters {
+            filters.edit_head(out, from);
+        }
         if !self.head_only {
             out.extend_from_slice(&body);
         }
@@ -69,16 +84,16 @@ impl Page<'_> {
 /// Answers a request that the gate refused, or that never became one. The connection is closed after it.
 pub(crate) fn plain(out: &mut Vec<u8>, worker: &Worker, status: u16, message: &str) {
     let body = format!("{status} {}: {message}\n", reason(status));
-    start(out, worker, status, "text/plain; charset=utf-8", body.len());
+    start(out, worker, status, b"text/plain; charset=utf-8", body.len());
     out.extend_from_slice(b"Connection: close\r\n\r\n");
     out.extend_from_slice(body.as_bytes());
 }
 
-fn start(out: &mut Vec<u8>, worker: &Worker, status: u16, kind: &str, length: usize) {
+fn start(out: &mut Vec<u8>, worker: &Worker, status: u16, kind: &[u8], length: usize) {
     // Only a status outside 100 to 999 can fail, and ours are literals.
     let _ = write_status_line(out, status, None);
     field(out, b"Date: ", &worker.clock.date());
-    field(out, b"Content-Type: ", kind.as_bytes());
+    field(out, b"Content-Type: ", kind);
     out.extend_from_slice(b"Content-Length: ");
     write_decimal(out, length as u64);
     out.extend_from_slice(b"\r\n");
@@ -90,19 +105,14 @@ fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn failure(status: u16, message: &str, request_id: &str, wants_json: bool) -> (&'static str, Vec<u8>) {
+fn failure(status: u16, message: &str, request_id: &str, wants_json: bool) -> (&'static [u8], Bytes) {
     let error = reason(status);
     if wants_json {
         let body = serde_json::json!({
             "status": status, "error": error, "message": message, "request_id": request_id
         });
-        return ("application/json", body.to_string().into_bytes());
+        return (b"application/json", body.to_string().into());
     }
     let body = format!("{status} {error}: {message}\nrequest id: {request_id}\n");
-    ("text/plain; charset=utf-8", body.into_bytes())
-}
-
-fn reason(status: u16) -> &'static str {
-    let known = http::StatusCode::from_u16(status).ok();
-    known.and_then(|status| status.canonical_reason()).unwrap_or("Error")
+    (b"text/plain; charset=utf-8", body.into())
 }

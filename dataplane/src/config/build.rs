@@ -21,6 +21,7 @@ use http::HeaderName;
 
 use super::assemble::kind_of;
 use super::{Protection, Rule, Site, WebSocketRoute};
+use crate::filter::Filters;
 use crate::route::whole_path;
 use crate::telemetry::{Metrics, PolicyCells};
 use crate::tls::{Certificate, Realms, Terms};
@@ -97,6 +98,7 @@ fn site(id: &ObjectId, unit: unit::EdgeCache, realms: &Realms) -> Result<Site, S
         id: site_id(id),
         policy,
         rules,
+        filters: Filters::new(&unit.filters)?,
     })
 }
 

@@ -21,6 +21,7 @@ use breakwater_wire::conditional::{self, Preconditions, Validators, join_lines};
 use http::header;
 
 use super::client::{Client, ResponseHead};
+use super::filtered;
 use super::hit::{self, Authority};
 use super::stored::{Reply, connection};
 use super::{Failure, Job, Outcome, forward, page, proxy};
@@ -238,7 +239,7 @@ impl Request<'_> {
         let stands_in = stale.filter(|stale| match &fetched {
             Ok((response, _)) => stale.on_error.covers(Some(response.status.as_u16())),
             Err(Failure::Origin(_)) => stale.on_error.covers(None),
-            Err(Failure::Client(_)) => false,
+            Err(Failure::Client(_) | Failure::TooLarge) => false,
         });
         if let Some(stale) = stands_in {
             return self.send_stale(client, stale).await;
@@ -304,21 +305,22 @@ impl Request<'_> {
                 no_body: true,
                 cache_status: Some(status),
             };
-            client.send_head(head).await?;
+            filtered::send_head(self.job, client, head).await?;
             return Ok(outcome(304, CacheResult::Miss));
         }
         // These have no content, and so no length (RFC 9110 section 8.6).
         let no_body = matches!(head.status, 204 | 304);
         let length = head.content_length.filter(|_| !no_body);
-        client
-            .send_head(ResponseHead {
-                status: head.status,
-                fields,
-                length,
-                no_body,
-                cache_status: Some(status),
-            })
-            .await?;
+        let outgoing = ResponseHead {
+            status: head.status,
+            fields,
+            length,
+            no_body,
+            cache_status: Some(status),
+        };
+        if !filtered::send_head(self.job, client, outgoing).await? {
+            return Ok(outcome(head.status, CacheResult::Miss));
+        }
         while let Some(piece) = reader
             .chunk()
             .await
@@ -388,6 +390,11 @@ impl Request<'_> {
         if self.worker.draining.get() {
             client.close_after();
         }
+        if let Some(filters) = self.job.filters()
+            && !filters.passes(object.status, object.body.len())
+        {
+            return self.send_replaced(client, object, status, result).await;
+        }
         let request = &self.job.request;
         let value = |name| request.headers.get(name).map(http::HeaderValue::as_bytes);
         let conditions = self.conditions();
@@ -407,10 +414,39 @@ impl Request<'_> {
                 request.version == breakwater_wire::http1::Version::Http10,
             ),
             hsts: self.job.hsts(),
+            filters: self.job.filters(),
         }
         .write(&mut out);
         client.send_whole(&out, written.body, written.length).await?;
         Ok(outcome(written.status, result))
+    }
+
+    /// Answers with a page in place of a stored error, or not at all when the content is larger than the route allows.
+    async fn send_replaced<C: Client>(
+        &self,
+        client: &mut C,
+        object: &Object,
+        status: CacheStatus<'_>,
+        result: CacheResult,
+    ) -> Result<Outcome, Failure> {
+        if !self
+            .job
+            .filters()
+            .is_some_and(|filters| filters.intercepts(object.status))
+        {
+            return Err(OriginError::Unexpected("what is stored of it is larger than this route allows").into());
+        }
+        let mut fields = object.fields();
+        forward::response_fields(&mut fields, self.job);
+        let head = ResponseHead {
+            status: object.status,
+            fields,
+            length: None,
+            no_body: false,
+            cache_status: Some(status),
+        };
+        filtered::send_head(self.job, client, head).await?;
+        Ok(outcome(object.status, result))
     }
 
     fn conditions(&self) -> Conditions {

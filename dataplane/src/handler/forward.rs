@@ -49,6 +49,9 @@ pub(super) fn fields(job: &Job, peer: IpAddr) -> Result<HeaderMap, OriginError> 
     if let Ok(id) = HeaderValue::from_str(&job.request_id) {
         headers.insert(X_REQUEST_ID, id);
     }
+    if let Some(filters) = job.filters() {
+        filters.edit_request(&mut headers);
+    }
     Ok(headers)
 }
 

@@ -36,6 +36,11 @@ pub(super) fn answer(worker: &Worker, site: &Site, routed: &Routed<'_, '_>, out:
     let Lookup::Hit { object, age, ttl } = worker.cache.lookup(target.key, &meta, rule, &values, now) else {
         return None;
     };
+    if let Some(filters) = &site.filters
+        && !filters.passes(object.status, object.body.len())
+    {
+        return None;
+    }
     let close = !head.keep_alive || worker.draining.get();
     let written = Reply {
         object: &object,
@@ -49,6 +54,7 @@ pub(super) fn answer(worker: &Worker, site: &Site, routed: &Routed<'_, '_>, out:
         now: now.as_secs(),
         connection: connection(close, head.version == Version::Http10),
         hsts: routed.hsts(),
+        filters: site.filters.as_deref(),
     }
     .write(out);
     let cells = &routed.local().cells;

@@ -1,12 +1,9 @@
 //! What the scheme of a request decides before anything else does: a redirect to `https`, or a refusal of a connection
 //! whose client has not proved what the host asks for.
 
-use breakwater_wire::http1::Framing;
 use http::header::{HeaderName, LOCATION};
 
-use super::{Answer, Routed, entry};
-use crate::respond::Page;
-use crate::telemetry::access_log;
+use super::{Answer, Ours, Routed};
 use crate::tls::{HostTls, Realm};
 use crate::worker::Worker;
 
@@ -29,24 +26,28 @@ pub(super) fn answer(
         };
         let location = location(routed, port);
         let fields = [(LOCATION, location.as_str())];
-        return Some(own(
-            worker,
-            routed,
-            out,
-            status,
-            "this address is served over https",
-            &fields,
-        ));
+        return Some(own(status, "this address is served over https", &fields).answer(worker, routed, out));
     }
     if tls.admits(realm) {
         return None;
     }
     worker.cells.refuse("misdirected");
-    Some(own(worker, routed, out, 421, MISDIRECTED, &[]))
+    Some(own(421, MISDIRECTED, &[]).answer(worker, routed, out))
+}
+
+const fn own<'a>(status: u16, message: &'a str, fields: &'a [(HeaderName, &'a str)]) -> Ours<'a> {
+    Ours {
+        status,
+        message: Some(message),
+        retry_after: None,
+        detail: "refused",
+        fields,
+        waf: None,
+    }
 }
 
 /// A trusted proxy before us ended the client's TLS: a redirect would lead here again.
-fn came_by_https(routed: &Routed<'_, '_>) -> bool {
+pub(super) fn came_by_https(routed: &Routed<'_, '_>) -> bool {
     let proto = routed.head.field("x-forwarded-proto").filter(|_| routed.trusted);
     proto.is_some_and(|proto| proto.eq_ignore_ascii_case(b"https"))
 }
@@ -64,46 +65,4 @@ fn location(routed: &Routed<'_, '_>, port: u16) -> String {
         location.push_str(query);
     }
     location
-}
-
-/// Answers, counts and logs.
-fn own(
-    worker: &Worker,
-    routed: &Routed<'_, '_>,
-    out: &mut Vec<u8>,
-    status: u16,
-    message: &str,
-    fields: &[(HeaderName, &str)],
-) -> Answer {
-    let head = routed.head;
-    // A body that nobody will read ends the connection.
-    let close = !head.keep_alive || head.framing != Framing::None || worker.draining.get();
-    let before = out.len();
-    Page {
-        status,
-        request_id: routed.request_id,
-        message: Some(message),
-        wants_json: false,
-        retry_after: None,
-        cache_status: routed.resource().kind.detail("refused"),
-        fields,
-        hsts: routed.hsts(),
-        head_only: head.method == "HEAD",
-        close,
-    }
-    .write(out, worker);
-    let local = routed.local();
-    local.cells.requests.add(status);
-    local.cells.durations.observe(routed.started.elapsed());
-    if let Some(log) = &worker.metrics.access_log {
-        log.write(access_log::line(&access_log::Entry {
-            bytes: (out.len() - before) as u64,
-            status,
-            ..entry(worker, routed)
-        }));
-    }
-    Answer::Written {
-        body: Vec::new(),
-        close,
-    }
 }

@@ -10,7 +10,8 @@ use tokio::time::Instant;
 
 use super::client::{Client, ResponseHead};
 use super::forward;
-use super::{Failure, Job, Outcome};
+use super::{Failure, Job, Outcome, filtered};
+use crate::filter::Content;
 use crate::telemetry::CacheResult;
 use crate::upstream::{Body, Connection, Head, OriginError, ResponseBody};
 
@@ -79,7 +80,7 @@ fn count(job: &Job, result: &Result<(OwnedResponse, ResponseBody), Failure>) {
     match result {
         Ok((response, _)) => cells.origin.add(response.status.as_u16()),
         Err(Failure::Origin(_)) => cells.origin_failures.add(1),
-        Err(Failure::Client(_)) => {}
+        Err(Failure::Client(_) | Failure::TooLarge) => {}
     }
 }
 
@@ -105,7 +106,8 @@ async fn send_with_body<C: Client>(
     let upstream = &job.local().upstream;
     let mut connection = upstream.begin(head, &job.asker()).await?;
     let patience = upstream.response_timeout();
-    let complete = stream_body(client, &mut connection, body, patience).await?;
+    let most = job.filters().and_then(|filters| filters.max_request_body);
+    let complete = stream_body(client, &mut connection, body, patience, most).await?;
     let deadline = Instant::now() + patience;
     loop {
         let mut response = connection.read_head(&head.method, deadline).await?;
@@ -121,13 +123,15 @@ async fn send_with_body<C: Client>(
     }
 }
 
-/// True when the whole body was sent.
+/// True when the whole body was sent; fails when it is longer than `most` bytes.
 async fn stream_body<C: Client>(
     client: &mut C,
     connection: &mut Connection,
     body: Body,
     patience: Duration,
+    most: Option<u64>,
 ) -> Result<bool, Failure> {
+    let mut left = most.unwrap_or(u64::MAX);
     loop {
         let piece = tokio::select! {
             biased;
@@ -138,6 +142,7 @@ async fn stream_body<C: Client>(
             }
         };
         let Some(piece) = piece else { break };
+        left = left.checked_sub(piece.len() as u64).ok_or(Failure::TooLarge)?;
         if body == Body::Unknown {
             let mut chunk = Vec::with_capacity(piece.len() + 24);
             write_chunk_header(&mut chunk, piece.len());
@@ -161,7 +166,7 @@ pub(super) async fn relay<C: Client>(
     job: &Job,
     client: &mut C,
     mut response: OwnedResponse,
-    mut body: ResponseBody,
+    body: ResponseBody,
     cache_status: Option<CacheStatus<'_>>,
 ) -> Result<(), Failure> {
     forward::response_fields(&mut response.headers, job);
@@ -172,16 +177,18 @@ pub(super) async fn relay<C: Client>(
         ResponseFraming::None if response.status.as_u16() != 204 => response.content_length,
         _ => None,
     };
-    client
-        .send_head(ResponseHead {
-            status: response.status.as_u16(),
-            fields: response.headers,
-            length,
-            no_body,
-            cache_status,
-        })
-        .await?;
-    while let Some(piece) = body.next().await? {
+    let mut content = Content::new(job.filters(), &response, body)?;
+    let head = ResponseHead {
+        status: response.status.as_u16(),
+        fields: response.headers,
+        length,
+        no_body,
+        cache_status,
+    };
+    if !filtered::send_head(job, client, head).await? {
+        return Ok(());
+    }
+    while let Some(piece) = content.next().await? {
         client.send_body(piece).await?;
     }
     client.finish().await?;

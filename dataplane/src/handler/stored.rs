@@ -11,6 +11,7 @@ use breakwater_wire::range::{ContentRange, if_range_holds, parse_single};
 use bytes::Bytes;
 
 use crate::conn::COPY;
+use crate::filter::Filters;
 use crate::tls::Hsts;
 
 /// Fields of a stored response that a 304 repeats (RFC 9110 section 15.4.5). In lower case, as stored heads are.
@@ -41,6 +42,8 @@ pub(super) struct Reply<'a> {
     pub(super) connection: Option<&'static [u8]>,
     /// For an answer over TLS, where its host wants it.
     pub(super) hsts: Option<&'a Hsts>,
+    /// Those of the route.
+    pub(super) filters: Option<&'a Filters>,
 }
 
 /// What was written.
@@ -64,6 +67,7 @@ impl Reply<'_> {
     /// Appends the head, and small content, to `out`.
     pub(super) fn write(&self, out: &mut Vec<u8>) -> Written {
         let object = self.object;
+        let from = out.len();
         let part = self.part();
         let (status, start, length) = match part {
             Part::Whole => (object.status, 0, object.body.len()),
@@ -77,6 +81,9 @@ impl Reply<'_> {
             _ => self.partial_head(&part, status, length, out),
         }
         self.own_fields(out);
+        if let Some(filters) = self.filters {
+            filters.edit_head(out, from);
+        }
         let length = if self.method == "HEAD" { 0 } else { length };
         let body = self.content(start, length, out);
         Written { status, body, length }

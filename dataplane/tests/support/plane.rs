@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use breakwater_dataplane::{Applied, DataPlane, Options};
 use breakwater_snapshot::Snapshot;
-use breakwater_snapshot::unit::Unit;
+use breakwater_snapshot::unit::{EdgeCache, Filters, Unit};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -55,6 +55,22 @@ impl Plane {
     /// A data plane with one EdgeCache, `site`, before `origin`.
     pub(crate) async fn before(origin: &Origin) -> Self {
         Self::running([("site", Unit::EdgeCache(edge_cache(origin.address)))]).await
+    }
+
+    /// A data plane with one EdgeCache, `site`, before `origin`, with these filters.
+    pub(crate) async fn filtering(origin: &Origin, filters: Filters) -> Self {
+        let plane = Self::start().await;
+        plane.filter(origin, filters).await;
+        plane
+    }
+
+    /// Applies these filters to what [`Plane::filtering`] made, and purges nothing.
+    pub(crate) async fn filter(&self, origin: &Origin, filters: Filters) {
+        let site = EdgeCache {
+            filters,
+            ..edge_cache(origin.address)
+        };
+        self.apply(objects([("site", Unit::EdgeCache(site))])).await;
     }
 
     /// Applies objects that are all good.

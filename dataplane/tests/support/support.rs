@@ -12,7 +12,8 @@ pub(crate) use client::{Client, Response};
 pub(crate) use origin::{Origin, Request, answer};
 pub(crate) use plane::{Plane, admin_text};
 pub(crate) use units::{
-    Objects, claims, edge_cache, exact, http_origin, id, limit, objects, prefix, purge, regex, waf_policy, ws_route,
+    Objects, claims, edge_cache, edit, exact, http_origin, id, limit, objects, prefix, purge, regex, waf_policy,
+    ws_route,
 };
 
 /// Longest wait for anything: only a test that is about to fail reaches it.

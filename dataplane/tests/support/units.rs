@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use breakwater_snapshot::unit::{
-    Addresses, CachePolicy, CachePurge, Claim, ClientAddress, EdgeCache, Endpoint, Filters, Limit, Mode, Origin,
-    PathKind, PathMatch, PurgeSelector, Redact, Unit, Uris, WafPolicy, WsLimits, WsRoute,
+    Addresses, CachePolicy, CachePurge, Claim, ClientAddress, EdgeCache, Endpoint, Field, FieldEdit, Filters, Limit,
+    Mode, Origin, PathKind, PathMatch, PurgeSelector, Redact, Unit, Uris, WafPolicy, WsLimits, WsRoute,
 };
 use breakwater_snapshot::{Blob, Kind, ObjectId};
 
@@ -63,6 +63,22 @@ pub(crate) fn edge_cache(endpoint: SocketAddr) -> EdgeCache {
         },
         tls: None,
         filters: Filters::default(),
+    }
+}
+
+/// Changes to fields.
+pub(crate) fn edit(remove: &[&str], set: &[(&str, &str)], add: &[(&str, &str)]) -> FieldEdit {
+    let fields = |fields: &[(&str, &str)]| {
+        let field = |(name, value): &(&str, &str)| Field {
+            name: (*name).to_owned(),
+            value: (*value).to_owned(),
+        };
+        fields.iter().map(field).collect()
+    };
+    FieldEdit {
+        remove: remove.iter().map(|name| (*name).to_owned()).collect(),
+        set: fields(set),
+        add: fields(add),
     }
 }
 

@@ -4,6 +4,7 @@
 //! outside is bounded, and nothing here panics on it. What a message means for a route, a cache or a
 //! filter is decided by the crates that use this one.
 
+pub mod accept_encoding;
 pub mod age;
 pub mod cache_control;
 pub mod cache_status;

@@ -19,6 +19,7 @@ use breakwater_wire::http1::{OwnedResponse, ResponseFraming};
 use http::HeaderMap;
 
 use crate::config::{Local, ResourceKind, Site, WorkerConfig};
+use crate::filter::Content;
 use crate::handler::forward;
 use crate::handler::public;
 use crate::upstream::{Asker, Body, OriginError, ResponseBody};
@@ -138,7 +139,7 @@ impl Fetch {
         site: &Site,
         local: &Local,
         response: OwnedResponse,
-        mut body: ResponseBody,
+        body: ResponseBody,
         (asked, received): (Timestamp, Timestamp),
         mut writer: FillWriter,
     ) {
@@ -148,6 +149,10 @@ impl Fetch {
         {
             return writer.answer(Arc::clone(object));
         }
+        let mut content = match Content::new(site.filters.as_deref(), &response, body) {
+            Ok(content) => content,
+            Err(error) => return self.failed(&error, writer),
+        };
         let cache = &self.worker.cache;
         let rules: Vec<_> = site.rules(&self.path).collect();
         let length = match response.framing {
@@ -163,7 +168,7 @@ impl Fetch {
         }
         cache.publish(&mut writer, head, &site.policy, received);
         loop {
-            match body.next().await {
+            match content.next().await {
                 Ok(Some(piece)) => {
                     if writer.ready().await.is_err() {
                         return;
