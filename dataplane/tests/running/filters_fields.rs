@@ -182,7 +182,7 @@ async fn a_limit_of_a_policy_is_judged_before_filters_answer() {
         requests: Some(unit::RequestRate {
             count: 1,
             per_ms: 3_600_000,
-            burst: 0,
+            burst: Some(1),
         }),
         ..limit("all")
     }];

@@ -70,7 +70,7 @@ async fn redirects_are_counted_and_logged() {
     plane.client().await.get("a.test", "/old", "").await;
     plane
         .metric_reaches(
-            "breakwater_requests_total{code=\"308\",resource=\"EdgeCache/default/site\"}",
+            "breakwater_requests_total{resource=\"EdgeCache/default/site\",code=\"308\"}",
             1.0,
         )
         .await;
