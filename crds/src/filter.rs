@@ -134,7 +134,7 @@ pub struct Compression {
     #[schemars(length(min = 1, max = 3), extend("x-kubernetes-list-type" = "set"))]
     pub codings: Vec<Coding>,
     /// The media types to compress: text/html, or all of a type as text/*. Images, video and archives are small
-    /// already; text/* takes event streams in, which compression holds up.
+    /// already; text/* leaves event streams out, which gain little: name them to compress them.
     #[serde(default = "Compression::types")]
     #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "set"))]
     pub types: Vec<MediaType>,

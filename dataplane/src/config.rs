@@ -17,7 +17,7 @@ use breakwater_waf::uri::UriSet;
 use breakwater_websocket::handshake;
 
 use crate::access::ClientRule;
-use crate::filter::Filters;
+use crate::filter::{Compression, Filters};
 use crate::route::Router;
 use crate::telemetry::{Metrics, PolicyCells, ResourceCells};
 use crate::tls::{HostTls, Hosts, Terms};
@@ -61,6 +61,11 @@ impl Resource {
             ResourceKind::Cache(site) => site.filters.as_deref(),
             ResourceKind::WebSocket(_) => None,
         }
+    }
+
+    /// How its responses are compressed, if they are.
+    pub(crate) fn compression(&self) -> Option<&Compression> {
+        self.filters()?.compression.as_ref()
     }
 }
 

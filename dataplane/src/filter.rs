@@ -4,7 +4,9 @@
 //! Nothing that is filtered on the way to a client is stored filtered, so a change of configuration shows at once; the
 //! one exception is compression ([`compress`]), whose results are variants of their own.
 
+mod compress;
 mod content;
+mod encode;
 mod error_page;
 mod fields;
 mod redirect;
@@ -12,6 +14,7 @@ mod redirect;
 use breakwater_snapshot::unit;
 use http::{HeaderMap, StatusCode};
 
+pub(crate) use compress::{Compression, confirms};
 pub(crate) use content::Content;
 use error_page::ErrorPages;
 use error_page::FilledPage;
@@ -24,6 +27,7 @@ pub(crate) struct Filters {
     request: Option<FieldEdits>,
     response: Option<FieldEdits>,
     redirects: Redirects,
+    pub(crate) compression: Option<Compression>,
     pub(crate) max_request_body: Option<u64>,
     pub(crate) max_response_body: Option<u64>,
     error_pages: ErrorPages,
@@ -42,6 +46,7 @@ impl Filters {
             request: FieldEdits::new(&unit.request_fields, Side::Request)?,
             response: FieldEdits::new(&unit.response_fields, Side::Response)?,
             redirects: Redirects::new(&unit.redirects)?,
+            compression: Compression::new(unit.compression.as_ref()),
             max_request_body: unit.max_request_body,
             max_response_body: unit.max_response_body,
             error_pages: ErrorPages::new(&unit.error_pages)?,

@@ -227,10 +227,13 @@ fn subject<'a>(routed: &Routed<'a, 'a>) -> Subject<'a> {
 }
 
 fn leave(worker: &Worker, routed: &Routed<'_, '_>, out: &mut Vec<u8>) -> Answer {
-    let Ok(request) = routed.head.to_owned() else {
+    let Ok(mut request) = routed.head.to_owned() else {
         worker.cells.refuse("head");
         return unrouted(worker, out, 400, "the request head is malformed");
     };
+    if let Some(compression) = routed.resource().compression() {
+        compression.negotiate(&mut request.headers);
+    }
     Answer::Leave(Box::new(Job {
         request,
         path: routed.path.as_str().to_owned(),

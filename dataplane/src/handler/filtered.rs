@@ -11,7 +11,7 @@ use crate::filter::{Asked, Filters};
 use crate::worker::Worker;
 
 /// The reason under which a request body that is too large is counted.
-pub(super) const TOO_LARGE: &str = "request-body";
+pub(super) const TOO_LARGE: &str = "request_body";
 pub(super) const TOO_LARGE_MESSAGE: &str = "the request body is larger than this address takes";
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");

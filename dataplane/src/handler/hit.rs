@@ -4,13 +4,14 @@ use breakwater_cache::policy::request::RequestMeta;
 use breakwater_cache::vary::{FieldValues, values_of_head};
 use breakwater_cache::{Lookup, Target, cache_status};
 use breakwater_wire::conditional::Preconditions;
-use breakwater_wire::http1::Version;
+use breakwater_wire::http1::{RequestHead, Version};
 use bytes::Bytes;
-use http::HeaderName;
+use http::header::{self, HeaderName};
 
 use super::stored::{Reply, connection};
 use super::{Routed, entry};
 use crate::config::Site;
+use crate::filter::Compression;
 use crate::telemetry::{CacheResult, access_log};
 use crate::worker::Worker;
 
@@ -21,7 +22,20 @@ pub(super) fn answer(worker: &Worker, site: &Site, routed: &Routed<'_, '_>, out:
     if !matches!(head.method, "GET" | "HEAD") || head.upgrade {
         return None;
     }
-    let values = values_of_head(head);
+    let received = values_of_head(head);
+    let compression = routed.resource().compression();
+    let accepted = match compression {
+        Some(compression) => coding(compression, head)?,
+        None => "",
+    };
+    let negotiated = |name: &HeaderName, give: &mut dyn FnMut(&[u8])| {
+        if *name == header::ACCEPT_ENCODING {
+            give(accepted.as_bytes());
+        } else {
+            received(name, give);
+        }
+    };
+    let values: &FieldValues<'_> = if compression.is_some() { &negotiated } else { &received };
     let meta = RequestMeta::from_head(head, &site.policy);
     let path = routed.path.as_str();
     let authority = Authority {
@@ -30,10 +44,10 @@ pub(super) fn answer(worker: &Worker, site: &Site, routed: &Routed<'_, '_>, out:
         forwarded: routed.trusted,
         secure: routed.secure,
     };
-    let target = target(worker, site, authority, path, head.query, &values);
+    let target = target(worker, site, authority, path, head.query, values);
     let now = worker.clock.timestamp();
     let rule = site.rules(path).next();
-    let Lookup::Hit { object, age, ttl } = worker.cache.lookup(target.key, &meta, rule, &values, now) else {
+    let Lookup::Hit { object, age, ttl } = worker.cache.lookup(target.key, &meta, rule, values, now) else {
         return None;
     };
     if let Some(filters) = &site.filters
@@ -70,6 +84,14 @@ pub(super) fn answer(worker: &Worker, site: &Site, routed: &Routed<'_, '_>, out:
         }));
     }
     Some(written.body)
+}
+
+/// The coding in place of the request's `Accept-Encoding`, as an exchange would have it.
+fn coding(compression: &Compression, head: &RequestHead<'_>) -> Option<&'static str> {
+    let lines = head
+        .fields()
+        .filter(|(name, _)| name.eq_ignore_ascii_case(header::ACCEPT_ENCODING.as_str()));
+    compression.coding(lines.map(|(_, value)| value), head.range, head.if_range)
 }
 
 /// What a trusted proxy says of the request as the client sent it.
@@ -132,7 +154,7 @@ pub(super) fn target(
     }
     for name in &policy.key_cookies {
         let mut found: Option<Vec<u8>> = None;
-        values(&http::header::COOKIE, &mut |value| {
+        values(&header::COOKIE, &mut |value| {
             if found.is_none() {
                 found = breakwater_cache::key::cookie_value(value, name).map(<[u8]>::to_vec);
             }

@@ -170,6 +170,8 @@ pub(super) async fn relay<C: Client>(
     cache_status: Option<CacheStatus<'_>>,
 ) -> Result<(), Failure> {
     forward::response_fields(&mut response.headers, job);
+    let cells = &job.local().cells;
+    let mut content = Content::new(job.filters(), &job.request.headers, &mut response, body, cells)?;
     let no_body = response.framing == ResponseFraming::None;
     let length = match response.framing {
         ResponseFraming::Length(length) => Some(length),
@@ -177,7 +179,6 @@ pub(super) async fn relay<C: Client>(
         ResponseFraming::None if response.status.as_u16() != 204 => response.content_length,
         _ => None,
     };
-    let mut content = Content::new(job.filters(), &response, body)?;
     let head = ResponseHead {
         status: response.status.as_u16(),
         fields: response.headers,

@@ -184,6 +184,11 @@ pub(crate) struct ResourceCells {
     pub(crate) origin_retries_refused: Cell,
     origin_refusals: [Cell; Refusal::ALL.len()],
     pub(crate) collapsed: Cell,
+    /// Bytes that went into encoders, and that came out.
+    pub(crate) compressed_in: Cell,
+    pub(crate) compressed_out: Cell,
+    /// Responses that went as they were because there were too many encoders.
+    pub(crate) compression_skipped: Cell,
     cache: [Cell; CacheResult::ALL.len()],
     pub(crate) websockets_opened: Cell,
     pub(crate) websockets_closed: Cell,

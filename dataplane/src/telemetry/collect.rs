@@ -105,6 +105,7 @@ fn resources(metrics: &Metrics, out: &mut Families) {
                 n,
             );
         }
+        compression(r, &workers, &mut *out);
         if r.starts_with("WsRoute/") {
             websockets(r, &workers, out);
         }
@@ -172,6 +173,30 @@ fn health(metrics: &Metrics, out: &mut Families) {
             f64::from(u8::from(healthy)),
         );
     }
+}
+
+/// Of resources that compress.
+fn compression(resource: &str, workers: &[Arc<ResourceCells>], out: &mut Families) {
+    let read = total(workers, |cells| cells.compressed_in.get());
+    let skipped = total(workers, |cells| cells.compression_skipped.get());
+    if read == 0 && skipped == 0 {
+        return;
+    }
+    let written = total(workers, |cells| cells.compressed_out.get());
+    for (direction, n) in [("in", read), ("out", written)] {
+        out.counter(
+            "compression_bytes_total",
+            "Bytes of content that went into encoders, and that came out.",
+            &[("resource", resource), ("direction", direction)],
+            n,
+        );
+    }
+    out.counter(
+        "compression_skipped_total",
+        "Responses not compressed because too many were being compressed.",
+        &[("resource", resource)],
+        skipped,
+    );
 }
 
 fn websockets(resource: &str, workers: &[Arc<ResourceCells>], out: &mut Families) {

@@ -210,7 +210,7 @@ impl ResponseBody {
         &self.server
     }
 
-    /// The next piece of the body, or none at its end.
+    /// The next piece of the body, or none at its end. Cancel safe.
     ///
     /// # Errors
     /// When the server is too slow, fails, or frames the body wrongly. The body is then incomplete.

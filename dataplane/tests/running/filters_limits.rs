@@ -4,7 +4,7 @@ use breakwater_snapshot::unit::Filters;
 
 use crate::support::{Origin, Plane, Request, answer};
 
-const REFUSED: &str = "breakwater_refused_total{reason=\"request-body\"}";
+const REFUSED: &str = "breakwater_refused_total{reason=\"request_body\"}";
 
 fn requests(most: u64) -> Filters {
     Filters {

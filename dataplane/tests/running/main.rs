@@ -14,6 +14,8 @@ mod cache_stale;
 mod cache_storing;
 mod config;
 mod connections;
+mod filters_compression;
+mod filters_compression_flow;
 mod filters_fields;
 mod filters_limits;
 mod filters_pages;

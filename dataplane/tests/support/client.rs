@@ -154,15 +154,21 @@ impl Client {
     async fn chunks(&mut self) -> Option<Vec<u8>> {
         let mut body = Vec::new();
         loop {
-            let line = self.line().await?;
-            let size = usize::from_str_radix(&line, 16).expect("a chunk size");
-            let mut chunk = self.take(size + 2).await?;
-            chunk.truncate(size);
-            body.append(&mut chunk);
-            if size == 0 {
+            let mut chunk = self.chunk().await?;
+            if chunk.is_empty() {
                 return Some(body);
             }
+            body.append(&mut chunk);
         }
+    }
+
+    /// The next chunk of a body; the last is empty. None when the connection ends before.
+    pub(crate) async fn chunk(&mut self) -> Option<Vec<u8>> {
+        let line = self.line().await?;
+        let size = usize::from_str_radix(&line, 16).expect("a chunk size");
+        let mut chunk = self.take(size + 2).await?;
+        chunk.truncate(size);
+        Some(chunk)
     }
 
     /// Everything until the data plane closes. A reset counts as a close.

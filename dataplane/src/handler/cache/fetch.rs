@@ -16,10 +16,10 @@ use breakwater_cache::policy::validate;
 use breakwater_cache::vary::values_of;
 use breakwater_cache::{Target, Timestamp};
 use breakwater_wire::http1::{OwnedResponse, ResponseFraming};
-use http::HeaderMap;
+use http::{HeaderMap, header};
 
 use crate::config::{Local, ResourceKind, Site, WorkerConfig};
-use crate::filter::Content;
+use crate::filter::{self, Content};
 use crate::handler::forward;
 use crate::handler::public;
 use crate::upstream::{Asker, Body, OriginError, ResponseBody};
@@ -63,11 +63,19 @@ impl Fetch {
         let received = self.worker.clock.timestamp();
         match answer {
             Err(error) => self.failed(&error, writer),
-            Ok((response, body)) if response.status.as_u16() == 304 => {
+            Ok((mut response, body)) if response.status.as_u16() == 304 => {
                 let Some((object, _)) = stale else {
                     return self.failed(&OriginError::Unexpected("304 to a request without conditions"), writer);
                 };
                 drop(body);
+                if site
+                    .filters
+                    .as_ref()
+                    .is_some_and(|filters| filters.compression.is_some())
+                {
+                    let varies = object.meta.vary.names().contains(&header::ACCEPT_ENCODING);
+                    filter::confirms(object.meta.etag.as_deref(), varies, &mut response.headers);
+                }
                 self.confirmed(site, local, object, &response, (asked, received), writer)
                     .await;
             }
@@ -138,7 +146,7 @@ impl Fetch {
         &self,
         site: &Site,
         local: &Local,
-        response: OwnedResponse,
+        mut response: OwnedResponse,
         body: ResponseBody,
         (asked, received): (Timestamp, Timestamp),
         mut writer: FillWriter,
@@ -149,7 +157,8 @@ impl Fetch {
         {
             return writer.answer(Arc::clone(object));
         }
-        let mut content = match Content::new(site.filters.as_deref(), &response, body) {
+        let filters = site.filters.as_deref();
+        let mut content = match Content::new(filters, &self.asked_with, &mut response, body, &local.cells) {
             Ok(content) => content,
             Err(error) => return self.failed(&error, writer),
         };
