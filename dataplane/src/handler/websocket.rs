@@ -82,6 +82,7 @@ async fn admit<C: Client>(
     let version = match request.version {
         breakwater_wire::http1::Version::Http10 => Version::HTTP_10,
         breakwater_wire::http1::Version::Http11 => Version::HTTP_11,
+        breakwater_wire::http1::Version::Http2 => Version::HTTP_2,
     };
     let offer = match handshake::check_request(&request.method, version, &request.headers, &route.handshake) {
         Ok(offer) => offer,

@@ -102,6 +102,7 @@ pub fn append_via(headers: &mut HeaderMap, received: Version, pseudonym: &str) {
     let version = match received {
         Version::Http10 => "1.0",
         Version::Http11 => "1.1",
+        Version::Http2 => "2.0",
     };
     append_list(headers, header::VIA, &format!("{version} {pseudonym}"));
 }

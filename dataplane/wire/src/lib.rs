@@ -1,4 +1,4 @@
-//! Sans-IO protocol logic: HTTP/1.1, caching fields, WebSocket frames.
+//! Sans-IO protocol logic: HTTP/1.1, HTTP/2, caching fields, WebSocket frames.
 //!
 //! Bytes in, values out: no sockets, no clock, no randomness, no runtime. Everything that comes from
 //! outside is bounded, and nothing here panics on it. What a message means for a route, a cache or a
@@ -14,6 +14,7 @@ pub mod etag;
 pub mod forwarded;
 pub mod hop;
 pub mod http1;
+pub mod http2;
 pub mod http_date;
 pub mod path;
 pub mod proxy_protocol;

@@ -33,6 +33,8 @@ pub enum Version {
     Http10,
     /// HTTP/1.1.
     Http11,
+    /// HTTP/2: the head came as a header block (see [`crate::http2`]).
+    Http2,
 }
 
 /// How the body of a request ends (RFC 9112 section 6.3).
@@ -42,7 +44,7 @@ pub enum Framing {
     None,
     /// Exactly so many bytes; zero is possible.
     Length(u64),
-    /// The chunked coding and nothing else.
+    /// The chunked coding and nothing else. In HTTP/2, which has no such coding: until the stream's END_STREAM.
     Chunked,
 }
 
@@ -74,6 +76,7 @@ pub struct RequestHead<'b> {
     /// The version of the message.
     pub version: Version,
     /// Bytes of the head including the final CRLF (and an empty line before it, if any). The body starts here.
+    /// Zero in HTTP/2, where the body comes in frames of its own.
     pub len: usize,
     /// The authority to use: the target's if it has one, else Host's.
     pub host: Host<'b>,
@@ -257,8 +260,27 @@ pub fn parse_request<'b>(buf: &'b [u8], limits: &Limits) -> Result<Parsed<Reques
     let version = if version == 0 { Version::Http10 } else { Version::Http11 };
     let mut request = RequestHead::new(method, target, version, lines, lead + len);
     request.split_target()?;
-    request.read_fields(parsed.headers)?;
+    request.read_fields(parsed.headers.iter().map(|field| (field.name, field.value)))?;
     Ok(Parsed::Complete(request))
+}
+
+/// The gate for a head that came over HTTP/2: the same checks of target, authority, length and expectations.
+///
+/// `lines` are field lines as [`Fields::over`] wants them, `host` among them; their names and values were
+/// checked byte by byte. `ended`: the stream has ended, there is no body.
+pub(crate) fn gate_http2<'b>(
+    method: &'b str,
+    target: &'b str,
+    lines: &'b [u8],
+    ended: bool,
+) -> Result<RequestHead<'b>, GateError> {
+    let mut request = RequestHead::new(method, target, Version::Http2, lines, 0);
+    if !ended {
+        request.framing = Framing::Chunked;
+    }
+    request.split_target()?;
+    request.read_fields(Fields::over(lines))?;
+    Ok(request)
 }
 
 /// True if a head could end in `buf[already_seen..]`. For callers that hold an incomplete head: as long as
@@ -311,7 +333,7 @@ impl<'b> RequestHead<'b> {
             path: target,
             query: None,
             framing: Framing::None,
-            keep_alive: version == Version::Http11,
+            keep_alive: version != Version::Http10,
             upgrade: false,
             expect_continue: false,
             repeated: false,
@@ -392,10 +414,9 @@ impl<'b> RequestHead<'b> {
     }
 
     /// The one pass over the fields.
-    fn read_fields(&mut self, fields: &[httparse::Header<'b>]) -> Result<(), Kind> {
+    fn read_fields(&mut self, fields: impl Iterator<Item = (&'b str, &'b [u8])>) -> Result<(), Kind> {
         let mut hop = HopFields::default();
-        for field in fields {
-            let (name, value) = (field.name, field.value);
+        for (name, value) in fields {
             match name.len() {
                 4 if name.eq_ignore_ascii_case("host") => once(&mut hop.host, value, Kind::HostRepeated)?,
                 5 if name.eq_ignore_ascii_case("range") => fill(&mut self.range, value, &mut self.repeated),
@@ -461,7 +482,7 @@ impl<'b> RequestHead<'b> {
                     self.host = host;
                 }
             }
-            None if self.version == Version::Http11 => return Err(Kind::HostMissing),
+            None if self.version != Version::Http10 => return Err(Kind::HostMissing),
             None => {}
         }
         self.framing = match (hop.transfer_encoding, hop.content_length) {
@@ -469,9 +490,10 @@ impl<'b> RequestHead<'b> {
             (Some(_), None) if self.version == Version::Http10 => return Err(Kind::TransferEncodingInHttp10),
             (Some(codings), None) => only_chunked(codings)?,
             (None, Some(length)) => Framing::Length(length),
-            (None, None) => Framing::None,
+            // None, or what the stream of an HTTP/2 request says.
+            (None, None) => self.framing,
         };
-        let http11 = self.version == Version::Http11;
+        let http11 = self.version != Version::Http10;
         self.keep_alive = !hop.close && (http11 || hop.keep_alive);
         self.upgrade = http11 && hop.upgrade && self.upgrade_to.is_some_and(|value| !value.is_empty());
         let has_body = !matches!(self.framing, Framing::None | Framing::Length(0));

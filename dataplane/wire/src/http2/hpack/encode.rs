@@ -1,0 +1,55 @@
+//! Fields into a header block, with the static table and plain literals.
+//!
+//! Nothing is put into the peer's dynamic table and nothing is Huffman coded: a connection then remembers
+//! nothing about what it sent, and a head costs little more than a copy of its bytes.
+
+use super::{integer, static_table};
+
+/// Longest name that is looked for in the static table.
+const LONGEST: usize = 32;
+
+/// A dynamic table size update to zero (RFC 7541 section 6.3).
+pub(in crate::http2) const NO_TABLE: u8 = 0x20;
+
+/// Writes `:status`. `digits` are the three digits of it.
+pub(in crate::http2) fn status(out: &mut Vec<u8>, digits: [u8; 3]) {
+    let index = match &digits {
+        b"200" => 8,
+        b"204" => 9,
+        b"206" => 10,
+        b"304" => 11,
+        b"400" => 12,
+        b"404" => 13,
+        b"500" => 14,
+        _ => {
+            out.extend_from_slice(&[8, 3]);
+            out.extend_from_slice(&digits);
+            return;
+        }
+    };
+    out.push(0x80 | index);
+}
+
+/// Writes a field that is not indexed; a `Set-Cookie` is marked never to be. The name may be in any case.
+pub(in crate::http2) fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.reserve(name.len() + value.len() + 8);
+    let mut lower = [0_u8; LONGEST];
+    let index = lower.get_mut(..name.len()).map_or(0, |lower| {
+        lower.copy_from_slice(name);
+        lower.make_ascii_lowercase();
+        static_table::index_of(lower)
+    });
+    match index {
+        0 => {
+            out.push(0);
+            integer::write(out, 0, 7, name.len());
+            let start = out.len();
+            out.extend_from_slice(name);
+            out.get_mut(start..).unwrap_or_default().make_ascii_lowercase();
+        }
+        55 => integer::write(out, 0x10, 4, 55),
+        index => integer::write(out, 0, 4, usize::from(index)),
+    }
+    integer::write(out, 0, 7, value.len());
+    out.extend_from_slice(value);
+}
