@@ -38,6 +38,7 @@ pub(super) struct Lists {
 }
 
 /// What a header block of a new stream is.
+#[expect(clippy::large_enum_variant, reason = "never kept: it becomes an event at once")]
 pub(super) enum Outcome<'e> {
     Request(RequestHead<'e>, Priority),
     Refused(GateError),

@@ -6,6 +6,7 @@ use crate::http2::error::ConnectionError as Error;
 use crate::http2::frame::{self, Frame, HEADER, MAX_FRAME};
 
 /// Where [`Connection::advance`] stopped.
+#[expect(clippy::large_enum_variant, reason = "never kept: it becomes the event at once")]
 pub(super) enum Step<'i> {
     /// At the end of what there is.
     More,
