@@ -68,12 +68,26 @@ pub(crate) fn trim_ows(mut value: &[u8]) -> &[u8] {
 }
 
 /// `tchar` of RFC 9110 section 5.6.2.
-pub(crate) fn is_tchar(byte: u8) -> bool {
-    matches!(
-        byte,
-        b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
-    ) || byte.is_ascii_alphanumeric()
+#[inline]
+pub(crate) const fn is_tchar(byte: u8) -> bool {
+    // One look-up: every byte of every name is asked about.
+    TCHARS[byte as usize]
 }
+
+const TCHARS: [bool; 256] = {
+    let mut chars = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let c = byte as u8;
+        chars[byte] = c.is_ascii_alphanumeric()
+            || matches!(
+                c,
+                b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+            );
+        byte += 1;
+    }
+    chars
+};
 
 /// A non-empty token.
 pub(crate) fn is_token(bytes: &[u8]) -> bool {

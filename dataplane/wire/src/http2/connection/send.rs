@@ -1,7 +1,7 @@
 //! Responses: heads from HTTP/1.1 text, DATA within the windows, and whose turn it is.
 
 use super::{Connection, Sent};
-use crate::http1::fields::{is_token, is_value_byte, trim_ows};
+use crate::http1::fields::{is_value_byte, trim_ows};
 use crate::http2::StreamId;
 use crate::http2::error::{ErrorCode, SendError};
 use crate::http2::frame::{self, HEADER, MAX_FRAME};
@@ -243,11 +243,11 @@ fn write_lines(mut lines: &[u8], out: &mut Vec<u8>) -> Option<()> {
         let colon = memchr::memchr(b':', line)?;
         let name = line.get(..colon)?;
         let value = trim_ows(line.get(colon + 1..)?);
-        if !is_token(name) || !value.iter().fold(true, |good, &byte| good & is_value_byte(byte)) {
+        if !value.iter().fold(true, |good, &byte| good & is_value_byte(byte)) {
             return None;
         }
         if !is_of_a_connection(name) {
-            encode::field(out, name, value);
+            encode::field(out, name, value)?;
         }
     }
     Some(())

@@ -4,6 +4,7 @@
 //! nothing about what it sent, and a head costs little more than a copy of its bytes.
 
 use super::{integer, static_table};
+use crate::http1::fields::is_token;
 
 /// Longest name that is looked for in the static table.
 const LONGEST: usize = 32;
@@ -31,7 +32,8 @@ pub(in crate::http2) fn status(out: &mut Vec<u8>, digits: [u8; 3]) {
 }
 
 /// Writes a field that is not indexed; a `Set-Cookie` is marked never to be. The name may be in any case.
-pub(in crate::http2) fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+/// None, and maybe a part of the field, if it is not a token.
+pub(in crate::http2) fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) -> Option<()> {
     out.reserve(name.len() + value.len() + 8);
     let mut lower = [0_u8; LONGEST];
     let index = lower.get_mut(..name.len()).map_or(0, |lower| {
@@ -40,6 +42,7 @@ pub(in crate::http2) fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
         static_table::index_of(lower)
     });
     match index {
+        0 if !is_token(name) => return None,
         0 => {
             out.push(0);
             integer::write(out, 0, 7, name.len());
@@ -52,4 +55,5 @@ pub(in crate::http2) fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     }
     integer::write(out, 0, 7, value.len());
     out.extend_from_slice(value);
+    Some(())
 }
