@@ -1,5 +1,7 @@
 //! What `up` and `dataplane` have in common: the data plane's own arguments, and starting it.
 
+mod listen;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,9 +15,16 @@ use crate::size::Size;
 /// How a data plane is set up.
 #[derive(Args, Debug)]
 pub(crate) struct ServeArgs {
-    /// Address for clients; may be given several times
-    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8080")]
-    listen: Vec<SocketAddr>,
+    /// Address for clients in clear text; may be given several times. `,proxy-protocol=NETWORK` behind it: peers of that
+    /// network begin with a PROXY header
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8080", value_parser = listen::clear)]
+    listen: Vec<Listen>,
+    /// Address for clients with TLS; written as --listen [default: none]
+    #[arg(long, value_name = "ADDR", value_parser = listen::tls)]
+    listen_tls: Vec<Listen>,
+    /// Port of https as clients see it, for redirects
+    #[arg(long, value_name = "PORT", default_value_t = 443)]
+    https_port: u16,
     /// Worker threads [default: one for each processor this process may use]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: Option<u16>,
@@ -50,7 +59,8 @@ impl ServeArgs {
     pub(crate) async fn start(self, admin: SocketAddr) -> Result<Serving, Failure> {
         let defaults = Options::default();
         let options = Options {
-            listen: self.listen.into_iter().map(Listen::from).collect(),
+            listen: self.listen.into_iter().chain(self.listen_tls).collect(),
+            https_port: self.https_port,
             workers: self.workers.map_or_else(default_workers, usize::from),
             memory: self.memory.bytes(),
             access_log: self.access_log,
@@ -65,7 +75,7 @@ impl ServeArgs {
             .serve_admin(admin, axum::Router::new())
             .await
             .map_err(refused)?;
-        let addresses: Vec<_> = data_plane.addresses().iter().map(|a| format!("http://{a}")).collect();
+        let addresses: Vec<_> = data_plane.listeners().iter().map(listen::url).collect();
         let workers = options.workers;
         Ok(Serving {
             described: format!("{} with {workers} workers, admin http://{admin}", addresses.join(" ")),

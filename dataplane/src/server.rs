@@ -90,9 +90,10 @@ pub struct DataPlane {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) started: Instant,
     threads: Mutex<Vec<thread::JoinHandle<()>>>,
-    listeners: Vec<Listeners>,
+    sockets: Vec<Listeners>,
     leaving: AtomicBool,
     addresses: Vec<SocketAddr>,
+    listeners: Vec<Listen>,
 }
 
 impl DataPlane {
@@ -109,16 +110,17 @@ impl DataPlane {
             .transpose()?;
         let audit_log = open_log("audit", options.audit_log.as_deref())?;
         let mut sockets: Vec<Vec<Listener>> = (0..workers).map(|_| Vec::new()).collect();
-        let mut addresses = Vec::new();
+        let mut listeners = Vec::new();
         for listen in &options.listen {
             let opened = crate::listen::open(listen.address, workers)?;
             let address = opened.first().and_then(|socket| socket.local_addr().ok());
             let address = address.unwrap_or(listen.address);
-            addresses.push(address);
-            let listen = Arc::new(Listen {
+            let listen = Listen {
                 address,
                 ..listen.clone()
-            });
+            };
+            listeners.push(listen.clone());
+            let listen = Arc::new(listen);
             for (worker, socket) in sockets.iter_mut().zip(opened) {
                 let listen = Arc::clone(&listen);
                 worker.push(Listener { socket, listen });
@@ -157,13 +159,14 @@ impl DataPlane {
             metrics,
             started,
             threads: Mutex::default(),
-            listeners: Vec::new(),
+            sockets: Vec::new(),
             leaving: AtomicBool::new(false),
-            addresses,
+            addresses: listeners.iter().map(|listen| listen.address).collect(),
+            listeners,
         };
         for (index, listeners) in sockets.into_iter().enumerate() {
             let listeners = Arc::new(Mutex::new(listeners));
-            data_plane.listeners.push(Arc::clone(&listeners));
+            data_plane.sockets.push(Arc::clone(&listeners));
             let heartbeat = Arc::<Heartbeat>::default();
             data_plane.heartbeats.push(Arc::clone(&heartbeat));
             let supervised = Supervised {
@@ -190,6 +193,12 @@ impl DataPlane {
     /// The addresses clients connect to, with the ports the kernel chose where none was given.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Where clients connect and how their connections begin, in the order of [`Options::listen`], with the ports the
+    /// kernel chose where none was given.
+    pub fn listeners(&self) -> &[Listen] {
+        &self.listeners
     }
 
     /// Applies a snapshot: builds what changed, swaps it in, and returns when every worker runs it.
@@ -256,7 +265,7 @@ impl DataPlane {
     pub async fn drain(&self, deadline: Duration) {
         self.change(|control| control.drain = true);
         // The supervisors' copies too, so that whoever connects now is refused and not kept waiting.
-        self.listeners.iter().for_each(|listeners| listeners.lock().clear());
+        self.sockets.iter().for_each(|listeners| listeners.lock().clear());
         let threads = std::mem::take(&mut *self.threads.lock());
         let finished = async {
             for thread in threads {

@@ -21,12 +21,15 @@ mod filters_limits;
 mod filters_pages;
 mod filters_redirects;
 mod gate;
+mod https;
 mod pipelining;
 mod proxy;
 mod proxy_failures;
 mod proxy_heads;
+mod proxy_protocol;
 #[path = "../support/support.rs"]
 mod support;
+mod tls;
 mod upstream_balance;
 mod upstream_circuit;
 mod upstream_health;

@@ -3,6 +3,7 @@
 mod client;
 mod origin;
 mod plane;
+mod tls;
 mod units;
 
 use std::future::Future;
@@ -11,6 +12,7 @@ use std::time::Duration;
 pub(crate) use client::{Client, Response};
 pub(crate) use origin::{Origin, Request, answer};
 pub(crate) use plane::{Plane, admin_text};
+pub(crate) use tls::{Authority, Dialer, der, secure_listen, tls};
 pub(crate) use units::{
     Objects, claims, edge_cache, edit, exact, http_origin, id, limit, objects, prefix, purge, regex, waf_policy,
     ws_route,
