@@ -34,6 +34,10 @@ pub(crate) struct DataplaneArgs {
     /// Directory for the last good configuration, from which a restart serves without the operator
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
+    /// Directory for the private keys of that configuration, best in memory; without it they are kept nowhere, and a
+    /// restart has no TLS until the operator is heard
+    #[arg(long, value_name = "DIR", requires = "state_dir")]
+    secrets_dir: Option<PathBuf>,
     /// Longest time from SIGTERM to exit, seconds
     #[arg(long, value_name = "SECONDS", default_value = "30")]
     drain: u64,
@@ -58,6 +62,7 @@ async fn serve(args: DataplaneArgs) -> Result<ExitCode, Failure> {
     let data_plane = serving.data_plane;
     let config = Config {
         state_dir: args.state_dir,
+        secrets_dir: args.secrets_dir,
         ..Config::new(args.operator.clone(), node.clone())
     };
     let follower = Follower::new(config, Applier(Arc::clone(&data_plane)))

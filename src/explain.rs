@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use breakwater_compile::{CacheView, Explanation, PolicyView, Request, Severity, WebSocketView, compile, explain};
+use breakwater_compile::{
+    CacheView, Explanation, Note, PolicyView, Request, Severity, TlsView, WebSocketView, compile, explain,
+};
 use breakwater_snapshot::unit::Mode;
 use breakwater_wire::path::normalize;
 use clap::Args;
@@ -102,7 +104,13 @@ fn text(explanation: &Explanation) -> String {
                 servers => servers.join(", "),
             };
             line(&mut out, 1, "servers", &servers);
+            notes(&mut out, &route.upstream);
         }
+    }
+    tls_text(&mut out, explanation.tls.as_ref());
+    if let Some(route) = explanation.route.as_ref().filter(|route| !route.filters.is_empty()) {
+        line(&mut out, 0, "filters", &route.filters.len().to_string());
+        notes(&mut out, &route.filters);
     }
     for policy in &explanation.policies {
         policy_text(&mut out, policy);
@@ -117,6 +125,32 @@ fn text(explanation: &Explanation) -> String {
         line(&mut out, 0, "refused", refused);
     }
     out
+}
+
+fn tls_text(out: &mut String, tls: Option<&TlsView>) {
+    let Some(tls) = tls else {
+        line(out, 0, "tls", "none: no object has tls for this host");
+        return;
+    };
+    line(
+        out,
+        0,
+        "tls",
+        &format!("host {}, decided by {}", tls.host, tls.decided_by),
+    );
+    let fault = if tls.usable {
+        ""
+    } else {
+        " (missing or broken: handshakes fail)"
+    };
+    line(out, 1, "certificate", &format!("{}{fault}", tls.certificate));
+    notes(out, &tls.settings);
+}
+
+fn notes(out: &mut String, notes: &[Note]) {
+    for note in notes {
+        line(out, 1, &note.about, &note.effect);
+    }
 }
 
 fn policy_text(out: &mut String, policy: &PolicyView) {

@@ -10,6 +10,8 @@
 //! [`Loaded::keep_last_good`] goes on with the objects of its last good version, so that a slip of the pen never takes
 //! a policy away. Applying and judging are left to the compile step; watching the directory to `up`.
 //!
+//! TLS Secrets are read like other objects; nothing of their content is ever told.
+//!
 //! Outside Kubernetes objects have no age: a conflict goes to the object that comes first, by file name and then by
 //! position in the file.
 
@@ -17,14 +19,15 @@ mod document;
 mod nearest;
 mod read;
 mod schema;
+mod secret;
 mod yaml;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
-use breakwater_compile::{Broken, Object, Output, Reason, Severity, World};
+use breakwater_compile::{Broken, Object, Output, Reason, Secret, Severity, World};
 use breakwater_crds::{CachePurgeSpec, EdgeCacheSpec, WafPolicySpec, WsRouteSpec};
-use breakwater_snapshot::ObjectId;
+use breakwater_snapshot::{Kind, ObjectId};
 use serde::Serialize;
 
 pub(crate) use read::load;
@@ -68,6 +71,7 @@ pub(crate) enum Spec {
     WafPolicy(Box<WafPolicySpec>),
     WsRoute(Box<WsRouteSpec>),
     CachePurge(Box<CachePurgeSpec>),
+    Secret(Box<Secret>),
     Broken(Box<Broken>),
 }
 
@@ -132,7 +136,7 @@ fn shown(c: char) -> impl Iterator<Item = char> {
     escaped.into_iter().flatten().chain(plain)
 }
 
-/// What a reference to a Service means.
+/// What a reference to a Service or a Secret means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Services {
     /// There are none, and the manifests are to be served: an error.
@@ -154,6 +158,7 @@ impl Loaded {
                 Spec::WafPolicy(spec) => world.waf_policies.push(object(meta, spec)),
                 Spec::WsRoute(spec) => world.ws_routes.push(object(meta, spec)),
                 Spec::CachePurge(spec) => world.cache_purges.push(object(meta, spec)),
+                Spec::Secret(secret) => world.secrets.push((**secret).clone()),
                 Spec::Broken(broken) => world.broken.push((**broken).clone()),
             }
         }
@@ -196,6 +201,12 @@ impl Loaded {
                 if unresolved && problem.field.ends_with(".service") {
                     services.retell(&mut diagnostic);
                 }
+                if let Some(name) = parsed.secret_named_by(&problem.field) {
+                    let secret = ObjectId::new(Kind::Secret, verdict.id.namespace.as_str(), name);
+                    if !places.contains_key(&secret) {
+                        services.retell_secret(&mut diagnostic, &secret);
+                    }
+                }
                 all.push(diagnostic);
             }
         }
@@ -234,7 +245,37 @@ impl Loaded {
     }
 }
 
+impl Parsed {
+    /// The Secret that a field names, if it is one that names a Secret.
+    fn secret_named_by(&self, field: &str) -> Option<&str> {
+        if !field.ends_with("ecretName") {
+            return None;
+        }
+        let mut node = &self.node;
+        for step in field.split('.') {
+            node = node.get(step)?;
+        }
+        node.text()
+    }
+}
+
 impl Services {
+    /// Says of a Secret that is not among the manifests what that means here.
+    fn retell_secret(self, diagnostic: &mut Diagnostic, secret: &ObjectId) {
+        let place = format!("Secret {}/{}", secret.namespace, secret.name);
+        diagnostic.message = match self {
+            Self::Absent => format!(
+                "there is no {place}: put its manifest (apiVersion: v1, type: kubernetes.io/tls) beside the others"
+            ),
+            Self::Elsewhere => {
+                diagnostic.severity = Severity::Warning;
+                format!(
+                    "{place} is looked up in the cluster, not here; `breakwater up` wants its manifest beside the others"
+                )
+            }
+        };
+    }
+
     /// Says of an unresolved reference what it means here.
     fn retell(self, diagnostic: &mut Diagnostic) {
         match self {

@@ -16,6 +16,8 @@
 //!   in the manifest, the sink first sees the unit that worked and then the one that does not.
 //! - Nothing here gives up: every failure is counted, shown in [`FollowState`] and tried again with full-jitter backoff.
 //!
+//! - A private key is written nowhere but into a directory given for that.
+//!
 //! Operator and node speak plain HTTP inside the cluster for now; identity and TLS come with the issue on securing the
 //! control plane. What a unit means is left to the sink.
 
@@ -56,6 +58,9 @@ pub struct Config {
     pub node: String,
     /// Where the last good copy is kept; without it a restart needs the operator.
     pub state_dir: Option<PathBuf>,
+    /// Where the private keys of that copy are kept, best in memory; without it a restart has no TLS until the operator
+    /// is heard.
+    pub secrets_dir: Option<PathBuf>,
     /// Waits and bounds.
     pub timing: Timing,
 }
@@ -67,6 +72,7 @@ impl Config {
             operator,
             node: node.into(),
             state_dir: None,
+            secrets_dir: None,
             timing: Timing::default(),
         }
     }

@@ -52,6 +52,15 @@ pub const RULES: &[Rule] = &[
         names: &[],
         verbs: &["list", "watch"],
     },
+    // Certificates that `spec.tls` names. RBAC cannot say "only of type kubernetes.io/tls": the field selector of the
+    // watch does, so that no other Secret is ever sent to the operator. No `get`: nothing is read by name.
+    Rule {
+        scope: Scope::Watched,
+        group: "",
+        resources: &["secrets"],
+        names: &[],
+        verbs: &["list", "watch"],
+    },
     Rule {
         scope: Scope::Watched,
         group: "discovery.k8s.io",

@@ -1,11 +1,11 @@
-//! Reads the API server: four custom kinds, Services and EndpointSlices, as one [`World`] of plain values.
+//! Reads the API server: four custom kinds, Services, EndpointSlices and TLS Secrets, as one [`World`] of plain values.
 //!
 //! Invariants: nothing is handed out before every kind was listed once; an object that cannot be read is
 //! [`Broken`](breakwater_compile::Broken) and stops no other; a change of status, or any other change the compile step
 //! does not look at, is no change. A watch that fails is tried again with backoff while the last known world stays.
 //!
-//! All Services and EndpointSlices of the watched namespaces are read, whether an object names them or not; only what
-//! the compile step needs of each is kept. Kubernetes types end here.
+//! All Services, EndpointSlices and Secrets of type `kubernetes.io/tls` of the watched namespaces are read, whether an
+//! object names them or not; only what the compile step needs of each is kept. Kubernetes types end here.
 
 mod decode;
 mod reflect;
@@ -19,7 +19,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use breakwater_compile::{EndpointSlice, Service, World};
+use breakwater_compile::{EndpointSlice, Secret, Service, World};
 use breakwater_crds::{CachePurgeSpec, EdgeCacheSpec, WafPolicySpec, WsRouteSpec};
 use breakwater_snapshot::{Kind, ObjectId};
 
@@ -61,6 +61,7 @@ struct Objects {
     cache_purges: Slot<Custom<CachePurgeSpec>>,
     services: Slot<Service>,
     endpoint_slices: Slot<EndpointSlice>,
+    secrets: Slot<Secret>,
 }
 
 impl Watched {
@@ -93,6 +94,7 @@ impl Watched {
         let mut world = World {
             services: objects.services.values().cloned().collect(),
             endpoint_slices: objects.endpoint_slices.values().cloned().collect(),
+            secrets: objects.secrets.values().cloned().collect(),
             ..World::default()
         };
         objects.edge_caches.split(&mut world.edge_caches, &mut world.broken);
@@ -122,7 +124,8 @@ impl Watched {
             && objects.ws_routes.synced()
             && objects.cache_purges.synced()
             && objects.services.synced()
-            && objects.endpoint_slices.synced();
+            && objects.endpoint_slices.synced()
+            && objects.secrets.synced();
         drop(objects);
         if change.seen {
             self.0.changed.send_modify(|version| *version += 1);

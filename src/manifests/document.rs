@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::nearest::nearest;
 use super::yaml::{Content, Node};
-use super::{Diagnostic, Parsed, Spec, schema};
+use super::{Diagnostic, Parsed, Spec, schema, secret};
 
 /// What became of a document.
 pub(super) enum Read {
@@ -164,6 +164,9 @@ pub(super) fn read(node: Node, file: &std::path::Path, out: &mut Vec<Diagnostic>
                 );
                 return Read::Lost;
             }
+            if api_version == "v1" && kind == Kind::Secret.as_str() {
+                return secret(node, &namespace, &name, &mut tell);
+            }
             let plain = group.is_empty() && matches!(kind.as_str(), "ConfigMap" | "Secret");
             if !plain {
                 tell(
@@ -179,6 +182,16 @@ pub(super) fn read(node: Node, file: &std::path::Path, out: &mut Vec<Diagnostic>
     };
 
     let mut violations = Vec::new();
+    let top = ["apiVersion", "kind", "metadata", "spec", "status"];
+    if let Content::Map(entries) = &node.content {
+        for (key, _) in entries.iter().filter(|(key, _)| !top.contains(&key.name.as_str())) {
+            violations.push(schema::Violation {
+                line: key.line,
+                field: key.name.clone(),
+                message: schema::unknown(&key.name, top.into_iter()),
+            });
+        }
+    }
     if !envelope(&node, &mut violations) {
         for violation in violations {
             tell(error, violation.line, &violation.field, violation.message);
@@ -222,7 +235,26 @@ pub(super) fn read(node: Node, file: &std::path::Path, out: &mut Vec<Diagnostic>
     Read::Object(Box::new(Parsed { id, spec, node }))
 }
 
-/// Checks what surrounds `spec`. False when the object cannot be named.
+/// Reads a Secret. What is wrong with it leaves it without the value in question: the objects that name it say so.
+fn secret(mut node: Node, namespace: &str, name: &str, tell: &mut impl FnMut(Severity, usize, &str, String)) -> Read {
+    let mut violations = Vec::new();
+    let named = envelope(&node, &mut violations);
+    let id = ObjectId::new(Kind::Secret, namespace, name);
+    let secret = secret::read(&id, &mut node, &mut violations);
+    for violation in violations {
+        tell(Severity::Error, violation.line, &violation.field, violation.message);
+    }
+    if !named {
+        return Read::Lost;
+    }
+    Read::Object(Box::new(Parsed {
+        id,
+        spec: Spec::Secret(Box::new(secret)),
+        node,
+    }))
+}
+
+/// Checks `metadata`. False when the object cannot be named.
 fn envelope(node: &Node, out: &mut Vec<schema::Violation>) -> bool {
     let mut wrong = |line, field: &str, message: String| {
         out.push(schema::Violation {
@@ -231,12 +263,6 @@ fn envelope(node: &Node, out: &mut Vec<schema::Violation>) -> bool {
             message,
         });
     };
-    let top = ["apiVersion", "kind", "metadata", "spec", "status"];
-    if let Content::Map(entries) = &node.content {
-        for (key, _) in entries.iter().filter(|(key, _)| !top.contains(&key.name.as_str())) {
-            wrong(key.line, &key.name, schema::unknown(&key.name, top.into_iter()));
-        }
-    }
     let Some(metadata) = node.get("metadata") else {
         wrong(
             node.line,

@@ -99,17 +99,20 @@ fn a_number_out_of_range_is_told_with_the_range() {
 fn an_enumeration_names_its_values() {
     let (_, _, field, message) = the_only(&format!("{}    balance: RoundRobbin\n", site("shop")));
     assert_eq!(field, "spec.origin.balance");
-    assert_eq!(message, "`RoundRobbin` is not known: possible is RoundRobin");
+    assert_eq!(
+        message,
+        "`RoundRobbin` is not known: did you mean `RoundRobin`? Possible are RoundRobin, LeastConnections, PowerOfTwo, Hash"
+    );
 }
 
 #[test]
 fn what_the_compile_step_finds_has_its_line() {
-    let (severity, line, field, message) = the_only(&site("shop").replace("http:", "https:"));
+    let (severity, line, field, message) = the_only(&site("shop").replace("http:", "ftp:"));
     assert_eq!(
         (severity, line, field.as_str()),
         (Severity::Error, 7, "spec.origin.urls[0]")
     );
-    assert!(message.contains("TLS"), "{message}");
+    assert!(message.contains("https://host:port"), "{message}");
 }
 
 #[test]
@@ -144,7 +147,11 @@ fn a_slip_in_the_group_does_not_pass_as_a_foreign_object() {
 fn foreign_kinds_are_ignored_with_a_warning_but_configuration_is_not_mentioned() {
     let (severity, line, ..) = the_only("---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}\n");
     assert_eq!((severity, line), (Severity::Warning, 3));
-    assert_eq!(told("apiVersion: v1\nkind: Secret\nmetadata: {name: x}\n"), []);
+    assert_eq!(told("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n"), []);
+    assert_eq!(
+        told("apiVersion: v1\nkind: Secret\nmetadata: {name: x}\ndata: {a: =}\n"),
+        []
+    );
 }
 
 #[test]
@@ -343,4 +350,106 @@ fn what_a_message_repeats_of_a_manifest_is_short_and_harmless() {
         "{} bytes",
         text.len()
     );
+}
+
+const KEY: &str = include_str!("../../operator/compile/tests/test-only/shop.key");
+const CERTIFICATE: &str = include_str!("../../operator/compile/tests/test-only/shop.crt");
+
+fn secure_site() -> String {
+    let tls = "spec:\n  tls: {secretName: shop-tls}\n";
+    site("shop").replace("spec:\n", tls)
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("    {line}\n")).collect()
+}
+
+fn secret() -> String {
+    format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: shop-tls}}\ntype: kubernetes.io/tls\nstringData:\n  tls.crt: |\n{}  tls.key: |\n{}",
+        indented(CERTIFICATE),
+        indented(KEY)
+    )
+}
+
+#[test]
+fn a_secret_of_the_directory_is_published_for_the_object_that_names_it() {
+    let dir = dir(&[("site.yaml", &secure_site()), ("tls.yaml", &secret())]);
+    let loaded = load(dir.path()).unwrap();
+    assert_eq!(report(&loaded), []);
+    let output = compile(&loaded.world());
+    let id = ObjectId::new(Kind::Secret, "default", "shop-tls");
+    let entry = output.snapshot.manifest().get(&id).unwrap();
+    match Blob::from_json(output.snapshot.blob(&entry.sha256).unwrap()).unwrap() {
+        Blob::Valid { unit } => match *unit {
+            Unit::Certificate(certificate) => assert_eq!(certificate.key_pem, KEY),
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    }
+    let line = KEY.lines().nth(1).unwrap();
+    assert!(
+        !format!("{loaded:?} {output:?}").contains(line),
+        "the key is in Debug output"
+    );
+}
+
+#[test]
+fn data_is_base64_and_string_data_is_laid_over_it() {
+    use base64::Engine as _;
+    let encode = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
+    let text = format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: shop-tls}}\ntype: kubernetes.io/tls\ndata:\n  tls.crt: {}\n  tls.key: {}\nstringData:\n  tls.key: |\n{}",
+        encode(CERTIFICATE),
+        encode("laid over"),
+        indented(KEY)
+    );
+    let dir = dir(&[("a.yaml", &format!("{}---\n{text}", secure_site()))]);
+    assert_eq!(report(&load(dir.path()).unwrap()), []);
+}
+
+#[test]
+fn what_is_wrong_with_a_secret_is_told_with_its_line_and_without_its_content() {
+    let text = "apiVersion: v1
+kind: Secret
+metadata: {name: shop-tls}
+type: kubernetes.io/tls
+data:
+  tls.crt: hunter2!
+  tls.key: [hunter2]
+stringdata: hunter2
+";
+    let dir = dir(&[("site.yaml", &secure_site()), ("tls.yaml", text)]);
+    let all = report(&load(dir.path()).unwrap());
+    let places: Vec<(&str, usize, &str)> = all.iter().map(|d| (d.1.as_str(), d.2, d.3.as_str())).collect();
+    assert_eq!(
+        places,
+        [
+            ("site.yaml", 5, "spec.tls.secretName"),
+            ("tls.yaml", 6, "data[tls.crt]"),
+            ("tls.yaml", 7, "data[tls.key]"),
+            ("tls.yaml", 8, "stringdata"),
+        ]
+    );
+    assert!(
+        all[0]
+            .4
+            .contains("Secret default/shop-tls: tls.crt is missing or empty"),
+        "{}",
+        all[0].4
+    );
+    assert!(!format!("{all:?}").contains("hunter2"), "{all:?}");
+}
+
+#[test]
+fn a_secret_that_is_not_there_is_an_error_where_it_is_needed_and_a_warning_for_a_cluster() {
+    let dir = dir(&[("site.yaml", &secure_site())]);
+    let loaded = load(dir.path()).unwrap();
+    let all = report(&loaded);
+    assert_eq!(all.len(), 1, "{all:#?}");
+    assert_eq!((all[0].0, all[0].2), (Severity::Error, 5));
+    assert!(all[0].4.contains("put its manifest"), "{}", all[0].4);
+    let checked = loaded.report(&compile(&loaded.world()), Services::Elsewhere);
+    assert_eq!(checked[0].severity, Severity::Warning);
+    assert!(checked[0].message.contains("in the cluster"), "{}", checked[0].message);
 }

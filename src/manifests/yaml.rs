@@ -247,6 +247,17 @@ impl Node {
         self.entry(name).map(|(_, node)| node)
     }
 
+    /// A field of a mapping, to change it.
+    pub(super) fn get_mut(&mut self, name: &str) -> Option<&mut Self> {
+        match &mut self.content {
+            Content::Map(entries) => {
+                let entry = entries.iter_mut().find(|(key, _)| key.name == name);
+                entry.map(|(_, node)| node)
+            }
+            _ => None,
+        }
+    }
+
     fn entry(&self, name: &str) -> Option<&(Key, Self)> {
         match &self.content {
             Content::Map(entries) => entries.iter().find(|(key, _)| key.name == name),

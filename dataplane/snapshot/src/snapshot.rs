@@ -46,10 +46,19 @@ impl Blob {
 }
 
 /// A whole configuration: the manifest and every blob it names.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Snapshot {
     manifest: Manifest,
     blobs: BTreeMap<Digest, Arc<[u8]>>,
+}
+
+impl std::fmt::Debug for Snapshot {
+    /// Without the blobs, some of which hold private keys: they must never reach a log.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("manifest", &self.manifest)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Snapshot {

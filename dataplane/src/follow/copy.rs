@@ -17,11 +17,11 @@ pub struct LastGoodCopy {
 }
 
 impl LastGoodCopy {
-    /// The copy in `dir`, which is made when it is first written.
+    /// The copy in `dir`, which is made when it is first written. Secrets are not in it.
     pub fn open(dir: PathBuf) -> Self {
         let limits = Timing::default();
         Self {
-            disk: Disk::new(dir, limits.manifest_bytes as u64, limits.blob_bytes),
+            disk: Disk::new(dir, None, limits.manifest_bytes as u64, limits.blob_bytes),
             good: LastGood::default(),
         }
     }

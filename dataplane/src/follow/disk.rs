@@ -2,8 +2,12 @@
 //!
 //! ```text
 //! DIR/manifest        the digest of the second line, and the manifest
-//! DIR/blobs/<sha256>  one compiled unit each
+//! DIR/blobs/<sha256>  one compiled unit each, but for those of Secrets
+//! SECRETS/blobs/<sha256>  those of Secrets, where a directory for them is given: one in memory
 //! ```
+//!
+//! A private key never reaches DIR. Without a directory for Secrets, or when it was lost, a copy is read back without
+//! them: their hosts have no TLS until the operator is heard, and everything else is served.
 //!
 //! Invariants: a file appears whole or not at all (written beside, synced, renamed), blobs before the manifest that
 //! names them; what is read back is checked against its digest. A damaged or missing blob costs its own object only,
@@ -39,6 +43,7 @@ pub enum DiskError {
 #[derive(Debug)]
 pub(super) struct Disk {
     dir: PathBuf,
+    secrets_dir: Option<PathBuf>,
     /// Blobs that were read and checked, or written, by this process.
     sound: BTreeSet<Digest>,
     manifest_bytes: u64,
@@ -46,9 +51,10 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    pub(super) const fn new(dir: PathBuf, manifest_bytes: u64, blob_bytes: u64) -> Self {
+    pub(super) const fn new(dir: PathBuf, secrets_dir: Option<PathBuf>, manifest_bytes: u64, blob_bytes: u64) -> Self {
         Self {
             dir,
+            secrets_dir,
             sound: BTreeSet::new(),
             manifest_bytes,
             blob_bytes,
@@ -78,6 +84,9 @@ impl Disk {
                     blobs.insert(entry.sha256, bytes);
                     entries.push(entry.clone());
                 }
+                Err(error) if entry.id.kind == Kind::Secret => {
+                    tracing::info!(secret = %entry.id, %error, "no copy of this Secret; it comes from the operator");
+                }
                 Err(error) => {
                     tracing::warn!(object = %entry.id, %error, "the unit on disk is damaged and left out");
                     let bytes = damaged(entry, &manifest).to_json();
@@ -99,36 +108,41 @@ impl Disk {
     /// # Errors
     /// When the disk is full or fails. The former copy stays usable.
     pub(super) fn save(&mut self, snapshot: &Snapshot) -> Result<(), DiskError> {
+        let manifest = snapshot.manifest();
+        let (secrets, others): (Vec<&Entry>, Vec<&Entry>) =
+            manifest.entries.iter().partition(|entry| entry.id.kind == Kind::Secret);
+        self.sound.retain(|digest| snapshot.blob(digest).is_some());
         let blobs = self.dir.join("blobs");
-        let created = fs::DirBuilder::new().recursive(true).mode(0o700).create(&blobs);
-        in_path(&blobs, created)?;
+        self.write_blobs(&blobs, &others, snapshot)?;
+        let json = manifest.to_json();
+        let digest = format!("{}\n", Digest::of(&json));
+        write(&self.dir, "manifest", &[digest.as_bytes(), &json])?;
+        sync(&self.dir)?;
+        remove_others(&blobs, &others)?;
+        // Last: a copy without Secrets is better than none.
+        if let Some(dir) = self.secrets_dir.clone() {
+            let blobs = dir.join("blobs");
+            self.write_blobs(&blobs, &secrets, snapshot)?;
+            remove_others(&blobs, &secrets)?;
+        }
+        Ok(())
+    }
+
+    fn write_blobs(&mut self, dir: &Path, entries: &[&Entry], snapshot: &Snapshot) -> Result<(), DiskError> {
+        let created = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        in_path(dir, created)?;
         let mut fresh = false;
-        for (digest, bytes) in snapshot.blobs() {
-            if !self.sound.contains(digest) {
-                write(&blobs, &digest.to_string(), &[bytes])?;
-                self.sound.insert(*digest);
+        for entry in entries {
+            if let Some(bytes) = snapshot.blob(&entry.sha256)
+                && !self.sound.contains(&entry.sha256)
+            {
+                write(dir, &entry.sha256.to_string(), &[bytes])?;
+                self.sound.insert(entry.sha256);
                 fresh = true;
             }
         }
         if fresh {
-            sync(&blobs)?;
-        }
-        let json = snapshot.manifest().to_json();
-        let digest = format!("{}\n", Digest::of(&json));
-        write(&self.dir, "manifest", &[digest.as_bytes(), &json])?;
-        sync(&self.dir)?;
-        self.remove_others(&blobs, snapshot)
-    }
-
-    fn remove_others(&mut self, blobs: &Path, snapshot: &Snapshot) -> Result<(), DiskError> {
-        self.sound.retain(|digest| snapshot.blob(digest).is_some());
-        for file in in_path(blobs, fs::read_dir(blobs))? {
-            let file = in_path(blobs, file)?;
-            let name = file.file_name();
-            let digest = name.to_str().and_then(|name| name.parse::<Digest>().ok());
-            if digest.is_none_or(|digest| snapshot.blob(&digest).is_none()) {
-                in_path(&file.path(), fs::remove_file(file.path()))?;
-            }
+            sync(dir)?;
         }
         Ok(())
     }
@@ -137,7 +151,12 @@ impl Disk {
         if entry.size > self.blob_bytes {
             return Err(io::Error::other("it is larger than this node takes"));
         }
-        let path = self.dir.join("blobs").join(entry.sha256.to_string());
+        let dir = match (entry.id.kind, &self.secrets_dir) {
+            (Kind::Secret, Some(dir)) => dir,
+            (Kind::Secret, None) => return Err(io::Error::other("no directory for Secrets is given")),
+            _ => &self.dir,
+        };
+        let path = dir.join("blobs").join(entry.sha256.to_string());
         let bytes = read_at_most(&path, entry.size)?;
         if Digest::of(&bytes) != entry.sha256 {
             return Err(io::Error::other("it does not match its digest"));
@@ -148,6 +167,19 @@ impl Disk {
     fn manifest(&self) -> PathBuf {
         self.dir.join("manifest")
     }
+}
+
+fn remove_others(blobs: &Path, entries: &[&Entry]) -> Result<(), DiskError> {
+    let named: BTreeSet<Digest> = entries.iter().map(|entry| entry.sha256).collect();
+    for file in in_path(blobs, fs::read_dir(blobs))? {
+        let file = in_path(blobs, file)?;
+        let name = file.file_name();
+        let digest = name.to_str().and_then(|name| name.parse::<Digest>().ok());
+        if digest.is_none_or(|digest| !named.contains(&digest)) {
+            in_path(&file.path(), fs::remove_file(file.path()))?;
+        }
+    }
+    Ok(())
 }
 
 /// What stands for a blob that was lost.
@@ -219,10 +251,10 @@ fn in_path<T>(path: &Path, outcome: io::Result<T>) -> Result<T, DiskError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::follow::testing::{purge, snapshot, waf, ws};
+    use crate::follow::testing::{KEY, certificate, purge, snapshot, waf, ws};
 
     fn disk(dir: &Path) -> Disk {
-        Disk::new(dir.to_owned(), 1 << 20, 1 << 20)
+        Disk::new(dir.to_owned(), None, 1 << 20, 1 << 20)
     }
 
     fn blob_path(dir: &Path, snapshot: &Snapshot, id: &ObjectId) -> PathBuf {
@@ -278,6 +310,54 @@ mod tests {
             Blob::Invalid { targets, .. } => assert_eq!(targets, [ws("chat").0]),
             other => panic!("{other:?}"),
         }
+    }
+
+    fn all_files(dir: &Path) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                files.extend(all_files(&path));
+            } else {
+                files.push(path);
+            }
+        }
+        files
+    }
+
+    #[test]
+    fn a_key_never_reaches_the_state_directory_and_a_copy_without_it_is_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let whole = snapshot([purge("a", 1), certificate("tls")]);
+        disk(dir.path()).save(&whole).unwrap();
+        for file in all_files(dir.path()) {
+            assert!(
+                !String::from_utf8_lossy(&fs::read(&file).unwrap()).contains(KEY),
+                "{}",
+                file.display()
+            );
+        }
+        let read = disk(dir.path()).load().unwrap().unwrap();
+        let ids: Vec<_> = read.manifest().entries.iter().map(|entry| entry.id.clone()).collect();
+        assert_eq!(ids, [purge("a", 1).0]);
+        // What was read back differs from what was published, so that the operator sends it again.
+        assert_ne!(read.manifest().digest(), whole.manifest().digest());
+    }
+
+    #[test]
+    fn a_directory_for_secrets_holds_them_for_nobody_else_to_read_and_forgets_old_ones() {
+        use std::os::unix::fs::PermissionsExt;
+        let (dir, secrets) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let disk = || Disk::new(dir.path().to_owned(), Some(secrets.path().to_owned()), 1 << 20, 1 << 20);
+        let whole = snapshot([purge("a", 1), certificate("tls")]);
+        let mut writer = disk();
+        writer.save(&whole).unwrap();
+        assert_eq!(disk().load().unwrap().unwrap().manifest(), whole.manifest());
+        let kept = all_files(secrets.path());
+        assert_eq!(kept.len(), 1);
+        assert_eq!(fs::metadata(&kept[0]).unwrap().permissions().mode() & 0o777, 0o600);
+        writer.save(&snapshot([purge("a", 1)])).unwrap();
+        assert_eq!(all_files(secrets.path()), Vec::<PathBuf>::new());
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub(super) async fn run<S: Sink + Send>(follower: Follower<S>, stop: impl Future
     let (restored, saver) = match config.state_dir {
         Some(dir) => {
             let longest = config.timing.manifest_bytes as u64;
-            let disk = Disk::new(dir, longest, config.timing.blob_bytes);
+            let disk = Disk::new(dir, config.secrets_dir, longest, config.timing.blob_bytes);
             let (restored, saver) = Saver::start(disk, shared.state.clone()).await;
             (restored, Some(saver))
         }

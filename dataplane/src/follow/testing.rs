@@ -1,6 +1,6 @@
 //! Small snapshots for the tests of this module.
 
-use breakwater_snapshot::unit::{CachePurge, PurgeSelector, Unit};
+use breakwater_snapshot::unit::{CachePurge, Certificate, PurgeSelector, Unit};
 use breakwater_snapshot::{Blob, Kind, ObjectId, Snapshot};
 
 pub(super) type Object = (ObjectId, i64, Blob);
@@ -37,4 +37,18 @@ pub(super) fn ws(name: &str) -> Object {
 pub(super) fn waf(name: &str) -> Object {
     let (_, generation, blob) = purge(name, 2);
     (ObjectId::new(Kind::WafPolicy, "default", name), generation, blob)
+}
+
+/// What stands for a private key.
+pub(super) const KEY: &str = "hunter2";
+
+/// A Secret, as far as its identity goes.
+pub(super) fn certificate(name: &str) -> Object {
+    let unit = Unit::Certificate(Certificate {
+        chain_pem: "chain".to_owned(),
+        key_pem: KEY.to_owned(),
+        ocsp: None,
+    });
+    let blob = Blob::Valid { unit: Box::new(unit) };
+    (ObjectId::new(Kind::Secret, "default", name), 0, blob)
 }

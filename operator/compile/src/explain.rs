@@ -3,6 +3,8 @@
 //! It reads the snapshot, so it says what nodes do, not what manifests say. What only a response can decide (status,
 //! freshness, `Vary`) and what counters hold is left open.
 
+mod notes;
+
 use std::net::IpAddr;
 
 use breakwater_snapshot::unit::{
@@ -48,6 +50,9 @@ impl Request {
 pub struct Explanation {
     /// The object that serves it; none: 404.
     pub route: Option<RouteView>,
+    /// How the host is served over TLS; none: in clear text only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsView>,
     /// The policies, in the order they apply.
     pub policies: Vec<PolicyView>,
     /// How the response is stored; only for an EdgeCache.
@@ -62,6 +67,32 @@ pub struct Explanation {
     pub refused: Option<String>,
 }
 
+/// One thing that is said, in words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Note {
+    /// What it is about: `balance`, `redirect` and so on.
+    pub about: String,
+    /// In words.
+    pub effect: String,
+}
+
+/// How a host is served over TLS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TlsView {
+    /// The claimed host that takes the name.
+    pub host: String,
+    /// The object that decides, `Kind/namespace/name`.
+    pub decided_by: String,
+    /// The Secret, `Secret/namespace/name`.
+    pub certificate: String,
+    /// Whether that Secret is there and can be used: without it handshakes fail.
+    pub usable: bool,
+    /// Redirect, HSTS, versions, client certificates.
+    pub settings: Vec<Note>,
+}
+
 /// The object that serves a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -74,6 +105,11 @@ pub struct RouteView {
     pub path: PathMatch,
     /// The servers behind it, `host:port`.
     pub servers: Vec<String>,
+    /// How requests reach them: balance, health, what is let through, TLS.
+    pub upstream: Vec<Note>,
+    /// What is done to this request and its response on the way.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<Note>,
 }
 
 /// A policy on that object.
@@ -163,17 +199,19 @@ pub struct WebSocketView {
 /// Explains what `snapshot` does with `request`.
 pub fn explain(snapshot: &Snapshot, request: &Request) -> Explanation {
     let units = units(snapshot);
-    let claims = units.iter().flat_map(|(id, unit)| {
-        let (claims, servers): (&[Claim], &[Endpoint]) = match unit {
-            Unit::EdgeCache(site) => (&site.claims, &site.origin.endpoints),
-            Unit::WsRoute(route) => (&route.claims, &route.backend.endpoints),
-            Unit::WafPolicy(_) | Unit::CachePurge(_) | Unit::Certificate(_) => (&[], &[]),
-        };
-        claims.iter().map(move |claim| (claim, (id, unit, servers)))
+    let routes = units.iter().filter_map(|(id, unit)| match unit {
+        Unit::EdgeCache(site) => Some((id, unit, &site.claims, &site.origin)),
+        Unit::WsRoute(route) => Some((id, unit, &route.claims, &route.backend)),
+        Unit::WafPolicy(_) | Unit::CachePurge(_) | Unit::Certificate(_) => None,
     });
-    let Some((claim, (id, unit, servers))) = route::find(claims, &request.host, &request.path) else {
+    let claims = routes.flat_map(|(id, unit, claims, origin)| {
+        let claims: &[Claim] = claims;
+        claims.iter().map(move |claim| (claim, (id, unit, origin)))
+    });
+    let Some((claim, (id, unit, origin))) = route::find(claims, &request.host, &request.path) else {
         return Explanation {
             route: None,
+            tls: notes::tls(&units, &request.host),
             policies: Vec::new(),
             cache: None,
             web_socket: None,
@@ -202,8 +240,14 @@ pub fn explain(snapshot: &Snapshot, request: &Request) -> Explanation {
             resource: id.to_string(),
             host: claim.host.clone(),
             path: claim.path.clone(),
-            servers: servers.iter().map(server).collect(),
+            servers: origin.endpoints.iter().map(server).collect(),
+            upstream: notes::upstream(origin),
+            filters: match unit {
+                Unit::EdgeCache(site) => notes::filters(&site.filters, &request.path),
+                _ => Vec::new(),
+            },
         }),
+        tls: notes::tls(&units, &request.host),
         policies,
         cache: match unit {
             Unit::EdgeCache(site) => Some(cache_view(site, request)),

@@ -40,7 +40,8 @@ mod ws_route;
 pub use cache_purge::MOST_PURGES;
 pub use compile::{Output, compile};
 pub use explain::{
-    CacheView, Explanation, LimitView, ListView, PolicyView, Request, RouteView, RuleView, WebSocketView, explain,
+    CacheView, Explanation, LimitView, ListView, Note, PolicyView, Request, RouteView, RuleView, TlsView,
+    WebSocketView, explain,
 };
 pub use value::{REGEX_SIZE_LIMIT, path_regex};
 pub use verdict::{Judgement, Problem, Reason, Severity, Verdict};

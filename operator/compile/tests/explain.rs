@@ -4,7 +4,7 @@
 
 mod support;
 
-use breakwater_compile::{Explanation, Request, compile, explain};
+use breakwater_compile::{Explanation, Note, Request, compile, explain};
 
 const WORLD: &str = r#"
 kind: EdgeCache
@@ -173,4 +173,85 @@ fn a_handshake_from_a_foreign_origin_is_told_to_be_refused() {
         "https://shop.example.com is let through"
     );
     assert!(origin("https://evil.example").contains("refused with 403"));
+}
+
+const FRONT_DOOR: &str = r#"
+kind: EdgeCache
+metadata: {name: shop, created: 1}
+spec:
+  hostnames: [shop.example.com]
+  tls: {secretName: shop-tls, redirect: true, hsts: {}, minVersion: "1.3"}
+  origin:
+    urls: ["https://a.internal", "https://b.internal"]
+    weights: {"https://a.internal": 2}
+    balance: Hash
+    hash: {by: Cookie, name: session}
+    circuit: {requests: 10}
+    retries: {attempts: 0}
+  headers: {response: {remove: [Server], set: [{name: X-A, value: "1"}]}}
+  redirects: [{paths: [{value: /old}], path: {replacePrefix: /new}, status: 301}]
+  compression: {codings: [Gzip]}
+---
+kind: EdgeCache
+metadata: {name: wild, created: 2}
+spec: {hostnames: ["*.example.com"], tls: {secretName: gone}, origin: {urls: ["http://10.0.0.1"]}}
+---
+kind: Secret
+metadata: {name: shop-tls}
+type: kubernetes.io/tls
+files: {tls.crt: shop.crt, tls.key: shop.key}
+"#;
+
+fn front_door(host: &str, path: &str) -> Explanation {
+    let request = Request {
+        method: "GET".to_owned(),
+        host: host.to_owned(),
+        path: path.to_owned(),
+        ..Request::default()
+    };
+    explain(&compile(&support::world(FRONT_DOOR)).snapshot, &request)
+}
+
+fn said(notes: &[Note], about: &str) -> Vec<String> {
+    let notes = notes.iter().filter(|note| note.about == about);
+    notes.map(|note| note.effect.clone()).collect()
+}
+
+#[test]
+fn tls_of_a_host_names_who_decides_and_the_secret() {
+    let tls = front_door("shop.example.com", "/").tls.unwrap();
+    assert_eq!(tls.decided_by, "EdgeCache/default/shop");
+    assert_eq!(
+        (tls.certificate.as_str(), tls.usable),
+        ("Secret/default/shop-tls", true)
+    );
+    assert_eq!(said(&tls.settings, "versions"), ["TLS 1.3"]);
+    assert_eq!(said(&tls.settings, "hsts"), ["31536000 s"]);
+    assert_eq!(said(&tls.settings, "redirect").len(), 1);
+    let wild = front_door("other.example.com", "/").tls.unwrap();
+    assert_eq!((wild.host.as_str(), wild.usable), ("*.example.com", false));
+    assert_eq!(front_door("example.org", "/").tls, None);
+}
+
+#[test]
+fn servers_and_filters_are_told_in_words() {
+    let route = front_door("shop.example.com", "/old/page").route.unwrap();
+    assert_eq!(
+        said(&route.upstream, "balance"),
+        ["the same server for a value of cookie session; a.internal:443 has weight 2"]
+    );
+    assert_eq!(said(&route.upstream, "circuit"), ["at most 10 requests in progress"]);
+    assert_eq!(said(&route.upstream, "retries"), ["none"]);
+    assert_eq!(said(&route.upstream, "ejection").len(), 1);
+    assert_eq!(
+        said(&route.filters, "redirect"),
+        ["spec.redirects[0] answers 301: /new in place of Prefix /old"]
+    );
+    assert_eq!(said(&route.filters, "response fields"), ["remove server", "set x-a: 1"]);
+    assert_eq!(
+        said(&route.filters, "compression"),
+        ["Gzip from 1024 bytes on, 25 media types"]
+    );
+    let elsewhere = front_door("shop.example.com", "/new").route.unwrap();
+    assert_eq!(said(&elsewhere.filters, "redirect"), Vec::<String>::new());
 }

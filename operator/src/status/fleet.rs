@@ -126,23 +126,42 @@ impl Fleet {
         self.nodes.max(self.floor)
     }
 
-    /// How many nodes run `entry`: those whose manifest holds it at that generation and digest, and who did not reject it.
-    pub fn count(&self, entry: Option<&Entry>, history: &History) -> Count {
+    /// How many nodes run `entry` and what it needs: those whose manifest holds all of these at that generation and
+    /// digest, and who did not reject any.
+    pub fn count(&self, entry: Option<&Entry>, needs: &[&Entry], history: &History) -> Count {
         let mut count = Count {
             desired: self.desired(),
             ..Count::default()
         };
         let Some(entry) = entry else { return count };
         for (manifest, group) in &self.groups {
-            let held = manifest.as_ref().and_then(|digest| history.get(digest)?.get(&entry.id));
-            if !held.is_some_and(|held| held.generation == entry.generation && held.sha256 == entry.sha256) {
+            let Some(manifest) = manifest.as_ref().and_then(|digest| history.get(digest)) else {
+                continue;
+            };
+            let all = || std::iter::once(&entry).chain(needs);
+            let holds = |entry: &&Entry| {
+                manifest
+                    .get(&entry.id)
+                    .is_some_and(|held| held.generation == entry.generation && held.sha256 == entry.sha256)
+            };
+            if !all().all(holds) {
                 continue;
             }
-            let refused = group.rejected.get(&entry.id).map(Vec::as_slice).unwrap_or_default();
+            // A node that refused several of them is one node.
+            let mut refused: BTreeMap<&str, String> = BTreeMap::new();
+            for wanted in all() {
+                for (node, message) in group.rejected.get(&wanted.id).into_iter().flatten() {
+                    refused.entry(node).or_insert_with(|| match wanted.id == entry.id {
+                        true => message.clone(),
+                        false => format!("{}: {message}", wanted.id),
+                    });
+                }
+            }
             count.rejected += refused.len();
             count.programmed += group.nodes.saturating_sub(refused.len()).saturating_sub(group.unclear);
             let room = 3usize.saturating_sub(count.reasons.len());
-            count.reasons.extend(refused.iter().take(room).cloned());
+            let reasons = refused.into_iter().map(|(node, message)| (node.to_owned(), message));
+            count.reasons.extend(reasons.take(room));
         }
         count
     }
@@ -227,7 +246,7 @@ mod tests {
             running("e", 1, &new, &[], 5),
             other("f", 1, NodeState::Starting),
         ])];
-        let count = Fleet::merge(&views, MEMORY, 0).count(new.entries.first(), &history);
+        let count = Fleet::merge(&views, MEMORY, 0).count(new.entries.first(), &[], &history);
         assert_eq!(
             count,
             Count {
@@ -259,8 +278,47 @@ mod tests {
         let counts = second
             .entries
             .iter()
-            .map(|entry| fleet.count(Some(entry), &history).programmed);
+            .map(|entry| fleet.count(Some(entry), &[], &history).programmed);
         assert_eq!(counts.collect::<Vec<_>>(), [1, 0]);
+    }
+
+    #[test]
+    fn a_refused_secret_shows_in_the_object_that_needs_it() {
+        let site = ObjectId::new(Kind::EdgeCache, "d", "shop");
+        let secret = ObjectId::new(Kind::Secret, "d", "shop-tls");
+        let blob = |text: &str| Blob::Invalid {
+            targets: Vec::new(),
+            message: text.to_owned(),
+        };
+        let build = |certificate: &str| {
+            let objects = [(site.clone(), 1, blob("site")), (secret.clone(), 0, blob(certificate))];
+            Arc::new(Snapshot::build(objects).manifest().clone())
+        };
+        let (old, new) = (build("old"), build("new"));
+        let mut history = History::default();
+        history.push(old.digest(), old.clone());
+        history.push(new.digest(), new.clone());
+        let mut refusing = running("b", 1, &new, &[], 0);
+        if let NodeState::Running { rejected, .. } = &mut refusing.state {
+            rejected.push(Rejection {
+                id: secret.clone(),
+                message: "no".to_owned(),
+            });
+        }
+        let nodes = vec![running("a", 1, &new, &[], 0), refusing, running("c", 1, &old, &[], 0)];
+        let fleet = Fleet::merge(&[view(nodes)], MEMORY, 0);
+        let needs = [new.get(&secret).unwrap()];
+        let count = fleet.count(new.get(&site), &needs, &history);
+        assert_eq!(
+            count,
+            Count {
+                desired: 3,
+                programmed: 1,
+                rejected: 1,
+                reasons: vec![("b".to_owned(), "Secret/d/shop-tls: no".to_owned())],
+            }
+        );
+        assert_eq!(fleet.count(new.get(&site), &[], &history).programmed, 3);
     }
 
     #[test]
@@ -275,7 +333,7 @@ mod tests {
             ];
             let fleet = Fleet::merge(&views, MEMORY, 0);
             assert_eq!(fleet.desired(), 1);
-            assert_eq!(fleet.count(new.entries.first(), &history).programmed, programmed);
+            assert_eq!(fleet.count(new.entries.first(), &[], &history).programmed, programmed);
         }
     }
 

@@ -300,7 +300,9 @@ impl StatusWriter {
         before: &Status,
         time: Timestamp,
     ) -> Option<Status> {
-        let count = fleet.count(current.manifest.get(&verdict.id), &self.history);
+        let manifest = &current.manifest;
+        let needs: Vec<_> = verdict.secrets.iter().filter_map(|id| manifest.get(id)).collect();
+        let count = fleet.count(manifest.get(&verdict.id), &needs, &self.history);
         match before {
             Status::Resource(before) => Some(Status::Resource(judge::resource(verdict, &count, before, time))),
             Status::Purge(before) => judge::purge(verdict, &count, before, time).map(Status::Purge),

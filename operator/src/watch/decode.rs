@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use breakwater_compile::{Broken, EndpointSlice, Meta, Object, Service, ServicePort, decode};
+use breakwater_compile::{Broken, EndpointSlice, Meta, Object, Secret, Service, ServicePort, decode};
 use breakwater_snapshot::{Kind, ObjectId};
 
 use super::Facts;
@@ -80,6 +80,7 @@ impl<S: Clone + PartialEq> Slot<Custom<S>> {
 
 impl Item for Service {}
 impl Item for EndpointSlice {}
+impl Item for Secret {}
 
 pub(super) fn key(object: &impl kube::Resource) -> Key {
     (object.namespace().unwrap_or_default(), object.name_any())
@@ -104,6 +105,16 @@ pub(super) fn service(service: &v1::Service) -> Service {
             })
             .collect(),
     }
+}
+
+/// A Secret: certificate and key, and nothing else of it. Labels, annotations (where `kubectl apply` leaves a copy of
+/// the content), managed fields and other keys are dropped here.
+pub(super) fn secret(secret: &v1::Secret) -> Secret {
+    let (namespace, name) = key(secret);
+    let data = secret.data.as_ref();
+    Secret::new(namespace, name, secret.type_.as_deref().unwrap_or_default(), |key| {
+        data?.get(key).map(|value| value.0.clone())
+    })
 }
 
 /// An EndpointSlice; one that belongs to no Service names none and so is never looked at. An endpoint whose readiness
@@ -174,6 +185,33 @@ mod tests {
                 seen: false,
                 facts: true
             }
+        );
+    }
+
+    #[test]
+    fn only_certificate_and_key_of_a_secret_are_kept_and_never_shown() {
+        let object = serde_json::from_value(json!({
+            "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+            "metadata": {"namespace": "default", "name": "shop-tls", "annotations": {"a": "hunter2"}},
+            // "certificate", "key", "hunter2"
+            "data": {"tls.crt": "Y2VydGlmaWNhdGU=", "tls.key": "a2V5", "other": "aHVudGVyMg=="},
+        }));
+        let secret = secret(&object.unwrap());
+        assert_eq!(
+            secret,
+            Secret {
+                namespace: "default".to_owned(),
+                name: "shop-tls".to_owned(),
+                kind: "kubernetes.io/tls".to_owned(),
+                certificate: b"certificate".to_vec(),
+                key: b"key".to_vec(),
+                ocsp: None,
+            }
+        );
+        let shown = format!("{secret:?}");
+        assert_eq!(
+            shown,
+            r#"Secret { namespace: "default", name: "shop-tls", kind: "kubernetes.io/tls", .. }"#
         );
     }
 

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use breakwater_crds::{CachePurge, EdgeCache, WafPolicy, WsRoute};
 use breakwater_snapshot::Kind;
 
-use super::decode::{Custom, endpoint_slice, key, service};
+use super::decode::{Custom, endpoint_slice, key, secret, service};
 use super::slot::{Event, Item, Slot};
 use super::{Objects, Watched};
 use crate::Metrics;
@@ -61,17 +61,31 @@ pub(super) fn start(
                 &mut o.cache_purges
             }),
     );
-    tasks.spawn(
-        with.clone()
-            .run::<v1::Service, _>(typed(client, namespace), "Service", |o| &mut o.services, service),
-    );
+    tasks.spawn(with.clone().run::<v1::Service, _>(
+        typed(client, namespace),
+        "Service",
+        None,
+        |o| &mut o.services,
+        service,
+    ));
+    tasks.spawn(with.clone().run::<v1::Secret, _>(
+        typed(client, namespace),
+        "Secret",
+        Some(TLS_SECRETS),
+        |o| &mut o.secrets,
+        secret,
+    ));
     tasks.spawn(with.run::<discovery::EndpointSlice, _>(
         typed(client, namespace),
         "EndpointSlice",
+        None,
         |o| &mut o.endpoint_slices,
         endpoint_slice,
     ));
 }
+
+/// Passwords and tokens of others are not even sent to us.
+const TLS_SECRETS: &str = "type=kubernetes.io/tls";
 
 /// What the API server calls a kind.
 pub(crate) fn resource<K: Resource<DynamicType = ()>>() -> ApiResource {
@@ -100,13 +114,14 @@ impl Watch {
         S: DeserializeOwned + Serialize + PartialEq + Send + 'static,
     {
         let read = move |object: &DynamicObject| Custom::read(kind, object);
-        self.run(api, kind.as_str(), slot, read).await;
+        self.run(api, kind.as_str(), None, slot, read).await;
     }
 
     async fn run<K, T>(
         self,
         api: Api<K>,
         name: &'static str,
+        fields: Option<&'static str>,
         slot: fn(&mut Objects) -> &mut Slot<T>,
         read: impl Fn(&K) -> T + Send,
     ) where
@@ -116,7 +131,10 @@ impl Watch {
         let mut last_error = String::new();
         let mut streaming = true;
         loop {
-            let config = watcher::Config::default();
+            let config = watcher::Config {
+                field_selector: fields.map(str::to_owned),
+                ..watcher::Config::default()
+            };
             let config = if streaming { config.streaming_lists() } else { config };
             let mut listing = true;
             let mut events = pin!(watcher(api.clone(), config).default_backoff());
