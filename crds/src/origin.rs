@@ -289,7 +289,7 @@ impl Default for Ejection {
     }
 }
 
-/// What each node lets through to the servers at once. What is not given is unlimited.
+/// What each node lets through to the servers at once. Connections and requests are unlimited unless given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Circuit {
@@ -301,7 +301,8 @@ pub struct Circuit {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000_000))]
     pub requests: Option<u32>,
-    /// Requests that wait for a connection; those beyond are answered 503 at once. 0 lets none wait.
+    /// Requests that wait for a connection; those beyond are answered 503 at once. 0 lets none wait; the default is
+    /// 1,024.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 10_000_000))]
     pub pending: Option<u32>,

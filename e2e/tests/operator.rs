@@ -16,6 +16,8 @@ mod nodes;
 mod outages;
 #[path = "operator/schemas.rs"]
 mod schemas;
+#[path = "operator/secrets.rs"]
+mod secrets;
 
 use std::{
     io::Write,

@@ -55,17 +55,28 @@ impl Operator {
 pub struct DataPlane {
     process: Process,
     listen: SocketAddr,
+    listen_tls: SocketAddr,
     admin: SocketAddr,
 }
 
 impl DataPlane {
-    pub(super) fn new(process: Process, listen: SocketAddr, admin: SocketAddr) -> Self {
-        Self { process, listen, admin }
+    pub(super) fn new(process: Process, listen: SocketAddr, listen_tls: SocketAddr, admin: SocketAddr) -> Self {
+        Self {
+            process,
+            listen,
+            listen_tls,
+            admin,
+        }
     }
 
     /// Where clients are served.
     pub fn address(&self) -> SocketAddr {
         self.listen
+    }
+
+    /// Where clients are served over TLS.
+    pub fn tls_address(&self) -> SocketAddr {
+        self.listen_tls
     }
 
     /// The process, to signal it or to read its log.

@@ -118,10 +118,22 @@ impl RingA {
         let mut command = Command::new(binary()?);
         command.args(["dataplane", "--operator", &format!("http://{operator}")]);
         command.args(["--node", &node, "--workers", "1", "--memory", "16Mi", "--drain", "5"]);
+        let listen_tls = SocketAddr::from((address, 8443));
         command.args(["--listen", &listen.to_string(), "--admin", &admin.to_string()]);
-        command.arg("--state-dir").arg(self.run()?.make_directory(&node)?);
+        command.args(["--listen-tls", &listen_tls.to_string()]);
+        command.arg("--state-dir").arg(self.state_directory(index)?);
+        let secrets = self.run()?.make_directory(&format!("{node}-secrets"))?;
+        command.arg("--secrets-dir").arg(secrets);
         let process = self.spawn(&node, command)?;
-        Ok(DataPlane::new(process, listen, admin))
+        Ok(DataPlane::new(process, listen, listen_tls, admin))
+    }
+
+    /// Where data plane `index` keeps its last good copy.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn state_directory(&self, index: u8) -> Result<PathBuf> {
+        self.run()?.make_directory(&format!("node-{index}"))
     }
 
     /// Asks the API server how often it knew somebody not, or allowed something not, since its

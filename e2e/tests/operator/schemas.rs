@@ -44,8 +44,23 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ),
     (
         "EdgeCache",
-        "{hostnames: [a.example], origin: {urls: ['https://a']}}",
+        "{hostnames: [a.example], origin: {urls: ['ftp://a']}}",
         "not a server's URL",
+    ),
+    (
+        "EdgeCache",
+        "{hostnames: [a.example], origin: {urls: ['https://a', 'http://b']}}",
+        "urls are all http:// or all https://",
+    ),
+    (
+        "EdgeCache",
+        "{hostnames: [a.example], origin: {urls: ['http://a']}, tls: {secretName: a, minVersion: '1.1'}}",
+        "supported values: \"1.2\", \"1.3\"",
+    ),
+    (
+        "EdgeCache",
+        "{hostnames: [a.example], origin: {urls: ['http://a']}, redirects: [{path: {replacePrefix: /}}]}",
+        "replacePrefix takes the place",
     ),
     (
         "EdgeCache",
