@@ -48,14 +48,21 @@ fn run(choice: u8, bytes: &[u8], piece: usize) -> Run {
                 Ok(None) => break,
                 Err(error) => {
                     run.error = Some(error);
-                    assert_eq!(connection.next(&mut input, &mut scratch, &mut run.out, 0).err(), Some(error));
+                    assert_eq!(
+                        connection.next(&mut input, &mut scratch, &mut run.out, 0).err(),
+                        Some(error)
+                    );
                     return run;
                 }
             }
         }
         kept = input.to_vec();
         assert!(kept.len() < 9 + 16_384 && connection.open_streams() <= 5);
-        assert!(connection.heap() <= 2 * 4096 + 128 * 8 + 8 * 128 + 2048 + 128, "{}", connection.heap());
+        assert!(
+            connection.heap() <= 2 * 4096 + 128 * 8 + 8 * 128 + 2048 + 128,
+            "{}",
+            connection.heap()
+        );
     }
     run
 }
@@ -85,7 +92,9 @@ fn take(connection: &mut Connection, event: Event<'_>, choice: u8, run: &mut Run
             head.to_owned().expect("the gate is the stricter one");
             run.seen.push(Seen::Request(stream, text, end_stream));
             if choice & 1 != 0 {
-                connection.send_head(stream, HEAD, choice & 2 != 0, &mut run.out).expect("just opened");
+                connection
+                    .send_head(stream, HEAD, choice & 2 != 0, &mut run.out)
+                    .expect("just opened");
                 let sent = connection.send_data(stream, &[b'x'; 100], choice & 4 != 0, &mut run.out);
                 assert_eq!(sent.is_err(), choice & 2 != 0);
                 connection.set_waiting(stream, true);
@@ -93,7 +102,9 @@ fn take(connection: &mut Connection, event: Event<'_>, choice: u8, run: &mut Run
         }
         Event::Refused { stream, error } => {
             run.seen.push(Seen::Refused(stream, error.status()));
-            connection.send_head(stream, HEAD, true, &mut run.out).expect("just opened");
+            connection
+                .send_head(stream, HEAD, true, &mut run.out)
+                .expect("just opened");
         }
         Event::Data {
             stream,
@@ -118,7 +129,9 @@ fn take(connection: &mut Connection, event: Event<'_>, choice: u8, run: &mut Run
             assert!(stream.is_none() || next.is_some() || connection.send_capacity(stream.unwrap_or(0)) == 0);
             if let Some(next) = next {
                 assert!(connection.send_capacity(next) > 0);
-                connection.send_data(next, b"more", choice & 16 != 0, &mut run.out).expect("it waits");
+                connection
+                    .send_data(next, b"more", choice & 16 != 0, &mut run.out)
+                    .expect("it waits");
             }
             run.seen.push(Seen::Other(format!("writable {stream:?} {next:?}")));
         }

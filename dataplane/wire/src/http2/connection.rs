@@ -257,6 +257,13 @@ impl Connection {
         (self.gone || self.peer_gone) && self.streams.len() == 0
     }
 
+    /// Whether a head, or the beginning of the connection, has come in part: the wait for the rest of it should be
+    /// short. Half a frame is with the caller and not known here.
+    #[must_use]
+    pub fn is_reading_head(&self) -> bool {
+        self.block.is_some() || self.phase != Phase::Open
+    }
+
     /// Bytes of answers that the client has caused since [`Connection::flushed`].
     #[must_use]
     pub fn control_pending(&self) -> usize {

@@ -170,7 +170,7 @@ impl Connection {
         self.send_window -= bytes as i64;
         self.turn = self.turn.wrapping_add(1);
         open.turn = self.turn;
-        self.levels.overhead.forgive(bytes as u32 / 1024 + 1);
+        self.levels.overhead.forgive(bytes as u32 / 1024);
         let flags = if ended { frame::END_STREAM } else { 0 };
         frame::write_header(out, bytes, frame::DATA, flags, stream);
         Ok(Sent { bytes, ended })

@@ -173,3 +173,41 @@ fn a_client_that_does_not_read_its_answers_is_stopped() {
         [Seen::Closed(ConnectionError::ControlOutput)]
     );
 }
+
+#[test]
+fn a_client_that_takes_a_body_byte_by_byte_is_stopped() {
+    let mut peer = Peer::new();
+    peer.feed(&setting(INITIAL_WINDOW_SIZE, 0));
+    peer.request(1, &GET, true);
+    peer.connection.send_head(1, OK, false, &mut peer.out).expect("open");
+    peer.connection.set_waiting(1, true);
+    for round in 0..2_000 {
+        let seen = peer.feed(&window_update(1, 1));
+        if seen == [Seen::Closed(ConnectionError::Overhead)] {
+            assert!(round > 900, "{round}");
+            return;
+        }
+        assert_eq!(seen, [Seen::Writable(Some(1))]);
+        let sent = peer
+            .connection
+            .send_data(1, b"body", true, &mut peer.out)
+            .expect("open");
+        assert_eq!(sent, Sent { bytes: 1, ended: false });
+        peer.connection.flushed();
+    }
+    panic!("never closed");
+}
+
+#[test]
+fn a_head_that_has_come_in_part_can_be_waited_for() {
+    let mut peer = Peer::silent(Limits::DEFAULT);
+    assert!(peer.connection.is_reading_head());
+    peer.feed(PREFACE);
+    assert!(peer.connection.is_reading_head());
+    peer.feed(&frame(SETTINGS, 0, 0, b""));
+    assert!(!peer.connection.is_reading_head());
+    peer.feed(&frame(HEADERS, END_STREAM, 1, &block(&GET)));
+    assert!(peer.connection.is_reading_head());
+    peer.feed(&frame(CONTINUATION, END_HEADERS, 1, b""));
+    assert!(!peer.connection.is_reading_head());
+}
