@@ -1,6 +1,6 @@
 //! An origin's content on its way through the filters of a route: held to a size, and compressed.
 //!
-//! Invariant: a worker compresses [`SLICE`] bytes at most before it turns to its other connections, and what the origin
+//! Invariant: a worker compresses [`BLOCK`] bytes at most before it turns to its other connections, and what the origin
 //! sent is never held back while it has nothing more: events flow.
 
 use std::io;
@@ -13,12 +13,9 @@ use http::HeaderMap;
 
 use super::Filters;
 use super::compress::{self, Compression};
-use super::encode::Encoder;
+use super::encode::{BLOCK, Encoder};
 use crate::telemetry::ResourceCells;
 use crate::upstream::{OriginError, ResponseBody};
-
-/// Bytes that are compressed in one go: less than a millisecond of the slowest encoder.
-const SLICE: usize = 16 * 1024;
 
 const TOO_LARGE: OriginError = OriginError::Unexpected("its content is larger than this route allows");
 
@@ -135,7 +132,7 @@ impl Compressing {
                 tokio::task::yield_now().await;
             }
             if !self.input.is_empty() {
-                let slice = self.input.split_to(self.input.len().min(SLICE));
+                let slice = self.input.split_to(self.input.len().min(BLOCK));
                 self.worked = true;
                 self.cells.compressed_in.add(slice.len() as u64);
                 if let Some(out) = encoder.write(&slice).map_err(failed)? {
