@@ -529,9 +529,13 @@ const fn public(error: &OriginError) -> &'static str {
         OriginError::NoEndpoints => "no server is ready for this site",
         OriginError::Overloaded(_) => "the site's servers are busy",
         OriginError::ConnectTimeout | OriginError::ResponseTimeout => "the site's server did not answer in time",
-        OriginError::Resolve { .. } | OriginError::Connect(_) => "the site's server cannot be reached",
-        OriginError::Closed | OriginError::Io(_) => "the connection to the site's server was lost",
-        OriginError::Head(_) | OriginError::Body(_) | OriginError::Unexpected(_) => {
+        OriginError::Resolve { .. } | OriginError::Connect(_) | OriginError::Tls(_) => {
+            "the site's server cannot be reached"
+        }
+        OriginError::Closed | OriginError::Io(_) | OriginError::Unprocessed => {
+            "the connection to the site's server was lost"
+        }
+        OriginError::Head(_) | OriginError::Body(_) | OriginError::Http2(_) | OriginError::Unexpected(_) => {
             "the site's server gave an answer that cannot be used"
         }
     }

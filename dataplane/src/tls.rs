@@ -23,4 +23,5 @@ pub(crate) use server::{Servers, prepare};
 pub(crate) use terms::{Hsts, Terms};
 
 /// The cryptography of every handshake: ring's.
-static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(rustls::crypto::ring::default_provider()));
+pub(crate) static PROVIDER: LazyLock<Arc<CryptoProvider>> =
+    LazyLock::new(|| Arc::new(rustls::crypto::ring::default_provider()));

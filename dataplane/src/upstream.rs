@@ -9,37 +9,46 @@ mod balance;
 mod budget;
 mod connection;
 mod error;
+mod exchange;
 mod head;
 mod health;
+mod http2;
 mod keeper;
 mod lease;
 mod origin;
 mod pool;
 mod resolve;
 mod server;
+mod stream;
+mod tls;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use breakwater_snapshot::unit::OriginProtocol;
 use breakwater_wire::http1::{OwnedResponse, ResponseFraming};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::telemetry::ResourceCells;
 pub(crate) use asker::Asker;
 use balance::{Ask, Balancer};
 use budget::Budget;
-pub(crate) use connection::{Connection, Hold, ResponseBody};
+use connection::Http1Body;
+pub(crate) use connection::{Connection, Hold};
 pub(crate) use error::OriginError;
+pub(crate) use exchange::{Exchange, ResponseBody};
 pub(crate) use head::{Body, Head};
 use lease::Lease;
 use origin::Admitted;
 pub(crate) use origin::{Fleet, Origin, Refusal};
 pub(crate) use pool::Pool;
-use pool::{Key, Wire};
+use pool::Wire;
 use server::{Entry, Server, Servers};
+pub(crate) use stream::Stream;
+pub(crate) use tls::check as check_tls;
 
 /// The servers of one resource, as one worker sees them.
 pub(crate) struct Upstream {
@@ -51,6 +60,29 @@ pub(crate) struct Upstream {
     balancer: RefCell<Balancer>,
     budget: Budget,
     cells: Arc<ResourceCells>,
+}
+
+/// What the attempts of a request have in common, and what the next one keeps clear of.
+struct Attempt<'a> {
+    head: &'a Head,
+    asker: &'a Asker<'a>,
+    admitted: Option<Rc<Admitted>>,
+    /// Servers that failed.
+    tried: Vec<Arc<Server>>,
+    /// Whether a connection may be taken that was idle.
+    reuse: bool,
+}
+
+impl<'a> Attempt<'a> {
+    const fn new(head: &'a Head, asker: &'a Asker<'a>, admitted: Option<Rc<Admitted>>) -> Self {
+        Self {
+            head,
+            asker,
+            admitted,
+            tried: Vec::new(),
+            reuse: true,
+        }
+    }
 }
 
 /// A failed attempt.
@@ -102,39 +134,48 @@ impl Upstream {
         Duration::from_millis(self.origin.unit.response_timeout_ms)
     }
 
-    /// A new connection to the next server, for a request that is sent once.
+    /// Sends a request that is sent once, on a new HTTP/1.1 connection to the next server, which may become another
+    /// protocol's.
     ///
     /// # Errors
-    /// When none can be had.
-    pub(crate) async fn connect(self: &Rc<Self>, asker: &Asker<'_>) -> Result<Connection, OriginError> {
+    /// When there is no connection, or it takes the head not within `patience`.
+    pub(crate) async fn connect(
+        self: &Rc<Self>,
+        head: &Head,
+        asker: &Asker<'_>,
+        patience: Duration,
+    ) -> Result<Connection, OriginError> {
         let admitted = self.admit()?;
-        let connected = self.connection(asker, admitted.as_ref(), &[], false).await;
-        self.count(connected)
+        let attempt = Attempt {
+            reuse: false,
+            ..Attempt::new(head, asker, admitted)
+        };
+        let mut connection = self.count(self.connection(&attempt).await)?;
+        connection.write_head(head, patience).await?;
+        Ok(connection)
     }
 
     /// Sends the head of a request whose body follows. Goes to another server when one cannot be connected to.
     ///
     /// # Errors
     /// When no server takes it.
-    pub(crate) async fn begin(self: &Rc<Self>, head: &Head, asker: &Asker<'_>) -> Result<Connection, OriginError> {
+    pub(crate) async fn begin(self: &Rc<Self>, head: &Head, asker: &Asker<'_>) -> Result<Exchange, OriginError> {
         let admitted = self.admit()?;
         self.budget.request(self.pool.clock.now_ms());
-        let bytes = head.encode()?;
-        let mut tried = Vec::new();
+        let mut attempt = Attempt::new(head, asker, admitted);
         loop {
-            match self.connection(asker, admitted.as_ref(), &tried, true).await {
-                Ok(mut connection) => {
-                    connection.write(&bytes, self.response_timeout()).await?;
-                    return Ok(connection);
+            match self.start(&attempt).await {
+                Err(failed) if failed.stale && failed.error.is_unsent() && attempt.reuse => attempt.reuse = false,
+                Err(failed) if failed.error.is_unsent() && self.may_retry(attempt.tried.len()) => {
+                    attempt.tried.extend(failed.server);
                 }
-                Err(failed) if failed.error.is_unsent() && self.may_retry(tried.len()) => tried.extend(failed.server),
-                failed => return self.count(failed),
+                result => return self.count(result),
             }
         }
     }
 
     /// Sends a request that has no body and waits for the response head. Tries again where that is safe: nothing was
-    /// answered, and the method is idempotent or nothing was sent (RFC 9110 section 9.2.2). `interim` is given each 1xx
+    /// answered, and the method is idempotent or nothing was done (RFC 9110 section 9.2.2). `interim` is given each 1xx
     /// on the way; behind one, nothing is tried again.
     ///
     /// # Errors
@@ -147,86 +188,63 @@ impl Upstream {
     ) -> Result<(OwnedResponse, ResponseBody), OriginError> {
         let admitted = self.admit()?;
         self.budget.request(self.pool.clock.now_ms());
-        let bytes = head.encode()?;
         let idempotent = idempotent(&head.method);
         let passed = Cell::new(false);
         let mut interim = async |response| {
             passed.set(true);
             interim(response).await;
         };
-        let mut tried = Vec::new();
-        let mut reuse = true;
+        let mut attempt = Attempt::new(head, asker, admitted);
         loop {
-            let result = self
-                .attempt(
-                    &head.method,
-                    &bytes,
-                    asker,
-                    admitted.as_ref(),
-                    &tried,
-                    reuse,
-                    &mut interim,
-                )
-                .await;
+            let result = self.attempt(&attempt, &mut interim).await;
+            let repeatable = |error: &OriginError| error.is_unsent() || idempotent && error.retryable();
             match result {
                 // A connection that was idle too long says nothing of the server, and costs no retry.
-                Err(failed) if failed.stale && idempotent && failed.error.retryable() => reuse = false,
-                Err(failed)
-                    if (failed.error.is_unsent() || idempotent && failed.error.retryable())
-                        && !passed.get()
-                        && self.may_retry(tried.len()) =>
-                {
-                    tried.extend(failed.server);
+                Err(failed) if failed.stale && attempt.reuse && repeatable(&failed.error) => attempt.reuse = false,
+                Err(failed) if repeatable(&failed.error) && !passed.get() && self.may_retry(attempt.tried.len()) => {
+                    attempt.tried.extend(failed.server);
                 }
                 Ok((response, body))
                     if idempotent
                         && self.is_retried(response.status.as_u16())
                         && !passed.get()
-                        && self.may_retry(tried.len()) =>
+                        && self.may_retry(attempt.tried.len()) =>
                 {
-                    tried.push(Arc::clone(body.server()));
+                    attempt.tried.push(Arc::clone(body.server()));
                 }
                 result => return self.count(result),
             }
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one attempt of `request`, which has them all")]
     async fn attempt(
         self: &Rc<Self>,
-        method: &str,
-        bytes: &[u8],
-        asker: &Asker<'_>,
-        admitted: Option<&Rc<Admitted>>,
-        tried: &[Arc<Server>],
-        reuse: bool,
+        attempt: &Attempt<'_>,
         interim: &mut impl AsyncFnMut(OwnedResponse),
     ) -> Result<(OwnedResponse, ResponseBody), Failed> {
-        let mut connection = self.connection(asker, admitted, tried, reuse).await?;
-        match self.exchange(&mut connection, method, bytes, interim).await {
+        let mut exchange = self.start(attempt).await?;
+        match self.answer(&mut exchange, &attempt.head.method, interim).await {
             Ok(response) => {
-                let body = self.body(connection, &response);
+                let body = self.body(exchange, &response);
                 Ok((response, body))
             }
             Err(error) => Err(Failed {
                 error,
-                stale: connection.may_be_stale(),
-                server: Some(Arc::clone(connection.server())),
+                stale: exchange.may_be_stale(),
+                server: Some(Arc::clone(&exchange.lease().server)),
             }),
         }
     }
 
-    async fn exchange(
+    async fn answer(
         &self,
-        connection: &mut Connection,
+        exchange: &mut Exchange,
         method: &str,
-        bytes: &[u8],
         interim: &mut impl AsyncFnMut(OwnedResponse),
     ) -> Result<OwnedResponse, OriginError> {
-        connection.write(bytes, self.response_timeout()).await?;
         let deadline = Instant::now() + self.response_timeout();
         loop {
-            let response = connection.read_head(method, deadline).await?;
+            let response = exchange.read_head(method, deadline).await?;
             match response.status.as_u16() {
                 101 => return Err(OriginError::Unexpected("it switched protocols without being asked")),
                 100..200 => interim(response).await,
@@ -235,78 +253,133 @@ impl Upstream {
         }
     }
 
-    /// The body of `response`, whose head was just read from `connection`.
-    pub(crate) fn body(&self, connection: Connection, response: &OwnedResponse) -> ResponseBody {
-        let reusable = response.keep_alive && response.framing != ResponseFraming::UntilClose;
-        ResponseBody::new(connection, response.framing, reusable, self.response_timeout())
+    /// The body of `response`, whose head was just read from `exchange`.
+    pub(crate) fn body(&self, exchange: Exchange, response: &OwnedResponse) -> ResponseBody {
+        let patience = self.response_timeout();
+        match exchange {
+            Exchange::Http1(connection, _) => {
+                let reusable = response.keep_alive && response.framing != ResponseFraming::UntilClose;
+                let body = Http1Body::new(*connection, response.framing, reusable, patience);
+                ResponseBody::Http1(Box::new(body))
+            }
+            Exchange::Http2(exchange) => ResponseBody::Http2(Box::new(exchange.into_body(response.framing, patience))),
+        }
     }
 
-    /// A connection to the next server, taken from the pool if `reuse` and there is one.
-    async fn connection(
-        self: &Rc<Self>,
-        asker: &Asker<'_>,
-        admitted: Option<&Rc<Admitted>>,
-        tried: &[Arc<Server>],
-        reuse: bool,
-    ) -> Result<Connection, Failed> {
-        let deadline = Instant::now() + Duration::from_millis(self.origin.unit.connect_timeout_ms);
-        let entry = self.pick(asker, tried, deadline).await?;
-        let lease = Lease::new(self, &entry.server, admitted);
-        let failed = |error: OriginError| {
-            if error.is_unsent() {
-                lease.failed();
-            }
-            Failed {
-                error,
-                server: Some(Arc::clone(&entry.server)),
-                stale: false,
-            }
-        };
-        match self.wire(&entry, reuse, deadline).await {
-            Ok((wire, reused)) => Ok(Connection::new(wire, lease, reused)),
-            Err(error) => Err(failed(error)),
+    /// Sends the head to the next server.
+    async fn start(self: &Rc<Self>, attempt: &Attempt<'_>) -> Result<Exchange, Failed> {
+        if self.origin.unit.protocol == OriginProtocol::Http2 {
+            return self.start_http2(attempt).await;
         }
+        let mut connection = self.connection(attempt).await?;
+        let body = attempt.head.body;
+        match connection.write_head(attempt.head, self.response_timeout()).await {
+            Ok(()) => Ok(Exchange::Http1(Box::new(connection), body)),
+            Err(error) => Err(Failed {
+                error,
+                stale: connection.may_be_stale(),
+                server: Some(Arc::clone(connection.server())),
+            }),
+        }
+    }
+
+    async fn start_http2(self: &Rc<Self>, attempt: &Attempt<'_>) -> Result<Exchange, Failed> {
+        let (entry, lease, deadline) = self.lease(attempt).await?;
+        let most = entry.slots.as_ref().map_or(usize::MAX, |(most, _)| *most as usize);
+        let dial = async || {
+            let place = self.place(&entry, deadline).await?;
+            let stream = self.origin.dial(&entry.server, true).await?;
+            Ok((stream, place))
+        };
+        let key = self.origin.key(&entry.server);
+        let share = self
+            .pool
+            .http2
+            .share(&key, !attempt.reuse, most, &self.pool.clock, dial);
+        let shared = timeout_at(deadline, share)
+            .await
+            .unwrap_or(Err(OriginError::ConnectTimeout));
+        let (share, reused) = match shared {
+            Ok(shared) => shared,
+            Err(error) => return Err(lease.unconnected(error)),
+        };
+        let secure = self.origin.unit.tls.is_some();
+        match http2::Exchange::begin(share, lease, reused, attempt.head, secure).await {
+            Ok(exchange) => Ok(Exchange::Http2(Box::new(exchange))),
+            Err((error, lease)) => Err(Failed {
+                error,
+                stale: reused,
+                server: Some(Arc::clone(&lease.server)),
+            }),
+        }
+    }
+
+    /// An HTTP/1.1 connection to the next server, taken from the pool if there is one and it may be.
+    async fn connection(self: &Rc<Self>, attempt: &Attempt<'_>) -> Result<Connection, Failed> {
+        let (entry, lease, deadline) = self.lease(attempt).await?;
+        match self.wire(&entry, attempt.reuse, deadline).await {
+            Ok((wire, reused)) => Ok(Connection::new(wire, lease, reused)),
+            Err(error) => Err(lease.unconnected(error)),
+        }
+    }
+
+    async fn lease(self: &Rc<Self>, attempt: &Attempt<'_>) -> Result<(Entry, Lease, Instant), Failed> {
+        let deadline = Instant::now() + Duration::from_millis(self.origin.unit.connect_timeout_ms);
+        let entry = self.pick(attempt.asker, &attempt.tried, deadline).await?;
+        let lease = Lease::new(self, &entry.server, attempt.admitted.as_ref());
+        Ok((entry, lease, deadline))
     }
 
     async fn wire(&self, entry: &Entry, reuse: bool, deadline: Instant) -> Result<(Wire, bool), OriginError> {
-        let key = self.key(&entry.server);
+        let key = self.origin.key(&entry.server);
         if reuse && let Some(wire) = self.pool.take(&key) {
             return Ok((wire, true));
         }
-        let mut place = None;
-        if let Some((_, slots)) = &entry.slots {
-            if !reuse && slots.available_permits() == 0 {
-                self.pool.close_one(&key);
-            }
-            place = Arc::clone(slots).try_acquire_owned().ok();
-            if place.is_none() {
-                let _waiting = self.origin.wait(&entry.server)?;
-                let turn = async {
-                    if !reuse {
-                        return Ok(Arc::clone(slots).acquire_owned().await.ok());
-                    }
-                    let line = self.pool.stand_in_line(key);
-                    tokio::select! {
-                        biased;
-                        Ok(wire) = line => Err(wire),
-                        place = Arc::clone(slots).acquire_owned() => Ok(place.ok()),
-                    }
-                };
-                match timeout_at(deadline, turn).await {
-                    Err(_) => return Err(OriginError::Overloaded(Refusal::Waited)),
-                    Ok(Err(wire)) => return Ok((wire, true)),
-                    Ok(Ok(free)) => place = free,
+        if let Some((_, slots)) = &entry.slots
+            && slots.available_permits() == 0
+        {
+            if reuse {
+                let line = self.pool.stand_in_line(key);
+                tokio::select! {
+                    biased;
+                    Ok(wire) = line => return Ok((wire, true)),
+                    place = self.place(entry, deadline) => return self.dial(entry, place?, deadline).await,
                 }
             }
+            self.pool.close_one(&key);
         }
-        let dialled = timeout_at(deadline, Pool::dial(&entry.server)).await;
-        let stream = dialled.map_err(|_| OriginError::ConnectTimeout)??;
+        let place = self.place(entry, deadline).await?;
+        self.dial(entry, place, deadline).await
+    }
+
+    async fn dial(
+        &self,
+        entry: &Entry,
+        place: Option<OwnedSemaphorePermit>,
+        deadline: Instant,
+    ) -> Result<(Wire, bool), OriginError> {
+        let dialled = timeout_at(deadline, self.origin.dial(&entry.server, false)).await;
         let wire = Wire {
-            stream,
+            stream: dialled.map_err(|_| OriginError::ConnectTimeout)??,
             place,
             handed: 0,
         };
         Ok((wire, false))
+    }
+
+    /// A place among the server's connections, where they are limited: waits in line for it.
+    async fn place(&self, entry: &Entry, deadline: Instant) -> Result<Option<OwnedSemaphorePermit>, OriginError> {
+        let Some((_, slots)) = &entry.slots else {
+            return Ok(None);
+        };
+        if let Ok(place) = Arc::clone(slots).try_acquire_owned() {
+            return Ok(Some(place));
+        }
+        let _waiting = self.origin.wait(&entry.server)?;
+        match timeout_at(deadline, Arc::clone(slots).acquire_owned()).await {
+            Ok(place) => Ok(place.ok()),
+            Err(_) => Err(OriginError::Overloaded(Refusal::Waited)),
+        }
     }
 
     /// The server for the next attempt. Waits only for the first answer to the question for a name.
@@ -349,12 +422,6 @@ impl Upstream {
             self.balancer.borrow_mut().reset();
         }
         Arc::clone(&self.current.borrow())
-    }
-
-    fn key(&self, server: &Server) -> Key {
-        Key {
-            address: server.address,
-        }
     }
 
     fn admit(&self) -> Result<Option<Rc<Admitted>>, OriginError> {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use breakwater_cache::Cache;
-use breakwater_snapshot::unit::Unit;
+use breakwater_snapshot::unit::{self, Unit};
 use breakwater_snapshot::{Blob, Digest, Entry, Kind, ObjectId, Rejection, Snapshot};
 use breakwater_waf::limit::Tables;
 use serde::Serialize;
@@ -20,6 +20,7 @@ use crate::access::ClientRule;
 use crate::route::Router;
 use crate::telemetry::Metrics;
 use crate::tls::{HostTls, Hosts, Realms, Servers, Terms};
+use crate::upstream::Origin;
 
 /// Keeps what was built, and builds what changed.
 pub(crate) struct Assembler {
@@ -252,6 +253,18 @@ impl Assembler {
         Config { router, resources, tls }
     }
 
+    /// The origin of a resource, with the client certificate it names.
+    fn origin(&self, id: &ObjectId, unit: &unit::Origin) -> Arc<Origin> {
+        let named = unit.tls.as_ref().and_then(|tls| tls.certificate.as_ref());
+        let shown = named
+            .and_then(|id| self.held.get(id))
+            .and_then(|held| match &held.built {
+                Built::Certificate(certificate) => Some((held.digest, certificate)),
+                _ => None,
+            });
+        self.metrics.fleet.origin(&id.to_string(), unit, shown)
+    }
+
     fn resource(&self, id: &ObjectId, kind: ResourceKind) -> Resource {
         let mut protections: Vec<Arc<Protection>> = self
             .held
@@ -273,7 +286,7 @@ impl Assembler {
                 .any(|p| p.policy.connection_limits().next().is_some()),
             client: ClientRule::new(trusted, header),
             protections,
-            origin: self.metrics.fleet.origin(&id.to_string(), kind.origin()),
+            origin: self.origin(id, kind.origin()),
             kind,
         }
     }

@@ -25,6 +25,7 @@ use crate::filter::Filters;
 use crate::route::whole_path;
 use crate::telemetry::{Metrics, PolicyCells};
 use crate::tls::{Certificate, Realms, Terms};
+use crate::upstream::check_tls;
 
 /// An object, built.
 pub(super) enum Built {
@@ -74,6 +75,7 @@ pub(super) fn site_id(id: &ObjectId) -> u64 {
 
 fn site(id: &ObjectId, unit: unit::EdgeCache, realms: &Realms) -> Result<Site, String> {
     check_claims(&unit.claims)?;
+    check_origin(&unit.origin)?;
     let cache = unit.cache;
     let rules = cache.rules.into_iter().map(rule).collect::<Result<_, _>>()?;
     let key_headers = cache
@@ -123,6 +125,11 @@ fn rule(rule: unit::CacheRule) -> Result<Rule, String> {
 
 fn header(name: &str) -> Result<HeaderName, String> {
     name.parse().map_err(|_| format!("`{name}` is not a field name"))
+}
+
+/// Its TLS is set up with the whole configuration; here it can still be refused.
+fn check_origin(origin: &unit::Origin) -> Result<(), String> {
+    origin.tls.as_ref().map_or(Ok(()), check_tls)
 }
 
 /// The router compiles the same expressions; here they can still be refused.
@@ -223,6 +230,7 @@ fn web_socket(
     realms: &Realms,
 ) -> Result<WebSocketRoute, String> {
     check_claims(&unit.claims)?;
+    check_origin(&unit.backend)?;
     let unlimited = Sizes {
         max_frame: u64::MAX,
         max_message: u64::MAX,

@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use breakwater_wire::cache_status::CacheStatus;
-use breakwater_wire::http1::encode::{LAST_CHUNK, write_chunk_header};
 use breakwater_wire::http1::{Framing, OwnedResponse, ResponseFraming};
 use tokio::time::Instant;
 
@@ -13,7 +12,7 @@ use super::forward;
 use super::{Failure, Job, Outcome, filtered};
 use crate::filter::Content;
 use crate::telemetry::CacheResult;
-use crate::upstream::{Body, Connection, Head, OriginError, ResponseBody};
+use crate::upstream::{Body, Exchange, Head, OriginError, ResponseBody};
 
 /// Passes a request on; `cache_status` says in the answer why no cache answered.
 pub(super) async fn serve<C: Client>(
@@ -63,7 +62,7 @@ pub(super) async fn fetch<C: Client>(
         body,
     );
     let result = if client.has_body() {
-        send_with_body(job, client, &head, body).await
+        send_with_body(job, client, &head).await
     } else {
         let interim = async |response: OwnedResponse| pass_interim(client, &response).await;
         upstream
@@ -101,22 +100,21 @@ async fn send_with_body<C: Client>(
     job: &Job,
     client: &mut C,
     head: &Head,
-    body: Body,
 ) -> Result<(OwnedResponse, ResponseBody), Failure> {
     let upstream = &job.local().upstream;
-    let mut connection = upstream.begin(head, &job.asker()).await?;
+    let mut exchange = upstream.begin(head, &job.asker()).await?;
     let patience = upstream.response_timeout();
     let most = job.filters().and_then(|filters| filters.max_request_body);
-    let complete = stream_body(client, &mut connection, body, patience, most).await?;
+    let complete = stream_body(client, &mut exchange, patience, most).await?;
     let deadline = Instant::now() + patience;
     loop {
-        let mut response = connection.read_head(&head.method, deadline).await?;
+        let mut response = exchange.read_head(&head.method, deadline).await?;
         match response.status.as_u16() {
             101 => return Err(OriginError::Unexpected("it switched protocols without being asked").into()),
             100..200 => pass_interim(client, &response).await,
             _ => {
                 response.keep_alive &= complete;
-                let body = upstream.body(connection, &response);
+                let body = upstream.body(exchange, &response);
                 return Ok((response, body));
             }
         }
@@ -126,8 +124,7 @@ async fn send_with_body<C: Client>(
 /// True when the whole body was sent; fails when it is longer than `most` bytes.
 async fn stream_body<C: Client>(
     client: &mut C,
-    connection: &mut Connection,
-    body: Body,
+    exchange: &mut Exchange,
     patience: Duration,
     most: Option<u64>,
 ) -> Result<bool, Failure> {
@@ -136,29 +133,18 @@ async fn stream_body<C: Client>(
         let piece = tokio::select! {
             biased;
             piece = client.next_body() => piece?,
-            early = connection.readable() => {
+            early = exchange.readable() => {
                 early?;
                 return Ok(false);
             }
         };
         let Some(piece) = piece else { break };
         left = left.checked_sub(piece.len() as u64).ok_or(Failure::TooLarge)?;
-        if body == Body::Unknown {
-            let mut chunk = Vec::with_capacity(piece.len() + 24);
-            write_chunk_header(&mut chunk, piece.len());
-            chunk.extend_from_slice(&piece);
-            chunk.extend_from_slice(b"\r\n");
-            if !connection.write_unless_answered(&chunk, patience).await? {
-                return Ok(false);
-            }
-        } else if !connection.write_unless_answered(&piece, patience).await? {
+        if !exchange.send(piece, patience).await? {
             return Ok(false);
         }
     }
-    match body {
-        Body::Unknown => Ok(connection.write_unless_answered(LAST_CHUNK, patience).await?),
-        _ => Ok(true),
-    }
+    Ok(exchange.finish(patience).await?)
 }
 
 /// Passes an answer to the client while it comes.

@@ -17,7 +17,6 @@ use breakwater_wire::http1::OwnedResponse;
 use bytes::Bytes;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Version};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::client::{Client, Http1};
@@ -26,12 +25,12 @@ use super::{After, Failure, Job, Outcome, after, conclude, page_with, proxy};
 use crate::config::{ResourceKind, WebSocketRoute};
 use crate::conn::Transport;
 use crate::telemetry::ResourceCells;
-use crate::upstream::{Body, Connection, Hold, OriginError};
+use crate::upstream::{Body, Connection, Hold, OriginError, Stream};
 use crate::worker::Worker;
 
 /// A relay with what must be told when it ends.
 pub(crate) struct Relaying<S> {
-    relay: Relay<S, TcpStream>,
+    relay: Relay<S, Stream>,
     cells: Arc<ResourceCells>,
     /// Its places in the route's limits.
     _guard: ConnectionGuard,
@@ -153,9 +152,8 @@ async fn shake_hands(job: &Job, route: &WebSocketRoute, peer: IpAddr, offer: &Of
     set(&mut fields, header::SEC_WEBSOCKET_EXTENSIONS, offer.extensions.clone());
     let head = forward::head(&job.target, "GET", fields, Body::None);
     // A handshake is not repeated, so it does not risk a connection that was idle.
-    let mut connection = job.local().upstream.connect(&job.asker()).await?;
     let patience = Duration::from_millis(route.handshake_timeout_ms);
-    connection.write_head(&head, patience).await?;
+    let mut connection = job.local().upstream.connect(&head, &job.asker(), patience).await?;
     let deadline = Instant::now() + patience;
     let response = loop {
         let response = connection.read_head("GET", deadline).await?;
@@ -200,7 +198,7 @@ async fn answer<C: Client>(
         cache: None,
         upstream: Some(connection.server().to_string()),
     };
-    let body = job.local().upstream.body(connection, &response);
+    let body = job.local().upstream.body(connection.into(), &response);
     proxy::relay(job, client, response, body, None).await?;
     Ok(outcome)
 }
@@ -232,7 +230,7 @@ async fn switch<S: Transport>(
     let local = job.local();
     let settings = local.settings.clone().unwrap_or_default();
     let (stream, early_client, _) = client.into_parts();
-    let (backend, early_backend, hold): (TcpStream, Bytes, Hold) = connection.into_parts();
+    let (backend, early_backend, hold): (Stream, Bytes, Hold) = connection.into_parts();
     let session = Session::new(&worker.relays, &settings, &worker.drain)
         .counters(&local.cells.websocket_traffic)
         .compression(agreement.compression)
@@ -269,6 +267,8 @@ impl<S> Drop for Relaying<S> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpStream;
+
     use super::*;
 
     /// With the sockets' registrations this stays within the 2.5 KiB of the memory budget (docs/architecture.md).

@@ -7,14 +7,14 @@ use std::time::Duration;
 use breakwater_wire::http1::{BodyDecoder, Limits, OwnedResponse, Parsed, ResponseFraming, parse_response};
 use bytes::{Bytes, BytesMut};
 use http::header::TRANSFER_ENCODING;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::lease::Lease;
 use super::pool::Wire;
 use super::server::Server;
+use super::stream::{Sent, Stream};
 use super::{Head, OriginError};
 
 /// Room made for each read of a body, bytes.
@@ -53,6 +53,10 @@ impl Connection {
         &self.lease.server
     }
 
+    pub(super) const fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
     /// Whether a failure may be that of a connection that was idle for too long, and says nothing of the server.
     pub(super) const fn may_be_stale(&self) -> bool {
         self.reused && !self.answered
@@ -80,7 +84,12 @@ impl Connection {
     /// # Errors
     /// When the connection fails, or the server takes them not within `patience`.
     pub(crate) async fn write(&mut self, bytes: &[u8], patience: Duration) -> Result<(), OriginError> {
-        let written = match timeout(patience, self.wire.stream.write_all(bytes)).await {
+        let stream = &mut self.wire.stream;
+        let written = async {
+            stream.write_all(bytes).await?;
+            stream.flush().await
+        };
+        let written = match timeout(patience, written).await {
             Err(_) => Err(OriginError::ResponseTimeout),
             Ok(written) => written.map_err(OriginError::Io),
         };
@@ -96,32 +105,27 @@ impl Connection {
         mut bytes: &[u8],
         patience: Duration,
     ) -> Result<bool, OriginError> {
-        while !bytes.is_empty() {
-            let ready = timeout(
-                patience,
-                self.wire.stream.ready(Interest::READABLE | Interest::WRITABLE),
-            )
-            .await;
-            let ready = ready
+        loop {
+            let done = bytes.is_empty();
+            let sent = timeout(patience, self.wire.stream.send(bytes, &mut self.buffer)).await;
+            match sent
                 .map_err(|_| OriginError::ResponseTimeout)?
-                .map_err(OriginError::Io)?;
-            if ready.is_writable() {
-                match self.wire.stream.try_write(bytes) {
-                    Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    // An answer may have come before the server closed: reading shows it.
-                    Err(_) => return Ok(false),
-                }
-            } else if ready.is_readable() {
-                return Ok(false);
+                .map_err(OriginError::Io)?
+            {
+                Sent::Answered => return Ok(false),
+                Sent::Bytes(_) if done => return Ok(true),
+                Sent::Bytes(sent) => bytes = bytes.get(sent..).unwrap_or_default(),
             }
         }
-        Ok(true)
     }
 
     /// Waits until there is something to read, or the server closed.
-    pub(crate) async fn readable(&self) -> Result<(), OriginError> {
-        self.wire.stream.readable().await.map_err(OriginError::Io)
+    pub(crate) async fn readable(&mut self) -> Result<(), OriginError> {
+        self.wire
+            .stream
+            .readable(&mut self.buffer)
+            .await
+            .map_err(OriginError::Io)
     }
 
     /// Reads the next response head, which may be an interim one.
@@ -166,7 +170,7 @@ impl Connection {
 
     /// Gives up the connection to whoever goes on with its bytes: the socket, what was read beyond the last head, and
     /// what counts it as open for as long as it is kept.
-    pub(crate) fn into_parts(self) -> (TcpStream, Bytes, Hold) {
+    pub(crate) fn into_parts(self) -> (Stream, Bytes, Hold) {
         let hold = Hold {
             _lease: self.lease,
             _place: self.wire.place,
@@ -182,7 +186,7 @@ pub(crate) struct Hold {
 }
 
 /// The body of a response.
-pub(crate) struct ResponseBody {
+pub(crate) struct Http1Body {
     server: Arc<Server>,
     connection: Option<Connection>,
     decoder: BodyDecoder,
@@ -190,7 +194,7 @@ pub(crate) struct ResponseBody {
     patience: Duration,
 }
 
-impl ResponseBody {
+impl Http1Body {
     pub(super) fn new(connection: Connection, framing: ResponseFraming, reusable: bool, patience: Duration) -> Self {
         let mut body = Self {
             server: Arc::clone(&connection.lease.server),

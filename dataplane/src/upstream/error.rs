@@ -33,6 +33,15 @@ pub(crate) enum OriginError {
     /// The connection failed.
     #[error("the connection to the origin failed: {0}")]
     Io(io::Error),
+    /// The connection cannot be secured.
+    #[error("TLS with the origin failed: {0}")]
+    Tls(String),
+    /// The server said that it did nothing of the request.
+    #[error("the origin refused the request before it did anything")]
+    Unprocessed,
+    /// HTTP/2 was spoken wrongly, or the server reset the request.
+    #[error("the origin failed the request: {0}")]
+    Http2(String),
     /// The answer is not HTTP.
     #[error("the origin's answer is malformed: {0}")]
     Head(#[from] ResponseError),
@@ -65,6 +74,9 @@ impl OriginError {
             Self::ResponseTimeout => "response_timeout",
             Self::Closed => "closed",
             Self::Io(_) => "io",
+            Self::Tls(_) => "tls",
+            Self::Unprocessed => "unprocessed",
+            Self::Http2(_) => "http2",
             Self::Head(_) => "malformed_head",
             Self::Body(_) => "malformed_body",
             Self::Unexpected(_) => "unexpected",
@@ -78,6 +90,9 @@ impl OriginError {
 
     /// Whether the server certainly has nothing of the request: trying again is safe whatever the method.
     pub(crate) const fn is_unsent(&self) -> bool {
-        matches!(self, Self::Connect(_) | Self::ConnectTimeout)
+        matches!(
+            self,
+            Self::Connect(_) | Self::ConnectTimeout | Self::Tls(_) | Self::Unprocessed
+        )
     }
 }

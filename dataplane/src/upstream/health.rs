@@ -7,16 +7,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use breakwater_snapshot::unit::HealthCheck;
-use breakwater_wire::http1::encode::write_request_head;
+use breakwater_snapshot::unit::{HealthCheck, OriginProtocol};
 use breakwater_wire::http1::{Limits, Parsed, parse_response};
+use http::header::{self, HeaderMap, HeaderValue};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
+use super::head::{Body, Head};
+use super::http2;
 use super::keeper::Shared;
 use super::origin::Origin;
-use super::pool::Pool;
 use super::server::Server;
 
 /// A check's answer may have a head this large; its body is not read.
@@ -62,7 +63,7 @@ async fn watch(origin: Arc<Origin>, shared: Rc<Shared>, server: Arc<Server>, che
         let Ok(permit) = shared.checks.acquire().await else {
             return;
         };
-        let answer = timeout(Duration::from_millis(check.timeout_ms), ask(&server, &check)).await;
+        let answer = timeout(Duration::from_millis(check.timeout_ms), ask(&origin, &server, &check)).await;
         drop(permit);
         let verdict = answer.unwrap_or_else(|_| Err("no answer in time".to_owned()));
         let first = !server.was_checked();
@@ -95,18 +96,31 @@ async fn watch(origin: Arc<Origin>, shared: Rc<Shared>, server: Arc<Server>, che
 }
 
 /// Asks once. The error says what was wrong, for a person.
-async fn ask(server: &Server, check: &HealthCheck) -> Result<(), String> {
-    let mut stream = Pool::dial(server).await.map_err(|error| error.to_string())?;
+async fn ask(origin: &Origin, server: &Server, check: &HealthCheck) -> Result<(), String> {
+    let http2 = origin.unit.protocol == OriginProtocol::Http2;
+    let dialled = origin.dial(server, http2).await;
+    let mut stream = dialled.map_err(|error| error.to_string())?;
     let host = check.host.clone().unwrap_or_else(|| server.to_string());
-    let mut request = Vec::with_capacity(256);
-    let fields = [
-        ("Host", host.as_str()),
-        ("User-Agent", "breakwater"),
-        ("Connection", "close"),
-    ];
-    write_request_head(&mut request, "GET", &check.path, fields)
-        .map_err(|_| "the check's path or host cannot be written".to_owned())?;
+    let host = host
+        .parse()
+        .map_err(|_| "the check's host is no field value".to_owned())?;
+    let mut fields = HeaderMap::new();
+    fields.insert(header::HOST, host);
+    fields.insert(header::USER_AGENT, HeaderValue::from_static("breakwater"));
+    fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    let head = Head {
+        method: "GET".to_owned(),
+        target: check.path.clone(),
+        fields,
+        body: Body::None,
+    };
+    if http2 {
+        let status = http2::ask(stream, &head, origin.unit.tls.is_some()).await;
+        return judge(status.map_err(|error| error.to_string())?, check);
+    }
+    let request = head.encode().map_err(|error| error.to_string())?;
     stream.write_all(&request).await.map_err(|error| error.to_string())?;
+    stream.flush().await.map_err(|error| error.to_string())?;
     let mut received = Vec::with_capacity(1024);
     loop {
         let read = stream

@@ -4,10 +4,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::Upstream;
 use super::origin::Admitted;
 use super::pool::Wire;
 use super::server::Server;
+use super::{Failed, OriginError, Upstream};
 
 /// One request's hold on one server. Counted out when it is dropped.
 pub(crate) struct Lease {
@@ -45,10 +45,24 @@ impl Lease {
 }
 
 impl Lease {
+    /// There is no connection to the server.
+    pub(super) fn unconnected(self, error: OriginError) -> Failed {
+        if error.is_unsent() {
+            self.failed();
+        }
+        Failed {
+            error,
+            server: Some(Arc::clone(&self.server)),
+            stale: false,
+        }
+    }
+
     /// Keeps the connection for the next request.
     pub(super) fn give_back(self, wire: Wire) {
         let upstream = &self.upstream;
-        upstream.pool.give(upstream.key(&self.server), &self.server, wire);
+        upstream
+            .pool
+            .give(upstream.origin.key(&self.server), &self.server, wire);
     }
 }
 

@@ -11,9 +11,13 @@ use std::time::Instant;
 
 use breakwater_snapshot::unit;
 use parking_lot::Mutex;
+use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore, watch};
 
+use super::pool::Key;
 use super::server::{Entry, Server, Servers, bare};
+use super::stream::Stream;
+use super::tls::{Identities, Identity, Shown};
 use super::{OriginError, keeper};
 
 /// Addresses of one name that are used.
@@ -28,6 +32,8 @@ pub(crate) struct Origin {
     /// `Kind/namespace/name` of the resource.
     pub(crate) label: String,
     pub(crate) unit: unit::Origin,
+    /// How connections are secured, or why they cannot be; none means clear text.
+    tls: Option<Result<Arc<Identity>, String>>,
     servers: watch::Sender<Arc<Servers>>,
     /// What each name was resolved to.
     names: Mutex<BTreeMap<String, Answer>>,
@@ -47,7 +53,13 @@ struct Counts {
 }
 
 impl Origin {
-    fn new(label: &str, unit: unit::Origin, before: Option<&Self>, started: Instant) -> Self {
+    fn new(
+        label: &str,
+        unit: unit::Origin,
+        tls: Option<Result<Arc<Identity>, String>>,
+        before: Option<&Self>,
+        started: Instant,
+    ) -> Self {
         let named: BTreeSet<_> = unit.endpoints.iter().filter_map(name_of).collect();
         let names = before.map(|before| before.names.lock().clone()).unwrap_or_default();
         let names: BTreeMap<_, _> = names
@@ -60,12 +72,45 @@ impl Origin {
         let servers = Arc::new(servers(&unit, &names, &known, now_ms));
         Self {
             label: label.to_owned(),
+            tls,
             servers: watch::Sender::new(servers),
             names: Mutex::new(names),
             counts: before.map(|before| Arc::clone(&before.counts)).unwrap_or_default(),
             unit,
             started,
         }
+    }
+
+    /// How connections are secured; none means clear text.
+    ///
+    /// # Errors
+    /// When something for it is missing.
+    pub(super) fn identity(&self) -> Result<Option<&Identity>, OriginError> {
+        match &self.tls {
+            None => Ok(None),
+            Some(Ok(identity)) => Ok(Some(identity)),
+            Some(Err(reason)) => Err(OriginError::Tls(reason.clone())),
+        }
+    }
+
+    /// Which connections to `server` serve each other's requests.
+    pub(super) fn key(&self, server: &Server) -> Key {
+        let identity = self.tls.as_ref().and_then(|tls| tls.as_ref().ok());
+        Key {
+            address: server.address,
+            secured: identity.map(|identity| (identity.number, Arc::clone(&server.host))),
+        }
+    }
+
+    /// Opens a connection to `server` and secures it, if it is to be. `http2` asks for that protocol.
+    pub(super) async fn dial(&self, server: &Server, http2: bool) -> Result<Stream, OriginError> {
+        let identity = self.identity()?;
+        let stream = TcpStream::connect(server.address).await.map_err(OriginError::Connect)?;
+        stream.set_nodelay(true).map_err(OriginError::Connect)?;
+        Ok(match identity {
+            None => Stream::Plain(stream),
+            Some(identity) => Stream::Tls(Box::new(identity.secure(&server.host, stream, http2).await?)),
+        })
     }
 
     /// The servers, and word when they change.
@@ -277,6 +322,7 @@ fn servers(unit: &unit::Origin, names: &BTreeMap<String, Answer>, known: &Server
                 server,
                 weight: endpoint.weight,
                 slots,
+                multiplexed: unit.protocol == unit::OriginProtocol::Http2,
             });
         }
     }
@@ -289,6 +335,7 @@ pub(crate) struct Fleet {
     origins: Mutex<BTreeMap<String, Arc<Origin>>>,
     started: Instant,
     pub(super) name_servers: Vec<SocketAddr>,
+    identities: Identities,
     kept: AtomicBool,
     wake: Arc<Notify>,
 }
@@ -301,6 +348,7 @@ impl Fleet {
             origins: Mutex::default(),
             started,
             name_servers,
+            identities: Identities::default(),
             kept: AtomicBool::new(false),
             wake: Arc::default(),
         }
@@ -308,13 +356,23 @@ impl Fleet {
 
     /// The origin of the resource `label`: the one that is known if it is the same, else a new one that goes on with
     /// the servers of the old.
-    pub(crate) fn origin(&self, label: &str, unit: &unit::Origin) -> Arc<Origin> {
+    /// `shown` is the client certificate it names.
+    pub(crate) fn origin(&self, label: &str, unit: &unit::Origin, shown: Shown<'_>) -> Arc<Origin> {
+        let tls = unit.tls.as_ref().map(|tls| self.identities.find(tls, shown));
+        if let Some(Err(reason)) = &tls {
+            tracing::warn!(resource = label, "its origin cannot be reached over TLS: {reason}");
+        }
+        let number = |tls: &Option<Result<Arc<Identity>, String>>| {
+            let tls = tls.as_ref();
+            tls.map(|tls| tls.as_ref().map(|identity| identity.number).map_err(String::clone))
+        };
         let mut origins = self.origins.lock();
         let known = origins.get(label);
-        if let Some(known) = known.filter(|known| known.unit == *unit) {
+        if let Some(known) = known.filter(|known| known.unit == *unit && number(&known.tls) == number(&tls)) {
             return Arc::clone(known);
         }
-        let origin = Arc::new(Origin::new(label, unit.clone(), known.map(Arc::as_ref), self.started));
+        let before = known.map(Arc::as_ref);
+        let origin = Arc::new(Origin::new(label, unit.clone(), tls, before, self.started));
         origins.insert(label.to_owned(), Arc::clone(&origin));
         origin
     }
@@ -326,6 +384,7 @@ impl Fleet {
             origins.retain(|label, _| is_there(label));
             origins.values().any(|origin| origin.needs_keeping())
         };
+        self.identities.prune();
         if needed && !self.kept.swap(true, Relaxed) {
             keeper::start(self, Arc::clone(&self.wake));
         }
@@ -385,14 +444,14 @@ mod tests {
     #[test]
     fn a_server_that_stays_is_the_same_in_the_next_configuration() {
         let fleet = fleet();
-        let before = fleet.origin("EdgeCache/a/b", &unit(&["192.0.2.1", "192.0.2.2"]));
+        let before = fleet.origin("EdgeCache/a/b", &unit(&["192.0.2.1", "192.0.2.2"]), None);
         assert!(before.failed(&server(&before, 1), before.now_ms()));
-        let same = fleet.origin("EdgeCache/a/b", &unit(&["192.0.2.1", "192.0.2.2"]));
+        let same = fleet.origin("EdgeCache/a/b", &unit(&["192.0.2.1", "192.0.2.2"]), None);
         assert!(Arc::ptr_eq(&before, &same));
-        let after = fleet.origin("EdgeCache/a/b", &unit(&["192.0.2.2", "192.0.2.3"]));
+        let after = fleet.origin("EdgeCache/a/b", &unit(&["192.0.2.2", "192.0.2.3"]), None);
         assert!(Arc::ptr_eq(&server(&before, 1), &server(&after, 0)));
         assert!(server(&after, 0).is_ejected(after.now_ms()));
-        let other = fleet.origin("EdgeCache/a/c", &unit(&["192.0.2.2"]));
+        let other = fleet.origin("EdgeCache/a/c", &unit(&["192.0.2.2"]), None);
         assert!(
             !server(&other, 0).is_ejected(other.now_ms()),
             "each resource has its own view"
@@ -404,12 +463,12 @@ mod tests {
     #[test]
     fn not_more_servers_rest_than_may_and_never_the_last() {
         let fleet = fleet();
-        let four = fleet.origin("a", &unit(&["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"]));
+        let four = fleet.origin("a", &unit(&["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"]), None);
         let ejected: Vec<_> = (0..4).map(|n| four.failed(&server(&four, n), 1)).collect();
         assert_eq!(ejected, [true, true, false, false]);
-        let one = fleet.origin("b", &unit(&["192.0.2.1"]));
+        let one = fleet.origin("b", &unit(&["192.0.2.1"]), None);
         assert!(!one.failed(&server(&one, 0), 1));
-        let two = fleet.origin("c", &unit(&["192.0.2.1", "192.0.2.2"]));
+        let two = fleet.origin("c", &unit(&["192.0.2.1", "192.0.2.2"]), None);
         server(&two, 1).set_healthy(false, 1);
         assert!(!two.failed(&server(&two, 0), 1), "the other is unhealthy");
     }
@@ -417,7 +476,7 @@ mod tests {
     #[test]
     fn each_address_of_a_name_is_a_server() {
         let fleet = fleet();
-        let origin = fleet.origin("a", &unit(&["shop.test", "192.0.2.9"]));
+        let origin = fleet.origin("a", &unit(&["shop.test", "192.0.2.9"]), None);
         assert_eq!(names(&origin), ["192.0.2.9:80"]);
         assert!(origin.subscribe().borrow().unresolved);
         let addresses = |list: &[&str]| Ok(list.iter().map(|ip| ip.parse().unwrap()).collect());
@@ -428,7 +487,7 @@ mod tests {
         assert_eq!(names(&origin).len(), 3, "the old answer stands");
         origin.resolved("shop.test", addresses(&["2001:db8::1"]));
         assert!(Arc::ptr_eq(&kept, &server(&origin, 0)));
-        let next = fleet.origin("a", &unit(&["shop.test"]));
+        let next = fleet.origin("a", &unit(&["shop.test"]), None);
         assert_eq!(
             names(&next),
             ["[2001:db8::1]:80"],
@@ -438,7 +497,7 @@ mod tests {
 
     #[test]
     fn a_name_without_address_says_why() {
-        let origin = fleet().origin("a", &unit(&["shop.test"]));
+        let origin = fleet().origin("a", &unit(&["shop.test"]), None);
         origin.resolved("shop.test", Err("no such name".to_owned()));
         let servers = origin.subscribe();
         let failed = servers.borrow().failed.clone();
@@ -449,7 +508,7 @@ mod tests {
     fn requests_beyond_the_limit_are_refused_and_counted_out() {
         let mut unit = unit(&["192.0.2.1"]);
         unit.circuit.requests = Some(1);
-        let origin = fleet().origin("a", &unit);
+        let origin = fleet().origin("a", &unit, None);
         let first = origin.admit().unwrap();
         assert!(origin.admit().is_err() && origin.admit().is_err());
         drop(first);

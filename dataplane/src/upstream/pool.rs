@@ -6,18 +6,17 @@
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
-use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use foldhash::fast::RandomState;
-use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::OriginError;
+use super::http2;
 use super::server::Server;
+use super::stream::Stream;
 use crate::clock::Clock;
 
 /// Idle connections kept for one server.
@@ -35,19 +34,22 @@ pub(crate) struct Pool {
     idle: RefCell<HashMap<Key, Vec<Idle>, RandomState>>,
     /// Who waits for a connection to a server that has no place for another.
     waiting: RefCell<HashMap<Key, VecDeque<oneshot::Sender<Wire>>, RandomState>>,
+    pub(super) http2: http2::Connections,
     pub(super) clock: Rc<Clock>,
 }
 
 /// Which connections serve each other's requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) address: SocketAddr,
+    /// The number of the TLS identity and the name that was verified; none in clear text.
+    pub(super) secured: Option<(u64, Arc<str>)>,
 }
 
 /// An open connection without a request.
 #[derive(Debug)]
 pub(super) struct Wire {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Stream,
     /// Its place among its server's connections, where those are limited.
     pub(super) place: Option<OwnedSemaphorePermit>,
     /// How often it was handed on while others waited.
@@ -65,15 +67,9 @@ impl Pool {
         Self {
             idle: RefCell::default(),
             waiting: RefCell::default(),
+            http2: http2::Connections::default(),
             clock,
         }
-    }
-
-    /// Opens a connection.
-    pub(super) async fn dial(server: &Server) -> Result<TcpStream, OriginError> {
-        let stream = TcpStream::connect(server.address).await.map_err(OriginError::Connect)?;
-        stream.set_nodelay(true).map_err(OriginError::Connect)?;
-        Ok(stream)
     }
 
     /// Takes a connection back.
@@ -114,10 +110,9 @@ impl Pool {
     pub(super) fn take(&self, key: &Key) -> Option<Wire> {
         let mut idle = self.idle.borrow_mut();
         let kept = idle.get_mut(key)?;
-        while let Some(Idle { wire, .. }) = kept.pop() {
-            // Readable means closed by the server, or bytes nobody asked for.
-            let nothing = wire.stream.try_read(&mut [0]);
-            if nothing.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+        while let Some(Idle { mut wire, .. }) = kept.pop() {
+            // Else it was closed by the server, or there are bytes nobody asked for.
+            if wire.stream.is_quiet() {
                 return Some(wire);
             }
         }
@@ -155,5 +150,6 @@ impl Pool {
             queue.retain(|waiter| !waiter.is_closed());
             !queue.is_empty()
         });
+        self.http2.sweep(now);
     }
 }

@@ -152,14 +152,15 @@ pub(crate) struct Entry {
     pub(crate) weight: u16,
     /// Its connections, where they are limited: how many, and the places that are free.
     pub(crate) slots: Option<(u32, Arc<Semaphore>)>,
+    /// One connection has many requests.
+    pub(crate) multiplexed: bool,
 }
 
 impl Entry {
     /// Whether a request would have to wait its turn.
     pub(crate) fn is_full(&self) -> bool {
-        self.slots
-            .as_ref()
-            .is_some_and(|(most, _)| self.server.requests.load(Relaxed) >= *most)
+        let full = |(most, _): &(u32, _)| self.server.requests.load(Relaxed) >= *most;
+        !self.multiplexed && self.slots.as_ref().is_some_and(full)
     }
 }
 

@@ -23,6 +23,7 @@ fn entries(weights: &[u16]) -> Vec<Entry> {
             server: Arc::new(Server::new(&endpoint, address, 0)),
             weight: *weight,
             slots: None,
+            multiplexed: false,
         }
     };
     weights.iter().enumerate().map(entry).collect()
