@@ -37,6 +37,9 @@ pub(crate) struct ServeArgs {
     /// Client connections of one IPv4 address or IPv6 /64 [default: a quarter of all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_connections_per_client: Option<u64>,
+    /// Name server for the names of origins; may be given several times [default: those of the system]
+    #[arg(long = "name-server", value_name = "ADDR")]
+    name_servers: Vec<SocketAddr>,
     /// File for the audit log, one JSON line for each event [default: standard error]
     #[arg(long, value_name = "FILE")]
     audit_log: Option<PathBuf>,
@@ -66,6 +69,7 @@ impl ServeArgs {
             access_log: self.access_log,
             audit_log: self.audit_log,
             max_connections: self.max_connections.unwrap_or(defaults.max_connections),
+            name_servers: self.name_servers,
             max_connections_per_client: self.max_connections_per_client,
             ..defaults
         };

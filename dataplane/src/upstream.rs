@@ -134,8 +134,8 @@ impl Upstream {
         Duration::from_millis(self.origin.unit.response_timeout_ms)
     }
 
-    /// Sends a request that is sent once, on a new HTTP/1.1 connection to the next server, which may become another
-    /// protocol's.
+    /// Sends a request that is sent once, on a new HTTP/1.1 connection, which may become another protocol's. Goes to
+    /// another server when one cannot be connected to.
     ///
     /// # Errors
     /// When there is no connection, or it takes the head not within `patience`.
@@ -146,13 +146,23 @@ impl Upstream {
         patience: Duration,
     ) -> Result<Connection, OriginError> {
         let admitted = self.admit()?;
-        let attempt = Attempt {
+        self.budget.request(self.pool.clock.now_ms());
+        let mut attempt = Attempt {
             reuse: false,
             ..Attempt::new(head, asker, admitted)
         };
-        let mut connection = self.count(self.connection(&attempt).await)?;
-        connection.write_head(head, patience).await?;
-        Ok(connection)
+        loop {
+            match self.connection(&attempt).await {
+                Err(failed) if failed.error.is_unsent() && self.may_retry(attempt.tried.len()) => {
+                    attempt.tried.extend(failed.server);
+                }
+                result => {
+                    let mut connection = self.count(result)?;
+                    connection.write_head(head, patience).await?;
+                    return Ok(connection);
+                }
+            }
+        }
     }
 
     /// Sends the head of a request whose body follows. Goes to another server when one cannot be connected to.

@@ -24,6 +24,10 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 /// One object, compiled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one lives for as long as it takes to build it; blobs box it"
+)]
 pub enum Unit {
     /// A cached site.
     EdgeCache(EdgeCache),

@@ -132,7 +132,7 @@ impl Connection {
     pub(crate) async fn read_head(&mut self, method: &str, deadline: Instant) -> Result<OwnedResponse, OriginError> {
         let head = self.next_head(method, deadline).await;
         if let Ok(head) = &head
-            && head.status.as_u16() >= 200
+            && (head.status.as_u16() >= 200 || head.upgrade)
         {
             self.lease.answered(head.status.as_u16());
         }

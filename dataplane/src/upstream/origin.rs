@@ -23,9 +23,6 @@ use super::{OriginError, keeper};
 /// Addresses of one name that are used.
 const MAX_ADDRESSES: usize = 64;
 
-/// Requests that may wait for a connection to an origin whose connections are limited, unless it says otherwise.
-const PENDING: u32 = 1_024;
-
 /// A group of servers and what is known of them.
 #[derive(Debug)]
 pub(crate) struct Origin {
@@ -178,14 +175,13 @@ impl Origin {
     /// # Errors
     /// When as many wait as may.
     pub(super) fn wait(&self, server: &Arc<Server>) -> Result<Waiting, OriginError> {
-        let most = self.unit.circuit.pending.unwrap_or(PENDING);
         let before = self.counts.pending.fetch_add(1, Relaxed);
         server.waiting.fetch_add(1, Relaxed);
         let waiting = Waiting {
             counts: Arc::clone(&self.counts),
             server: Arc::clone(server),
         };
-        if before >= most {
+        if self.unit.circuit.pending.is_some_and(|most| before >= most) {
             return Err(OriginError::Overloaded(Refusal::Pending));
         }
         Ok(waiting)
@@ -359,9 +355,6 @@ impl Fleet {
     /// `shown` is the client certificate it names.
     pub(crate) fn origin(&self, label: &str, unit: &unit::Origin, shown: Shown<'_>) -> Arc<Origin> {
         let tls = unit.tls.as_ref().map(|tls| self.identities.find(tls, shown));
-        if let Some(Err(reason)) = &tls {
-            tracing::warn!(resource = label, "its origin cannot be reached over TLS: {reason}");
-        }
         let number = |tls: &Option<Result<Arc<Identity>, String>>| {
             let tls = tls.as_ref();
             tls.map(|tls| tls.as_ref().map(|identity| identity.number).map_err(String::clone))
@@ -370,6 +363,9 @@ impl Fleet {
         let known = origins.get(label);
         if let Some(known) = known.filter(|known| known.unit == *unit && number(&known.tls) == number(&tls)) {
             return Arc::clone(known);
+        }
+        if let Some(Err(reason)) = &tls {
+            tracing::warn!(resource = label, "its origin cannot be reached over TLS: {reason}");
         }
         let before = known.map(Arc::as_ref);
         let origin = Arc::new(Origin::new(label, unit.clone(), tls, before, self.started));

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use breakwater_snapshot::Kind;
 use breakwater_snapshot::unit::{EdgeCache, Endpoint, OriginTls, Unit};
+use rustls::{HandshakeKind, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::{HandshakeKind, ServerConfig};
 
 use crate::support::{Authority, Plane, answer, edge_cache, id, objects};
 
@@ -190,12 +190,12 @@ async fn a_client_certificate_is_shown_and_one_that_is_missing_fails_closed() {
     let without = || ("site", Unit::EdgeCache(site(origin.address, tls.clone())));
     let plane = Plane::running([without()]).await;
     assert_eq!(status(&plane).await, 502);
-    let secret = ("ours", Unit::Certificate(authority.sign("breakwater")));
+    let secret = ("ours", Unit::Certificate(authority.client_secret()));
     plane.apply(objects([secret, without()])).await;
     assert_eq!(status(&plane).await, 200);
     assert_eq!(origin.seen().last().unwrap().certificates, 1);
     // Another certificate is another identity: nothing of the old one's connections is used.
-    let stranger = ("ours", Unit::Certificate(Authority::new().sign("breakwater")));
+    let stranger = ("ours", Unit::Certificate(Authority::new().client_secret()));
     plane.apply(objects([stranger, without()])).await;
     assert_eq!(status(&plane).await, 502);
 }

@@ -1,8 +1,8 @@
 //! What the tests are made with: a data plane, compiled units, scripted origins, raw clients.
 
-mod authority;
 mod client;
 mod origin;
+mod origin_tls;
 mod plane;
 mod tls;
 mod units;
@@ -10,7 +10,6 @@ mod units;
 use std::future::Future;
 use std::time::Duration;
 
-pub(crate) use authority::Authority;
 pub(crate) use client::{Client, Response};
 pub(crate) use origin::{Origin, Request, answer};
 pub(crate) use plane::{Plane, admin_text};

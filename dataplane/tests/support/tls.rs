@@ -42,6 +42,16 @@ impl Authority {
         }
     }
 
+    /// A client's certificate, as a Secret holds it.
+    pub(crate) fn client_secret(&self) -> unit::Certificate {
+        let (certificate, key) = self.issue(&["client"], ExtendedKeyUsagePurpose::ClientAuth);
+        unit::Certificate {
+            chain_pem: certificate.pem(),
+            key_pem: key.serialize_pem(),
+            ocsp: None,
+        }
+    }
+
     /// A client's certificate and key.
     pub(crate) fn identity(&self) -> Identity {
         let (certificate, key) = self.issue(&["client"], ExtendedKeyUsagePurpose::ClientAuth);

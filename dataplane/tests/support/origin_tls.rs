@@ -1,42 +1,18 @@
-//! An authority that signs certificates for tests.
+//! What an origin that speaks TLS is set up with.
 
 use std::sync::Arc;
 
-use breakwater_snapshot::unit::Certificate;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::server::WebPkiClientVerifier;
-use tokio_rustls::rustls::{RootCertStore, ServerConfig, crypto};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, crypto};
 
-pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
+use super::Authority;
 
 impl Authority {
-    pub(crate) fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
-    }
-
-    /// Its own certificate.
-    pub(crate) fn pem(&self) -> String {
-        self.0.pem()
-    }
-
-    /// A certificate for `name`, as a Secret holds it.
-    pub(crate) fn sign(&self, name: &str) -> Certificate {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        Certificate {
-            chain_pem: params.signed_by(&key, &self.0).unwrap().pem(),
-            key_pem: key.serialize_pem(),
-            ocsp: None,
-        }
-    }
-
     /// A server's configuration with a certificate for `name`; `clients` signs the certificates it asks for.
     pub(crate) fn server(&self, name: &str, protocol: &str, clients: Option<&Self>) -> Arc<ServerConfig> {
-        let signed = self.sign(name);
+        let signed = self.secret(&[name]);
         let chain = CertificateDer::pem_slice_iter(signed.chain_pem.as_bytes());
         let chain = chain.collect::<Result<Vec<_>, _>>().unwrap();
         let key = PrivateKeyDer::from_pem_slice(signed.key_pem.as_bytes()).unwrap();
