@@ -30,6 +30,7 @@ mod proxy_protocol;
 #[path = "../support/support.rs"]
 mod support;
 mod tls;
+mod tls_websocket;
 mod upstream_balance;
 mod upstream_circuit;
 mod upstream_dns;
