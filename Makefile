@@ -30,7 +30,7 @@ image: ## The container image, as the OCI archive target/image/breakwater.tar
 	@scripts/prerequisites image
 	image/build
 
-bench: ## Cache hits beside nginx and HAProxy, in one run (results in bench/results)
+bench: ## The same load on us, nginx, HAProxy, Varnish and ATS, in one run (results in bench/results)
 	@scripts/prerequisites bench
 	$(CARGO) build --release --bin breakwater
 	bench/run

@@ -39,12 +39,12 @@ pub enum Error {
         /// The difference.
         why: String,
     },
-    /// The load generator's output was not what is known.
-    #[error("wrk against {server}: {why}")]
+    /// The load failed, or its report was not what is known.
+    #[error("load on {server}: {why}")]
     Load {
         /// The server's name.
         server: String,
-        /// What was wrong with the output.
+        /// What was wrong.
         why: String,
     },
 }

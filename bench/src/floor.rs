@@ -174,9 +174,9 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
         let address = listener.local_addr().expect("address");
         std::thread::spawn(move || serve(&listener, &[16, 300_000]));
-        let stream = crate::check::connect(address).expect("the floor listens");
+        let mut stream = crate::client::connect(address).expect("the floor listens");
         for size in [16, 300_000, 16] {
-            let answer = crate::check::exchange(&stream, &format!("/x/{size}")).expect("answer");
+            let answer = crate::client::exchange(&mut stream, "x", &format!("/x/{size}")).expect("answer");
             assert_eq!(answer.body, origin::body(size));
         }
     }

@@ -7,15 +7,21 @@
 //! Invariant: nothing is measured before the answers were compared with the origin's bytes and the origin saw that
 //! they came from a cache ([`check`]); a server that cannot be measured is named with the reason, never left out.
 //!
-//! Left to others: which rows are measured and what they are held against ([`report::Budget`], `bin/hits.rs`).
+//! Left to others: what the rows are held against ([`report`]), options and files (`bin/bench.rs`).
 
 pub mod account;
+pub mod certificate;
 pub mod check;
+pub mod client;
 pub mod error;
 pub mod floor;
+pub mod idle;
 pub mod load;
 pub mod machine;
+pub mod measure;
 pub mod origin;
+pub mod peer;
+pub mod plot;
 pub mod report;
 pub mod server;
 

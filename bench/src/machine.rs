@@ -1,6 +1,7 @@
 //! What a figure depends on besides the program: the machine, how busy it was, and the commit.
 
 use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::process::Command;
 use std::{env, fs};
 
@@ -19,8 +20,8 @@ pub struct Machine {
     pub load_before: f64,
     /// The commit, with `-dirty` when files differed from it.
     pub commit: String,
-    /// The load generator's version.
-    pub wrk: String,
+    /// The load generators' versions.
+    pub generators: String,
 }
 
 impl Machine {
@@ -46,7 +47,11 @@ impl Machine {
                 "git",
                 &["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
             ),
-            wrk: first_line("wrk", &["-v"]),
+            generators: format!(
+                "{}; {}",
+                first_line("wrk", &["-v"]),
+                first_line("h2load", &["--version"])
+            ),
         }
     }
 }
@@ -54,6 +59,13 @@ impl Machine {
 /// The first line a program prints, or why there is none.
 #[must_use]
 pub fn first_line(program: impl AsRef<OsStr>, arguments: &[&str]) -> String {
+    let text = output(program, arguments);
+    text.lines().next().unwrap_or("unknown").trim().to_owned()
+}
+
+/// What a program prints, to standard output or else to standard error; why it could not be run.
+#[must_use]
+pub fn output(program: impl AsRef<OsStr>, arguments: &[&str]) -> String {
     match Command::new(program.as_ref()).args(arguments).output() {
         Ok(output) => {
             let text = if output.stdout.is_empty() {
@@ -61,15 +73,19 @@ pub fn first_line(program: impl AsRef<OsStr>, arguments: &[&str]) -> String {
             } else {
                 output.stdout
             };
-            String::from_utf8_lossy(&text)
-                .lines()
-                .next()
-                .unwrap_or("unknown")
-                .trim()
-                .to_owned()
+            String::from_utf8_lossy(&text).into_owned()
         }
         Err(error) => format!("unknown ({error})"),
     }
+}
+
+/// Where a program is, if it is installed.
+#[must_use]
+pub fn find(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .map(|directory| directory.join(program))
+        .find(|file| file.is_file())
 }
 
 /// Fails when a program the run needs is missing.
@@ -77,12 +93,9 @@ pub fn first_line(program: impl AsRef<OsStr>, arguments: &[&str]) -> String {
 /// # Errors
 /// [`Error::Missing`] with the package that brings it.
 pub fn require(tool: &'static str, how: &'static str) -> Result<(), Error> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let found = env::split_paths(&path).any(|directory| directory.join(tool).is_file());
-    if found {
-        Ok(())
-    } else {
-        Err(Error::Missing { tool, how })
+    match find(tool) {
+        Some(_) => Ok(()),
+        None => Err(Error::Missing { tool, how }),
     }
 }
 

@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn each_request_is_counted_under_its_path() {
         let origin = Origin::start().expect("start");
-        let answer = crate::check::get(origin.address(), "/x/10").expect("get");
+        let answer = crate::client::get(origin.address(), "/x/10").expect("get");
         assert_eq!(answer.status, 200);
         assert_eq!(answer.body, body(10));
         assert_eq!((origin.seen("/x/10"), origin.seen("/y/10")), (1, 0));

@@ -1,0 +1,219 @@
+//! `breakwater-bench`: cache hits, handshakes and idle connections, for the floor, nginx, HAProxy, Varnish, ATS and
+//! Breakwater, interleaved in one run. Writes `bench.md`, `bench.json` and `bench.svg`.
+//!
+//! Exit codes: 0 measured, 1 a budget was missed and `--strict` was given, 2 the run could not be made.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use breakwater_bench::certificate::Certificate;
+use breakwater_bench::machine::{self, Machine};
+use breakwater_bench::measure::{self, Plan, SIZES};
+use breakwater_bench::origin::Origin;
+use breakwater_bench::peer::Kind;
+use breakwater_bench::report::{Report, budgets};
+use breakwater_bench::server::Common;
+use breakwater_bench::{Error, floor, load, plot};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const PLOT: &str = "bench.svg";
+
+#[derive(Debug, Parser)]
+#[command(
+    about = "The same load on Breakwater and its peers in one run",
+    args_override_self = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Inner>,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Markdown,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Inner {
+    /// The floor server, which the bench starts from its own program.
+    #[command(hide = true)]
+    Floor { address: SocketAddr, sizes: Vec<usize> },
+}
+
+#[derive(Debug, Args)]
+struct Options {
+    /// Fewer and shorter rounds: under two minutes, for a first look.
+    #[arg(long)]
+    quick: bool,
+    /// Exit with 1 when a budget is missed.
+    #[arg(long)]
+    strict: bool,
+    /// The Breakwater program.
+    #[arg(long, default_value = "target/release/breakwater")]
+    breakwater: PathBuf,
+    /// Where bench.md, bench.json and bench.svg go.
+    #[arg(long, default_value = "bench/results")]
+    results: PathBuf,
+    /// What is printed.
+    #[arg(short = 'o', long = "output", value_enum, default_value_t = Format::Markdown)]
+    format: Format,
+    /// Rounds; each measures every server once. Default 5, with --quick 2.
+    #[arg(long)]
+    rounds: Option<u32>,
+    /// Seconds of load in one round. Default 2, with --quick 1.
+    #[arg(long)]
+    seconds: Option<u32>,
+    /// Idle connections to open. Default 4000, with --quick 500.
+    #[arg(long)]
+    idle: Option<usize>,
+    /// The CPU the servers run on.
+    #[arg(long, default_value_t = 0)]
+    server_cpu: usize,
+    /// The CPU the load generator runs on.
+    #[arg(long, default_value_t = 1)]
+    load_cpu: usize,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match cli.command {
+        Some(Inner::Floor { address, sizes }) => serve_floor(address, &sizes),
+        None => bench(&cli.options),
+    };
+    match outcome {
+        Ok(false) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn serve_floor(address: SocketAddr, sizes: &[usize]) -> Result<bool, Error> {
+    let listener = TcpListener::bind(address).map_err(Error::io(format!("binding the floor to {address}")))?;
+    floor::serve(&listener, sizes).map(|()| false)
+}
+
+/// True when a budget was missed and that counts.
+fn bench(options: &Options) -> Result<bool, Error> {
+    let pick = |full: u32, quick: u32| if options.quick { quick } else { full };
+    let plan = Plan {
+        rounds: options.rounds.unwrap_or_else(|| pick(5, 2)),
+        seconds: options.seconds.unwrap_or_else(|| pick(2, 1)),
+        load_cpu: options.load_cpu,
+        idle: options.idle.unwrap_or(if options.quick { 500 } else { 4000 }),
+        idle_rounds: pick(3, 1),
+    };
+    machine::require("taskset", "it is part of util-linux")?;
+    machine::require("wrk", "apt-get install wrk")?;
+    machine::require("h2load", "apt-get install nghttp2-client")?;
+    machine::open_files(plan.idle as u64 + 1000)?;
+    let machine = Machine::read();
+    let (kinds, skipped) = choose(options)?;
+    for (name, reason) in &skipped {
+        eprintln!("not measured: {name}: {reason}");
+    }
+    let origin = Origin::start()?;
+    let certificate = Certificate::make()?;
+    let common = Common {
+        cpu: options.server_cpu,
+        origin: origin.address(),
+        certificate: &certificate,
+        sizes: &SIZES,
+    };
+    let rows = measure::requests(&kinds, common, &origin, plan);
+    let idle = measure::idle(&kinds, common, &origin, plan);
+    let servers = kinds
+        .iter()
+        .map(|kind| (kind.name(), (kind.version(), kind.settings())))
+        .collect();
+    let budgets = budgets(&rows, &idle);
+    let report = Report {
+        machine,
+        servers,
+        settings: settings(options, plan),
+        rows,
+        idle,
+        budgets,
+        skipped,
+    };
+    let json = serde_json::to_string_pretty(&report).map_err(|e| Error::io("writing JSON")(e.into()))? + "\n";
+    let markdown = report.markdown(PLOT);
+    match options.format {
+        Format::Markdown => print!("{markdown}"),
+        Format::Json => print!("{json}"),
+    }
+    let files = [("bench.md", markdown), ("bench.json", json), (PLOT, plot::svg(&report))];
+    write(&options.results, &files)?;
+    Ok(options.strict && report.missed())
+}
+
+fn settings(options: &Options, plan: Plan) -> BTreeMap<&'static str, String> {
+    BTreeMap::from([
+        (
+            "load",
+            format!(
+                "{} rounds of {} s; wrk with {} connections, h2load with {}; 1 thread",
+                plan.rounds,
+                plan.seconds,
+                load::CONNECTIONS,
+                load::HTTP2_CONNECTIONS
+            ),
+        ),
+        (
+            "placement",
+            format!(
+                "servers on CPU {}, load on CPU {}; one worker or thread each; no access log",
+                options.server_cpu, options.load_cpu
+            ),
+        ),
+        (
+            "idle",
+            format!(
+                "{} connections after one 1 KiB hit each, {} fresh servers",
+                plan.idle, plan.idle_rounds
+            ),
+        ),
+    ])
+}
+
+type Skipped = BTreeMap<&'static str, String>;
+
+/// The servers on this machine, and those that are not.
+fn choose(options: &Options) -> Result<(Vec<Kind>, Skipped), Error> {
+    let own = std::env::current_exe().map_err(Error::io("looking for the bench's own program"))?;
+    let mut kinds = vec![
+        Kind::Floor(own),
+        Kind::Nginx,
+        Kind::NginxTuned,
+        Kind::Haproxy,
+        Kind::Varnish,
+        Kind::Ats,
+        Kind::Breakwater(options.breakwater.clone()),
+    ];
+    let mut skipped = BTreeMap::new();
+    kinds.retain(|kind| match kind.missing() {
+        None => true,
+        Some(reason) => {
+            skipped.insert(kind.name(), reason);
+            false
+        }
+    });
+    Ok((kinds, skipped))
+}
+
+fn write(directory: &Path, files: &[(&str, String)]) -> Result<(), Error> {
+    fs::create_dir_all(directory).map_err(Error::io(format!("making {}", directory.display())))?;
+    for (name, text) in files {
+        let file = directory.join(name);
+        fs::write(&file, text).map_err(Error::io(format!("writing {}", file.display())))?;
+    }
+    Ok(())
+}
