@@ -5,6 +5,7 @@
 //! exchange, which gives it back when it is done. An established WebSocket takes it for good.
 
 mod begin;
+mod http2;
 mod open;
 
 use std::future::Future;
@@ -21,6 +22,7 @@ use crate::tls::Realm;
 use crate::worker::deadlines::{Deadline, Wait};
 use crate::worker::{Counted, Worker};
 pub(crate) use begin::begin;
+use http2::Http2;
 pub(crate) use open::COPY;
 use open::{Open, Step};
 
@@ -32,6 +34,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Transport for T {}
 /// Bytes of an unread body that are taken in and thrown away before a connection is closed, so that the client reads
 /// the answer before it learns of the close (RFC 9112 section 9.6).
 const LINGER: u32 = 256 * 1024;
+
+/// What a connection speaks from its first byte on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// HTTP/1, unless a client in clear text begins with the preface of HTTP/2 (RFC 9113 section 3.3).
+    Http1,
+    /// HTTP/2, agreed on by ALPN.
+    Http2,
+}
 
 /// A client's connection.
 pub(crate) struct Connection<S> {
@@ -48,6 +59,8 @@ pub(crate) struct Shared {
     /// What the TLS handshake proved; none is clear text.
     pub(crate) realm: Option<Realm>,
     counted: Counted,
+    /// The next byte is the first, in clear text: an HTTP/2 preface may come (RFC 9113 section 3.3).
+    pub(crate) at_start: bool,
     /// Its places in the connection limits of policies, once one counted it.
     pub(crate) guard: Option<Box<ConnectionGuard>>,
 }
@@ -55,6 +68,7 @@ pub(crate) struct Shared {
 enum State<S> {
     /// Between requests, within a head, or sending what was answered from memory.
     Open(Open<S>),
+    Http2(Box<Http2<S>>),
     /// A request is with a handler.
     Exchange(Pin<Box<dyn Future<Output = After<S>>>>),
     /// A WebSocket.
@@ -70,13 +84,24 @@ enum State<S> {
 
 impl<S: Transport> Connection<S> {
     /// Takes over an accepted socket that [`Worker::admit`] counted in.
-    pub(crate) fn new(worker: Rc<Worker>, stream: S, peer: IpAddr, counted: Counted, realm: Option<Realm>) -> Self {
+    pub(crate) fn new(
+        worker: Rc<Worker>,
+        stream: S,
+        peer: IpAddr,
+        counted: Counted,
+        realm: Option<Realm>,
+        protocol: Protocol,
+    ) -> Self {
         Self {
-            state: State::Open(Open::new(stream, Vec::new())),
+            state: match protocol {
+                Protocol::Http1 => State::Open(Open::new(stream, Vec::new())),
+                Protocol::Http2 => State::Http2(Box::new(Http2::new(stream, Vec::new()))),
+            },
             deadline: Deadline::new(&worker.deadlines),
             shared: Shared {
                 worker,
                 peer,
+                at_start: realm.is_none(),
                 realm,
                 counted,
                 guard: None,
@@ -94,17 +119,34 @@ impl<S: Transport> Connection<S> {
             return Poll::Ready(());
         };
         match step {
-            Step::Close if self.shared.realm.is_some() => {
-                // A client that is told can tell the end from a cut (RFC 8446 section 6.1). It is not waited for.
-                let _ = Pin::new(&mut open.into_stream()).poll_shutdown(cx);
-            }
-            Step::Close => {}
+            Step::Close => self.close(open.into_stream(), cx),
             Step::Linger => self.linger(open.into_stream()),
+            Step::Http2 => {
+                let (stream, received) = open.into_parts();
+                self.state = State::Http2(Box::new(Http2::new(stream, received)));
+            }
             Step::Leave(job) => {
                 let (stream, received) = open.into_parts();
                 self.shared.worker.cells.active.add(1);
                 self.state = State::Exchange(crate::handler::exchange(&self.shared, *job, stream, received));
             }
+        }
+        Poll::Ready(())
+    }
+
+    fn poll_http2(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let State::Http2(http2) = &mut self.state else {
+            return Poll::Ready(());
+        };
+        let step = ready!(http2.poll(cx, &mut self.shared, &self.deadline));
+        self.deadline.clear();
+        http2.abandon(&self.shared.worker);
+        let State::Http2(http2) = std::mem::replace(&mut self.state, State::Closed) else {
+            return Poll::Ready(());
+        };
+        match step {
+            http2::Step::Close => self.close(http2.into_stream(), cx),
+            http2::Step::Linger => self.linger(http2.into_stream()),
         }
         Poll::Ready(())
     }
@@ -126,6 +168,13 @@ impl<S: Transport> Connection<S> {
             After::Close => {}
         }
         Poll::Ready(())
+    }
+
+    fn close(&self, mut stream: S, cx: &mut Context<'_>) {
+        if self.shared.realm.is_some() {
+            // A client that is told can tell the end from a cut (RFC 8446 section 6.1). It is not waited for.
+            let _ = Pin::new(&mut stream).poll_shutdown(cx);
+        }
     }
 
     fn linger(&mut self, stream: S) {
@@ -173,6 +222,7 @@ impl<S: Transport> Future for Connection<S> {
         loop {
             match &mut this.state {
                 State::Open(_) => ready!(this.poll_open(cx)),
+                State::Http2(_) => ready!(this.poll_http2(cx)),
                 State::Exchange(_) => ready!(this.poll_exchange(cx)),
                 State::Relay(relaying) => {
                     ready!(relaying.as_mut().poll(cx));
@@ -191,7 +241,8 @@ impl<S: Transport> Future for Connection<S> {
 
 impl<S> Drop for Connection<S> {
     fn drop(&mut self) {
-        match self.state {
+        match &mut self.state {
+            State::Http2(http2) => http2.abandon(&self.shared.worker),
             State::Exchange(_) => self.shared.worker.cells.active.sub(1),
             State::Relay(_) => self.shared.worker.cells.websockets.sub(1),
             _ => {}

@@ -34,6 +34,7 @@ use crate::telemetry::{CacheResult, access_log};
 use crate::tls::{HostTls, Hsts};
 use crate::upstream::{Asker, OriginError};
 use crate::worker::Worker;
+pub(crate) use client::{Channel, Http2, Link, Outgoing, Over, split_head};
 use client::{Client, ClientError, Http1};
 pub(crate) use websocket::Relaying;
 
@@ -330,6 +331,7 @@ fn entry<'a>(worker: &Worker, routed: &Routed<'a, '_>) -> access_log::Entry<'a> 
         unix: worker.clock.unix(),
         request_id: routed.request_id,
         client: routed.client,
+        version: routed.head.version,
         method: routed.head.method,
         host: routed.head.host.name(),
         uri: routed.head.target,
@@ -423,22 +425,35 @@ pub(crate) fn exchange<S: Transport>(
     Box::pin(async move {
         let mut client = Http1::new(&worker, stream, &received, &job.request);
         drop(received);
-        let cut = match &job.resource().kind {
-            ResourceKind::Cache(_) => serve(&worker, &job, peer, &mut client).await,
-            ResourceKind::WebSocket(_) => return websocket::open(&worker, job, peer, client).await,
-        };
+        if matches!(job.resource().kind, ResourceKind::WebSocket(_)) {
+            return websocket::open(&worker, job, peer, client).await;
+        }
+        let outcome = respond(&worker, &job, peer, &mut client).await;
+        let cut = conclude(&worker, &job, &mut client, outcome).await;
         after(&worker, client, cut)
     })
 }
 
-/// Serves a request of an EdgeCache, counts and logs it. True when its answer was cut short.
-async fn serve<C: Client>(worker: &Rc<Worker>, job: &Job, peer: IpAddr, client: &mut C) -> bool {
-    let outcome = if asks_for_websocket(&job.request) {
-        refuse_upgrade(worker, job, client).await
-    } else {
-        cache::serve(worker, job, peer, client).await
+/// Takes a request on a stream of its own to a handler. The connection goes on meanwhile; when it or the stream is gone,
+/// so is the handler's work.
+pub(crate) async fn exchange_of_a_stream(worker: Rc<Worker>, peer: IpAddr, job: Box<Job>, mut client: Http2) {
+    let over = client.over();
+    let outcome = tokio::select! {
+        biased;
+        outcome = respond(&worker, &job, peer, &mut client) => outcome,
+        over = over => Err(over.into()),
     };
-    conclude(worker, job, client, outcome).await
+    // What was cut short is reset when the client's side is dropped.
+    conclude(&worker, &job, &mut client, outcome).await;
+}
+
+/// Answers a request that takes no more than request and response.
+async fn respond<C: Client>(worker: &Rc<Worker>, job: &Job, peer: IpAddr, client: &mut C) -> Result<Outcome, Failure> {
+    match &job.resource().kind {
+        ResourceKind::Cache(_) if asks_for_websocket(&job.request) => refuse_upgrade(worker, job, client).await,
+        ResourceKind::Cache(_) => cache::serve(worker, job, peer, client).await,
+        ResourceKind::WebSocket(route) => websocket::refuse(worker, job, route, client).await,
+    }
 }
 
 /// What the connection does next.
@@ -602,6 +617,7 @@ fn count(worker: &Worker, job: &Job, outcome: &Outcome, bytes: u64) {
             unix: worker.clock.unix(),
             request_id: &job.request_id,
             client: job.client,
+            version: job.request.version,
             method: job.request.method.as_str(),
             host: host_name(&job.request.host),
             uri: &job.request.target,

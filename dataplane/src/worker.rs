@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use breakwater_cache::Cache;
 use breakwater_websocket::{Drain, SharedBuffer, Wheel, code};
+use breakwater_wire::http2;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
@@ -78,6 +79,10 @@ pub(crate) struct Worker {
     pub(crate) read: RefCell<Box<[u8]>>,
     /// Every response head, and small bodies, are put together here; borrowed only within a poll.
     pub(crate) write: RefCell<Vec<u8>>,
+    /// Answers to HTTP/2 requests are written here in HTTP/1 form, before they become frames; borrowed only within a poll.
+    pub(crate) page: RefCell<Vec<u8>>,
+    /// Request heads of HTTP/2 are unpacked here; borrowed only within a poll.
+    pub(crate) http2: RefCell<http2::Scratch>,
     /// What WebSocket relays share.
     pub(crate) relays: breakwater_websocket::Worker,
     pub(crate) drain: Drain,
@@ -122,6 +127,8 @@ async fn serve(mut parts: Parts) -> std::io::Result<()> {
         index: parts.index,
         read: RefCell::new(vec![0; READ_BUFFER].into_boxed_slice()),
         write: RefCell::new(Vec::with_capacity(READ_BUFFER)),
+        page: RefCell::default(),
+        http2: RefCell::default(),
         relays: relays(&clock),
         drain: Drain::default(),
         deadlines: Rc::new(RefCell::new(Deadlines::new())),

@@ -17,7 +17,7 @@ use std::task::Poll;
 
 use tokio::net::TcpStream;
 
-use super::Connection;
+use super::{Connection, Protocol};
 use crate::listen::Listen;
 use crate::worker::deadlines::{Deadline, Wait};
 use crate::worker::{Counted, Worker};
@@ -38,7 +38,14 @@ pub(crate) fn begin(worker: &Rc<Worker>, stream: TcpStream, peer: IpAddr, listen
         return;
     }
     if !listen.tls && !header {
-        tokio::task::spawn_local(Connection::new(Rc::clone(worker), stream, peer, counted, None));
+        tokio::task::spawn_local(Connection::new(
+            Rc::clone(worker),
+            stream,
+            peer,
+            counted,
+            None,
+            Protocol::Http1,
+        ));
         return;
     }
     let beginning = Beginning::new(worker, peer, counted);
@@ -90,12 +97,16 @@ impl Beginning {
             }
         }
         if !tls {
-            self.start(stream, None);
+            self.start(stream, None, Protocol::Http1);
             return Ok(());
         }
         let shaken = self.within(handshake::shake_hands(&self.worker, stream)).await;
         let (stream, realm) = shaken.unwrap_or(Err("tls_timeout"))?;
-        self.start(stream, Some(realm));
+        let protocol = match stream.get_ref().1.alpn_protocol() {
+            Some(b"h2") => Protocol::Http2,
+            _ => Protocol::Http1,
+        };
+        self.start(stream, Some(realm), protocol);
         Ok(())
     }
 
@@ -118,7 +129,7 @@ impl Beginning {
         .await
     }
 
-    fn start<S: super::Transport>(&self, stream: S, realm: Option<crate::tls::Realm>) {
+    fn start<S: super::Transport>(&self, stream: S, realm: Option<crate::tls::Realm>, protocol: Protocol) {
         self.begun.set(true);
         let connection = Connection::new(
             Rc::clone(&self.worker),
@@ -126,6 +137,7 @@ impl Beginning {
             self.client.get(),
             self.counted.get(),
             realm,
+            protocol,
         );
         // A task of its own: nothing of the handshake is kept.
         tokio::task::spawn_local(connection);

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use breakwater_wire::http1::request::head_may_be_complete;
 use breakwater_wire::http1::{Limits, Parsed, parse_request};
+use breakwater_wire::http2::PREFACE;
 use bytes::Bytes;
 use tokio::io::ReadBuf;
 
@@ -33,6 +34,8 @@ pub(super) enum Step {
     Close,
     /// Close, but first let the client read.
     Linger,
+    /// The client speaks HTTP/2.
+    Http2,
     /// A request leaves for a handler.
     Leave(Box<Job>),
 }
@@ -284,6 +287,15 @@ fn serve(bytes: &[u8], shared: &mut Shared, worker: &Worker) -> Served {
     let mut out = worker.write.borrow_mut();
     out.clear();
     let mut served = Served::default();
+    if std::mem::take(&mut shared.at_start) && PREFACE.starts_with(bytes.get(..PREFACE.len()).unwrap_or(bytes)) {
+        if bytes.len() < PREFACE.len() {
+            shared.at_start = true;
+            served.partial = true;
+        } else {
+            served.then = Some(Step::Http2);
+        }
+        return served;
+    }
     while let Some(rest) = bytes.get(served.consumed..)
         && !rest.is_empty()
         && out.len() < BATCH

@@ -6,6 +6,7 @@
 //! ([`Client::send_whole`]).
 
 mod http1;
+mod http2;
 mod patience;
 
 use breakwater_cache::cache_status::NAME;
@@ -17,6 +18,7 @@ use http::{HeaderMap, header};
 
 use crate::worker::Worker;
 pub(crate) use http1::Http1;
+pub(crate) use http2::{Channel, Http2, Link, Outgoing, Over, split_head};
 
 /// Why the client's side of an exchange ended early.
 #[derive(Debug, thiserror::Error)]

@@ -77,27 +77,9 @@ async fn admit<C: Client>(
     client: &mut C,
     guard: &mut ConnectionGuard,
 ) -> Result<Result<Offer, Outcome>, Failure> {
-    let request = &job.request;
-    let version = match request.version {
-        breakwater_wire::http1::Version::Http10 => Version::HTTP_10,
-        breakwater_wire::http1::Version::Http11 => Version::HTTP_11,
-        breakwater_wire::http1::Version::Http2 => Version::HTTP_2,
-    };
-    let offer = match handshake::check_request(&request.method, version, &request.headers, &route.handshake) {
+    let offer = match check(job, route) {
         Ok(offer) => offer,
-        Err(refusal) => {
-            worker.cells.refuse(refusal_label(refusal));
-            let status = refusal.status().as_u16();
-            return Ok(Err(page_with(
-                worker,
-                job,
-                client,
-                status,
-                &refusal.to_string(),
-                refusal.fields(),
-            )
-            .await?));
-        }
+        Err(refusal) => return Ok(Err(answer_refusal(worker, job, client, refusal).await?)),
     };
     let Err(full) = route.counts.open(guard, job.client, &route.limits) else {
         return Ok(Ok(offer));
@@ -106,6 +88,39 @@ async fn admit<C: Client>(
     Ok(Err(
         page_with(worker, job, client, full.status(), full.message(), &[]).await?
     ))
+}
+
+/// Answers a request for a WebSocket where there is no handshake to make: over HTTP/2.
+pub(super) async fn refuse<C: Client>(
+    worker: &Worker,
+    job: &Job,
+    route: &WebSocketRoute,
+    client: &mut C,
+) -> Result<Outcome, Failure> {
+    let refusal = check(job, route).err().unwrap_or(RequestRefusal::HttpVersion);
+    answer_refusal(worker, job, client, refusal).await
+}
+
+fn check(job: &Job, route: &WebSocketRoute) -> Result<Offer, RequestRefusal> {
+    let request = &job.request;
+    let version = match request.version {
+        breakwater_wire::http1::Version::Http10 => Version::HTTP_10,
+        breakwater_wire::http1::Version::Http11 => Version::HTTP_11,
+        breakwater_wire::http1::Version::Http2 => Version::HTTP_2,
+    };
+    handshake::check_request(&request.method, version, &request.headers, &route.handshake)
+}
+
+async fn answer_refusal<C: Client>(
+    worker: &Worker,
+    job: &Job,
+    client: &mut C,
+    refusal: RequestRefusal,
+) -> Result<Outcome, Failure> {
+    worker.cells.refuse(refusal_label(refusal));
+    let status = refusal.status().as_u16();
+    let message = refusal.to_string();
+    Ok(page_with(worker, job, client, status, &message, refusal.fields()).await?)
 }
 
 const fn refusal_label(refusal: RequestRefusal) -> &'static str {

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use breakwater_waf::audit::{Rfc3339, cut, write_json_line};
+use breakwater_wire::http1::Version;
 use serde::Serialize;
 
 /// Longest URI that is logged, bytes; the rest is cut.
@@ -14,6 +15,7 @@ pub(crate) struct Entry<'a> {
     pub(crate) unix: u64,
     pub(crate) request_id: &'a str,
     pub(crate) client: IpAddr,
+    pub(crate) version: Version,
     pub(crate) method: &'a str,
     pub(crate) host: &'a str,
     pub(crate) uri: &'a str,
@@ -32,6 +34,7 @@ struct Line<'a> {
     time: Rfc3339,
     request_id: &'a str,
     client: IpAddr,
+    protocol: &'static str,
     method: &'a str,
     host: &'a str,
     uri: &'a str,
@@ -53,6 +56,11 @@ pub(crate) fn line(entry: &Entry<'_>) -> Vec<u8> {
         },
         request_id: entry.request_id,
         client: entry.client,
+        protocol: match entry.version {
+            Version::Http10 => "HTTP/1.0",
+            Version::Http11 => "HTTP/1.1",
+            Version::Http2 => "HTTP/2",
+        },
         method: entry.method,
         host: entry.host,
         uri: cut(entry.uri, MAX_URI),
@@ -80,6 +88,7 @@ mod tests {
             unix: 1_700_000_000,
             request_id: "id",
             client: IpAddr::from([192, 0, 2, 1]),
+            version: Version::Http2,
             method: "GET",
             host: "example.com",
             uri: &uri,
@@ -96,6 +105,7 @@ mod tests {
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["time"], "2023-11-14T22:13:20.000Z");
         assert_eq!(value["duration_ms"], 1.5);
+        assert_eq!(value["protocol"], "HTTP/2");
         assert_eq!(value["uri"].as_str().unwrap().len(), MAX_URI);
     }
 }

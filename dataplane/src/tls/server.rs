@@ -13,7 +13,7 @@ use rustls::version::{TLS12, TLS13};
 use super::{Certificate, PROVIDER, Realm, Terms};
 
 /// What is offered by ALPN (RFC 7301), the first first.
-const PROTOCOLS: [&[u8]; 1] = [b"http/1.1"];
+const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// Bytes of a response that a connection takes before the client has read what was sent: one record, and some.
 const SEND_BUFFER: usize = 32 * 1024;

@@ -21,10 +21,19 @@ pub(crate) enum Wait {
     Handshake,
     /// More of a request body; its rate is looked at when the wait is over (`pace`).
     Body,
+    /// Requests that were on their way when the client was told to send no more.
+    Goodbye,
 }
 
 impl Wait {
-    const ALL: [Self; 5] = [Self::Idle, Self::Head, Self::Send, Self::Handshake, Self::Body];
+    const ALL: [Self; 6] = [
+        Self::Idle,
+        Self::Head,
+        Self::Send,
+        Self::Handshake,
+        Self::Body,
+        Self::Goodbye,
+    ];
 
     /// How long it may last, milliseconds.
     pub(crate) const fn allowed_ms(self) -> u64 {
@@ -32,6 +41,7 @@ impl Wait {
             Self::Idle => 60_000,
             Self::Head | Self::Handshake | Self::Body => 10_000,
             Self::Send => 30_000,
+            Self::Goodbye => 1000,
         }
     }
 }

@@ -112,9 +112,9 @@ async fn every_ambiguous_head_is_refused_and_the_connection_closed() {
         ("two spaces in the request line", 400, with("GET  / HTTP/1.1", "")),
         ("a version of the future", 505, with("GET / HTTP/2.0", "")),
         (
-            "the preface of HTTP/2",
+            "what is almost the preface of HTTP/2",
             505,
-            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+            b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n".to_vec(),
         ),
         ("a tunnel", 501, head("CONNECT shop.test:443 HTTP/1.1", host)),
         ("a target that is no path", 400, with("GET a HTTP/1.1", "")),

@@ -1,6 +1,7 @@
 //! What the tests are made with: a data plane, compiled units, scripted origins, raw clients.
 
 mod client;
+pub(crate) mod http2;
 mod origin;
 mod origin_tls;
 mod plane;

@@ -239,6 +239,12 @@ impl Connection {
         event
     }
 
+    /// Whether a header block has begun and not ended: the client owes the rest soon.
+    #[must_use]
+    pub fn in_header_block(&self) -> bool {
+        self.block.is_some()
+    }
+
     /// Streams that are open: their request or their response is not complete.
     #[must_use]
     pub fn open_streams(&self) -> usize {

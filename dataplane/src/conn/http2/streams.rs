@@ -1,0 +1,289 @@
+//! The streams of a connection that have something to wait for: a handler, or the client's windows.
+//!
+//! A request answered from memory whose answer the windows allow never becomes one. Invariant: the queue of a stream with
+//! a handler is bounded by the handler's side ([`Channel`]); that of an answer from memory points into the store.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::task::Waker;
+
+use breakwater_wire::http2::{Connection as Codec, ErrorCode, StreamId};
+use bytes::Bytes;
+
+use super::output::{BATCH, Output};
+use crate::handler::{Channel, Link, Outgoing, Over};
+use crate::worker::Worker;
+
+/// Longest a body may wait for the client's windows without moving, milliseconds.
+const PATIENCE_MS: u64 = 30_000;
+
+/// Bodies that do not move are looked for this often, milliseconds.
+const LOOK_MS: u64 = 1000;
+
+/// The response of a stream cannot be completed.
+struct Broken;
+
+struct Stream {
+    id: StreamId,
+    /// None once a request was answered from memory.
+    channel: Option<Rc<Channel>>,
+    /// Body bytes that wait for the client's windows.
+    queue: VecDeque<Bytes>,
+    queued: usize,
+    /// The response ends behind the queue.
+    ended: bool,
+    /// When its queue last moved.
+    moved_ms: u64,
+}
+
+impl Stream {
+    /// Takes `bytes` from the queue into `output`.
+    fn pass(&mut self, mut bytes: usize, output: &mut Output<'_>) {
+        self.queued = self.queued.saturating_sub(bytes);
+        while bytes > 0
+            && let Some(mut piece) = self.queue.pop_front()
+        {
+            if piece.len() > bytes {
+                self.queue.push_front(piece.split_off(bytes));
+            }
+            bytes -= piece.len();
+            output.splice(piece);
+        }
+    }
+}
+
+/// The streams of one connection.
+#[derive(Default)]
+pub(super) struct Streams {
+    /// By id.
+    open: Vec<Stream>,
+    /// With the exchanges, while there are any.
+    link: Option<Rc<Link>>,
+    exchanges: usize,
+    looked_ms: u64,
+}
+
+impl Streams {
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// Whether a body waits for the client's windows.
+    pub(super) fn any_waits(&self) -> bool {
+        self.open.iter().any(|stream| stream.queued > 0)
+    }
+
+    /// Exchanges that have something to send wake this.
+    pub(super) fn listen(&self, waker: &Waker) {
+        if let Some(link) = &self.link {
+            link.listen(waker);
+        }
+    }
+
+    /// A request that leaves for a handler: what both sides share.
+    pub(super) fn begin_exchange(&mut self, id: StreamId, ended: bool, waker: &Waker, worker: &Worker) -> Rc<Channel> {
+        let link = self.link.get_or_insert_default();
+        link.listen(waker);
+        let channel = Channel::new(link, id, ended);
+        if self.exchanges == 0 {
+            worker.cells.active.add(1);
+        }
+        self.exchanges += 1;
+        self.insert(id, Some(Rc::clone(&channel)), worker);
+        channel
+    }
+
+    /// Bytes of an answer from memory that the windows do not allow yet. They end the response.
+    pub(super) fn wait(
+        &mut self,
+        id: StreamId,
+        bodies: impl Iterator<Item = Bytes>,
+        codec: &mut Codec,
+        worker: &Worker,
+    ) {
+        let stream = self.insert(id, None, worker);
+        stream.queue.extend(bodies);
+        stream.queued = stream.queue.iter().map(Bytes::len).sum();
+        stream.ended = true;
+        codec.set_waiting(id, true);
+    }
+
+    fn insert(&mut self, id: StreamId, channel: Option<Rc<Channel>>, worker: &Worker) -> &mut Stream {
+        let at = self.open.partition_point(|stream| stream.id < id);
+        self.open.insert(
+            at,
+            Stream {
+                id,
+                channel,
+                queue: VecDeque::new(),
+                queued: 0,
+                ended: false,
+                moved_ms: worker.clock.now_ms(),
+            },
+        );
+        &mut self.open[at]
+    }
+
+    fn find(&mut self, id: StreamId) -> Option<&mut Stream> {
+        let at = self.open.binary_search_by_key(&id, |stream| stream.id).ok()?;
+        self.open.get_mut(at)
+    }
+
+    /// A piece of a request body. False when nobody wants it.
+    pub(super) fn receive(&mut self, id: StreamId, bytes: &[u8], ended: bool) -> bool {
+        let Some(channel) = self.find(id).and_then(|stream| stream.channel.as_ref()) else {
+            return false;
+        };
+        channel.push(Bytes::copy_from_slice(bytes), ended);
+        true
+    }
+
+    /// The stream is gone before its time: its work is dropped.
+    pub(super) fn abandon(&mut self, id: StreamId, over: Over, worker: &Worker) {
+        if let Some(channel) = self.remove(id, worker) {
+            channel.abandon(over);
+        }
+    }
+
+    /// Forgets a stream, and with the last one everything that streams need.
+    fn remove(&mut self, id: StreamId, worker: &Worker) -> Option<Rc<Channel>> {
+        let at = self.open.binary_search_by_key(&id, |stream| stream.id).ok()?;
+        let stream = self.open.remove(at);
+        if stream.channel.is_some() {
+            self.exchanges -= 1;
+            if self.exchanges == 0 {
+                worker.cells.active.sub(1);
+            }
+        }
+        if self.open.is_empty() {
+            *self = Self::default();
+        }
+        stream.channel
+    }
+
+    /// The connection is gone.
+    pub(super) fn abandon_all(&mut self, worker: &Worker) {
+        while let Some(stream) = self.open.last() {
+            self.abandon(stream.id, Over::Gone, worker);
+        }
+    }
+
+    /// Takes what exchanges have: heads leave at once, bodies as windows allow.
+    pub(super) fn take_from_exchanges(&mut self, codec: &mut Codec, output: &mut Output<'_>, worker: &Worker) {
+        while !output.is_full()
+            && let Some(id) = self.link.as_ref().and_then(|link| link.next())
+        {
+            match self.take_from(id, codec, output, worker) {
+                Ok(false) => {}
+                Ok(true) => drop(self.remove(id, worker)),
+                Err(Broken) => {
+                    codec.send_reset(id, ErrorCode::InternalError, &mut output.frames);
+                    self.abandon(id, Over::Gone, worker);
+                }
+            }
+        }
+    }
+
+    /// True when the response is complete.
+    fn take_from(
+        &mut self,
+        id: StreamId,
+        codec: &mut Codec,
+        output: &mut Output<'_>,
+        worker: &Worker,
+    ) -> Result<bool, Broken> {
+        let Some(stream) = self.find(id) else { return Ok(false) };
+        let Some(channel) = stream.channel.clone() else {
+            return Ok(false);
+        };
+        codec.release(id, channel.take_consumed(), &mut output.frames);
+        while let Some(outgoing) = channel.take_outgoing() {
+            match outgoing {
+                Outgoing::Head { bytes, end } => {
+                    codec
+                        .send_head(id, &bytes, end, &mut output.frames)
+                        .map_err(|_| Broken)?;
+                    channel.sent(bytes.len());
+                    if end {
+                        return Ok(true);
+                    }
+                }
+                Outgoing::Body(piece) => {
+                    if stream.queued == 0 {
+                        stream.moved_ms = worker.clock.now_ms();
+                    }
+                    stream.queued += piece.len();
+                    stream.queue.push_back(piece);
+                }
+                Outgoing::End => stream.ended = true,
+                Outgoing::Reset => return Err(Broken),
+            }
+        }
+        if stream.ended && stream.queued == 0 {
+            codec
+                .data_frame_header(id, 0, true, &mut output.frames)
+                .map_err(|_| Broken)?;
+            return Ok(true);
+        }
+        codec.set_waiting(id, stream.queued > 0);
+        Ok(false)
+    }
+
+    /// Puts bodies into `output` as far as windows and the batch allow, in the order of RFC 9218. True when any moved.
+    pub(super) fn fill(&mut self, codec: &mut Codec, output: &mut Output<'_>, worker: &Worker) -> bool {
+        let mut moved = false;
+        while !output.is_full()
+            && let Some(id) = codec.next_writable()
+        {
+            let Some(stream) = self.find(id) else {
+                codec.set_waiting(id, false);
+                continue;
+            };
+            let available = stream.queued.min(BATCH - output.len());
+            let last = stream.ended && available == stream.queued;
+            let Ok(sent) = codec.data_frame_header(id, available, last, &mut output.frames) else {
+                self.abandon(id, Over::Gone, worker);
+                continue;
+            };
+            if sent.bytes == 0 && !sent.ended {
+                break;
+            }
+            moved = true;
+            stream.pass(sent.bytes, output);
+            stream.moved_ms = worker.clock.now_ms();
+            if let Some(channel) = &stream.channel {
+                channel.sent(sent.bytes);
+            }
+            let mut ended = sent.ended;
+            if !ended && stream.queued == 0 {
+                codec.set_waiting(id, false);
+                // The end of a response that is done before its request takes a frame of its own.
+                ended = stream.ended && codec.data_frame_header(id, 0, true, &mut output.frames).is_ok();
+            }
+            if ended {
+                drop(self.remove(id, worker));
+            }
+        }
+        moved
+    }
+
+    /// The next [`Streams::reset_stalled`] looks, however shortly after the last.
+    pub(super) const fn look_now(&mut self) {
+        self.looked_ms = 0;
+    }
+
+    /// Resets streams whose body the client did not let move for too long.
+    pub(super) fn reset_stalled(&mut self, codec: &mut Codec, output: &mut Output<'_>, worker: &Worker) {
+        let now = worker.clock.now_ms();
+        if now.saturating_sub(self.looked_ms) < LOOK_MS {
+            return;
+        }
+        self.looked_ms = now;
+        let stalled = |stream: &Stream| stream.queued > 0 && now.saturating_sub(stream.moved_ms) >= PATIENCE_MS;
+        while let Some(id) = self.open.iter().find(|stream| stalled(stream)).map(|stream| stream.id) {
+            worker.cells.refuse("send_timeout");
+            codec.send_reset(id, ErrorCode::Cancel, &mut output.frames);
+            self.abandon(id, Over::Slow, worker);
+        }
+    }
+}
