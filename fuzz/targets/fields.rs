@@ -1,4 +1,4 @@
-//! Dates, ages, tags, ranges, Vary, preconditions, addresses: what is parsed is within its bounds and
+//! Dates, ages, tags, ranges, Vary, Accept-Encoding, preconditions, addresses: what is parsed is within its bounds and
 //! survives being written again.
 #![no_main]
 
@@ -7,7 +7,7 @@ use breakwater_wire::http1::Host;
 use breakwater_wire::http1::encode::imf_fixdate;
 use breakwater_wire::range::{ContentRange, if_range_holds};
 use breakwater_wire::vary::{Vary, normalize_value};
-use breakwater_wire::{age, cache_control, etag, forwarded, hop, http_date, range};
+use breakwater_wire::{accept_encoding, age, cache_control, etag, forwarded, hop, http_date, range};
 use libfuzzer_sys::fuzz_target;
 
 const NOW: u64 = 1_800_000_000;
@@ -17,12 +17,20 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
     let lines = || data.split(|&byte| byte == b'\n');
-    match choice % 8 {
+    match choice % 9 {
         0 => {
             if let Some(time) = http_date::parse(data, NOW) {
                 assert_eq!(http_date::parse(&imf_fixdate(time), NOW), Some(time));
                 assert_eq!(http_date::parse(&data.to_ascii_lowercase(), NOW), Some(time));
             }
+        }
+        8 => {
+            let offered = ["zstd", "br", "gzip"];
+            let chosen = accept_encoding::choose(lines(), &offered);
+            assert!(chosen.is_none_or(|at| at < offered.len()));
+            // What is chosen is chosen again when it is all there is, as it is when an origin is asked for it.
+            let again = chosen.and_then(|at| accept_encoding::choose([offered[at].as_bytes()], &offered));
+            assert_eq!(again, chosen);
         }
         1 => assert!(age::parse(lines()).is_none_or(|age| age <= cache_control::MAX_DELTA)),
         2 => {

@@ -42,12 +42,12 @@ async fn a_request_body_that_is_announced_too_large_is_refused_at_once() {
 
 #[tokio::test]
 async fn a_request_body_that_turns_out_too_large_is_refused_and_the_origin_sees_no_end_of_it() {
-    let (ended, mut end) = tokio::sync::mpsc::unbounded_channel();
+    let (ended, mut end) = tokio::sync::mpsc::channel(1);
     let origin = Origin::raw(move |mut peer| {
         let ended = ended.clone();
         async move {
             peer.only_head().await;
-            ended.send(peer.rest().await).unwrap();
+            ended.send(peer.rest().await).await.unwrap();
         }
     })
     .await;
