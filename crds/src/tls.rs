@@ -14,7 +14,7 @@ pub struct Tls {
     /// hosts fail: no other certificate is served in its place.
     #[schemars(length(min = 1, max = 253))]
     pub secret_name: String,
-    /// Redirect requests that come in clear text to https, with status 308.
+    /// Redirect requests that come in clear text to https (301 or 308).
     #[serde(default)]
     pub redirect: bool,
     /// Send Strict-Transport-Security: browsers then come by https only.

@@ -10,12 +10,15 @@ use crate::value;
 
 /// Fields that frame a message or belong to one connection (RFC 9110 section 7.6.1): whoever could change them could
 /// make one message look like two.
-const FRAMING: [&str; 11] = [
+const FRAMING: [&str; 14] = [
     "connection",
     "content-length",
     "expect",
     "http2-settings",
     "keep-alive",
+    "proxy-authenticate",
+    "proxy-authentication-info",
+    "proxy-authorization",
     "proxy-connection",
     "te",
     "trailer",
@@ -80,10 +83,14 @@ fn editable(name: &str, request: bool) -> Result<String, String> {
             "`{name}` frames the message or belongs to one connection and cannot be changed: leave it out"
         ));
     }
-    if request && name == "host" {
-        return Err("`host` chose this object and goes to the origin as it came: leave it out".to_owned());
-    }
-    Ok(name)
+    // What the data plane writes itself (its `filter::fields`).
+    let reason = match (request, name.as_str()) {
+        (true, "host") => "chose this object and goes to the origin as it came",
+        (true, "via") => "shows requests that go round in circles",
+        (false, "date") => "tells caches when the response was made",
+        _ => return Ok(name),
+    };
+    Err(format!("`{name}` {reason}, and cannot be changed: leave it out"))
 }
 
 /// A value that one field line can carry (RFC 9110 section 5.5).
