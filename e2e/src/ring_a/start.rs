@@ -122,7 +122,7 @@ impl RingA {
         command.args(["--listen", &listen.to_string(), "--admin", &admin.to_string()]);
         command.args(["--listen-tls", &listen_tls.to_string()]);
         command.arg("--state-dir").arg(self.state_directory(index)?);
-        let secrets = self.run()?.make_directory(&format!("{node}-secrets"))?;
+        let secrets = self.run()?.make_directory(format!("{node}-secrets"))?;
         command.arg("--secrets-dir").arg(secrets);
         let process = self.spawn(&node, command)?;
         Ok(DataPlane::new(process, listen, listen_tls, admin))
@@ -133,7 +133,7 @@ impl RingA {
     /// # Errors
     /// When it cannot be made.
     pub fn state_directory(&self, index: u8) -> Result<PathBuf> {
-        self.run()?.make_directory(&format!("node-{index}"))
+        self.run()?.make_directory(format!("node-{index}"))
     }
 
     /// Asks the API server how often it knew somebody not, or allowed something not, since its
