@@ -368,3 +368,16 @@ impl<S: Transport> Http2<S> {
         self.then = Some(Step::Close);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With the task, the socket's registration and the client's compression table this stays within the 3 KiB of the
+    /// memory budget (docs/architecture.md).
+    #[test]
+    fn an_idle_http2_connection_is_small() {
+        let size = size_of::<Http2<tokio::net::TcpStream>>();
+        assert!(size <= 768, "an HTTP/2 connection has grown to {size} bytes");
+    }
+}
