@@ -456,3 +456,21 @@ async fn a_client_that_leaves_during_the_handshake_leaves_nothing_behind() {
     plane.metric_reaches(&refused("tls_closed"), 1.0).await;
     plane.metric_reaches("breakwater_connections_beginning", 0.0).await;
 }
+
+#[tokio::test]
+async fn a_client_that_offers_h2_is_spoken_to_in_http2_and_any_other_in_http1() {
+    let (origin, authority) = (origin().await, Authority::new());
+    let plane = plane_with(&origin, &authority, "www.shop.test", |_| {}).await;
+    for (offers, agreed) in [(vec!["h2", "http/1.1"], "h2"), (vec!["http/1.1"], "http/1.1")] {
+        let offers: Vec<_> = offers.into_iter().map(|offer| offer.as_bytes().to_vec()).collect();
+        let dialer = Dialer::new(&authority).change(|config| config.alpn_protocols = offers);
+        let mut client = dialer.connect(&plane, "www.shop.test").await;
+        assert_eq!(client.stream.get_ref().1.alpn_protocol(), Some(agreed.as_bytes()));
+        if agreed == "h2" {
+            // SETTINGS on stream 0.
+            assert_eq!(client.take(9).await.unwrap()[3..9], [4, 0, 0, 0, 0, 0]);
+        } else {
+            assert_eq!(client.get("www.shop.test", "/a", "").await.status, 200);
+        }
+    }
+}
