@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use breakwater_dataplane::{DataPlane, Listen, Options, default_workers};
+use breakwater_dataplane::{DataPlane, Listen, Options, cgroup_memory_limit, default_workers};
 use clap::Args;
 
 use crate::exit::Failure;
@@ -28,9 +28,12 @@ pub(crate) struct ServeArgs {
     /// Worker threads [default: one for each processor this process may use]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: Option<u16>,
-    /// Memory for stored responses, such as 512Mi
-    #[arg(long, value_name = "SIZE", default_value = "256Mi")]
-    memory: Size,
+    /// Memory for stored responses, such as 512Mi [default: half of the memory limit, or 256Mi without one]
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<Size>,
+    /// Memory this process may use; near it the cache shrinks, then new work is refused [default: the control group's]
+    #[arg(long, value_name = "SIZE")]
+    memory_limit: Option<Size>,
     /// Client connections open at once [default: 100000; at most half of the open-file limit]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(64..))]
     max_connections: Option<u64>,
@@ -61,11 +64,16 @@ impl ServeArgs {
     /// Starts the data plane, with an empty configuration, and its admin port.
     pub(crate) async fn start(self, admin: SocketAddr) -> Result<Serving, Failure> {
         let defaults = Options::default();
+        let memory_limit = self.memory_limit.map(Size::bytes).or_else(cgroup_memory_limit);
         let options = Options {
             listen: self.listen.into_iter().chain(self.listen_tls).collect(),
             https_port: self.https_port,
             workers: self.workers.map_or_else(default_workers, usize::from),
-            memory: self.memory.bytes(),
+            memory: match self.memory {
+                Some(memory) => memory.bytes(),
+                None => memory_limit.map_or(defaults.memory, |limit| limit / 2),
+            },
+            memory_limit,
             access_log: self.access_log,
             audit_log: self.audit_log,
             max_connections: self.max_connections.unwrap_or(defaults.max_connections),
@@ -75,6 +83,8 @@ impl ServeArgs {
         };
         let refused = |error: breakwater_dataplane::StartError| Failure::environment(error.to_string(), "");
         let data_plane = Arc::new(DataPlane::start(&options).map_err(refused)?);
+        let watched = Arc::clone(&data_plane);
+        tokio::spawn(async move { watched.watch_memory().await });
         let admin = data_plane
             .serve_admin(admin, axum::Router::new())
             .await

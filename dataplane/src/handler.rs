@@ -376,6 +376,9 @@ fn unrouted_but_open(worker: &Worker, head: &RequestHead<'_>, out: &mut Vec<u8>)
     }
 }
 
+/// What is said to a request that would need an origin, in an overload.
+const OVERLOADED: &str = "there is more to do than can be done; try again in a moment";
+
 const NOT_SERVED: &str = "nothing here serves this host and path";
 const NOT_CONFIGURED: &str = "this node has no configuration yet";
 

@@ -19,6 +19,7 @@ mod filter;
 pub mod follow;
 mod handler;
 mod listen;
+mod memory;
 mod pace;
 mod request_id;
 mod respond;
@@ -31,4 +32,5 @@ mod worker;
 
 pub use error::StartError;
 pub use listen::Listen;
+pub use memory::cgroup_memory_limit;
 pub use server::{Applied, DataPlane, Options, default_workers};

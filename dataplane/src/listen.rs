@@ -57,7 +57,7 @@ impl Listener {
 }
 
 /// Connections that may wait to be accepted, for each socket.
-const BACKLOG: i32 = 4096;
+pub(crate) const BACKLOG: i32 = 4096;
 
 /// Opens `count` sockets on `address`. Port 0 lets the kernel choose one port for all of them.
 ///

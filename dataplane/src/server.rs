@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,10 +18,11 @@ use crate::StartError;
 use crate::clock::unix_seconds;
 use crate::config::{Assembler, Config, Loaded};
 use crate::listen::{Listen, Listener};
+use crate::memory;
 use crate::telemetry::metrics::SnapshotState;
 use crate::telemetry::{LineLog, Metrics};
 use crate::upstream::Fleet;
-use crate::worker::{self, Clients, Control, Heartbeat, Parts};
+use crate::worker::{self, Clients, Control, Crew, Heartbeat, Parts, Pressure};
 
 /// Longest wait for the logs' writers at the end of a drain.
 const FLUSH: Duration = Duration::from_secs(2);
@@ -47,6 +48,8 @@ pub struct Options {
     pub name_servers: Vec<SocketAddr>,
     /// Of those, how many one client may have: an IPv4 address, or an IPv6 /64. None: a quarter.
     pub max_connections_per_client: Option<u64>,
+    /// Bytes of memory this process may use; see [`DataPlane::watch_memory`] and [`crate::cgroup_memory_limit`].
+    pub memory_limit: Option<u64>,
 }
 
 impl Default for Options {
@@ -61,6 +64,7 @@ impl Default for Options {
             max_connections: 100_000,
             name_servers: Vec::new(),
             max_connections_per_client: None,
+            memory_limit: None,
         }
     }
 }
@@ -92,6 +96,10 @@ pub struct DataPlane {
     threads: Mutex<Vec<thread::JoinHandle<()>>>,
     sockets: Vec<Listeners>,
     leaving: AtomicBool,
+    memory_limit: Option<u64>,
+    memory_pressure: Arc<AtomicU8>,
+    /// Bytes the cache may store when memory is not short.
+    cache_limit: u64,
     addresses: Vec<SocketAddr>,
     listeners: Vec<Listen>,
 }
@@ -155,26 +163,30 @@ impl DataPlane {
             control,
             applied,
             assembler: Mutex::new(assembler),
-            heartbeats: Vec::new(),
+            heartbeats: (0..workers).map(|_| Arc::default()).collect(),
             metrics,
             started,
             threads: Mutex::default(),
             sockets: Vec::new(),
             leaving: AtomicBool::new(false),
+            memory_limit: options.memory_limit,
+            memory_pressure: Arc::default(),
+            cache_limit: cache.stats().ram.limit,
             addresses: listeners.iter().map(|listen| listen.address).collect(),
             listeners,
         };
-        for (index, listeners) in sockets.into_iter().enumerate() {
+        let crew = Arc::new(Crew::new(&data_plane.heartbeats));
+        for (index, (listeners, heartbeat)) in sockets.into_iter().zip(data_plane.heartbeats.clone()).enumerate() {
             let listeners = Arc::new(Mutex::new(listeners));
             data_plane.sockets.push(Arc::clone(&listeners));
-            let heartbeat = Arc::<Heartbeat>::default();
-            data_plane.heartbeats.push(Arc::clone(&heartbeat));
             let supervised = Supervised {
                 index,
                 started,
                 listeners,
                 max_connections,
                 clients: Arc::clone(&clients),
+                crew: Arc::clone(&crew),
+                memory_pressure: Arc::clone(&data_plane.memory_pressure),
                 control: data_plane.control.subscribe(),
                 applied: applied_tx.clone(),
                 heartbeat,
@@ -257,15 +269,60 @@ impl DataPlane {
         crate::admin::serve(Arc::clone(self), address, more).await
     }
 
+    /// Keeps the process within its memory limit, if it has one: looks every second, and near the limit makes the cache
+    /// smaller, then refuses what would take more. Never returns.
+    pub async fn watch_memory(&self) {
+        let Some(limit) = self.memory_limit.filter(|limit| *limit > 0) else {
+            return std::future::pending().await;
+        };
+        self.metrics.memory_limit.store(limit, Ordering::Relaxed);
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        let mut cache_limit = self.cache_limit;
+        loop {
+            second.tick().await;
+            let Some(used) = memory::used() else { continue };
+            self.metrics.memory_used.store(used, Ordering::Relaxed);
+            cache_limit = self.keep_within(limit, used, cache_limit);
+        }
+    }
+
+    /// Acts on the use of memory; returns how much the cache may store now.
+    fn keep_within(&self, limit: u64, used: u64, cache_limit: u64) -> u64 {
+        let most = self.cache_limit;
+        let before = Pressure::from_u8(self.memory_pressure.load(Ordering::Relaxed));
+        let verdict = memory::evaluate(used, limit, before > Pressure::None);
+        let stored = self.metrics.cache.stats().ram.bytes;
+        let next = verdict.cache_limit(most, cache_limit, stored);
+        if next != cache_limit {
+            self.metrics.cache.set_ram_limit(next);
+        }
+        if cache_limit == most && next < most {
+            tracing::warn!(used, limit, "memory is short; the cache gives some back");
+        }
+        let pressure = verdict.pressure();
+        self.memory_pressure.store(pressure.as_u8(), Ordering::Relaxed);
+        match (before > Pressure::None, pressure > Pressure::None) {
+            (false, true) => tracing::warn!(
+                used,
+                limit,
+                "memory is nearly used up; new connections and what is not stored are refused"
+            ),
+            (true, false) => tracing::warn!(used, limit, "there is memory again; nothing is refused"),
+            _ => {}
+        }
+        next
+    }
+
     pub(crate) fn loaded(&self) -> Loaded {
         self.assembler.lock().loaded()
     }
 
     /// Finishes what is in progress and takes nothing new; returns when all is done or `deadline` has passed.
     pub async fn drain(&self, deadline: Duration) {
-        self.change(|control| control.drain = true);
-        // The supervisors' copies too, so that whoever connects now is refused and not kept waiting.
+        // The supervisors' copies first: a socket is closed with its last copy, which is that of the worker who takes in
+        // what waits there.
         self.sockets.iter().for_each(|listeners| listeners.lock().clear());
+        self.change(|control| control.drain = true);
         let threads = std::mem::take(&mut *self.threads.lock());
         let finished = async {
             for thread in threads {
@@ -323,6 +380,31 @@ impl DataPlane {
     }
 }
 
+/// What tests do to a data plane that runs.
+#[cfg(feature = "testing")]
+impl DataPlane {
+    /// Makes a worker die.
+    pub fn break_worker(&self, index: usize) {
+        if let Some(heartbeat) = self.heartbeats.get(index) {
+            heartbeat.broken.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Makes every worker seem later than it is.
+    pub fn pretend_lag(&self, lag: Duration) {
+        let ms = u64::try_from(lag.as_millis()).unwrap_or(u64::MAX);
+        for heartbeat in &self.heartbeats {
+            heartbeat.pretended_lag_ms.store(ms, Ordering::Relaxed);
+        }
+    }
+
+    /// Acts as if so much of the memory limit was used.
+    pub fn pretend_memory(&self, percent: u64) {
+        let cache_limit = self.metrics.cache.stats().ram.limit;
+        self.keep_within(100 << 20, percent << 20, cache_limit);
+    }
+}
+
 fn open_log(name: &'static str, path: Option<&Path>) -> Result<LineLog, StartError> {
     LineLog::open(name, path).map_err(|source| StartError::Log {
         log: name,
@@ -362,6 +444,8 @@ struct Supervised {
     listeners: Listeners,
     max_connections: u64,
     clients: Arc<Clients>,
+    crew: Arc<Crew>,
+    memory_pressure: Arc<AtomicU8>,
     control: watch::Receiver<Control>,
     applied: watch::Sender<()>,
     heartbeat: Arc<Heartbeat>,
@@ -373,6 +457,7 @@ impl Supervised {
     fn run(self, workers: usize) {
         pin(self.index, workers);
         loop {
+            let begun = Instant::now();
             let ended = catch_unwind(AssertUnwindSafe(|| worker::run(self.parts()?)));
             match ended {
                 Ok(Ok(())) => return,
@@ -382,6 +467,10 @@ impl Supervised {
             self.metrics.worker_restarts.fetch_add(1, Ordering::Relaxed);
             let lost = self.heartbeat.connections.swap(0, Ordering::Relaxed);
             self.metrics.worker(self.index).closed.add(lost);
+            if begun.elapsed() < Duration::from_secs(1) {
+                // What ended it may still be there: out of files, mostly.
+                thread::sleep(Duration::from_millis(100));
+            }
         }
     }
 
@@ -398,6 +487,8 @@ impl Supervised {
                 .collect::<Result<_, _>>()?,
             max_connections: self.max_connections,
             clients: Arc::clone(&self.clients),
+            crew: Arc::clone(&self.crew),
+            memory_pressure: Arc::clone(&self.memory_pressure),
             control: self.control.clone(),
             applied: self.applied.clone(),
             heartbeat: Arc::clone(&self.heartbeat),

@@ -5,18 +5,20 @@
 
 mod accept;
 mod admission;
+mod balance;
 pub(crate) mod deadlines;
+mod lag;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use breakwater_cache::Cache;
 use breakwater_websocket::{Drain, SharedBuffer, Wheel, code};
 use breakwater_wire::http2;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::LocalSet;
 
 use crate::clock::{Clock, TICK};
@@ -27,7 +29,9 @@ use crate::telemetry::{Metrics, WorkerCells};
 use crate::upstream::Pool;
 use accept::accept;
 pub(crate) use admission::{Clients, Counted};
+pub(crate) use balance::Crew;
 use deadlines::Deadlines;
+pub(crate) use lag::Pressure;
 
 /// The size of the buffer that all reads of a worker go through, bytes.
 const READ_BUFFER: usize = 64 * 1024;
@@ -55,6 +59,24 @@ pub(crate) struct Heartbeat {
     pub(crate) ticked_ms: AtomicU64,
     /// Its open connections.
     pub(crate) connections: AtomicU64,
+    /// Set by a test that wants the worker to die.
+    #[cfg(feature = "testing")]
+    pub(crate) broken: std::sync::atomic::AtomicBool,
+    /// Set by a test that wants the worker to seem late.
+    #[cfg(feature = "testing")]
+    pub(crate) pretended_lag_ms: AtomicU64,
+}
+
+impl Heartbeat {
+    #[cfg(feature = "testing")]
+    fn pretended_lag(&self) -> Duration {
+        Duration::from_millis(self.pretended_lag_ms.load(Ordering::Relaxed))
+    }
+
+    #[cfg(not(feature = "testing"))]
+    const fn pretended_lag(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// What a worker is made of.
@@ -64,6 +86,9 @@ pub(crate) struct Parts {
     pub(crate) listeners: Vec<Listener>,
     pub(crate) max_connections: u64,
     pub(crate) clients: Arc<Clients>,
+    pub(crate) crew: Arc<Crew>,
+    /// What the use of memory asks to refuse, as [`Pressure::as_u8`].
+    pub(crate) memory_pressure: Arc<AtomicU8>,
     pub(crate) control: watch::Receiver<Control>,
     pub(crate) applied: watch::Sender<()>,
     pub(crate) heartbeat: Arc<Heartbeat>,
@@ -92,6 +117,11 @@ pub(crate) struct Worker {
     pub(crate) connections: Cell<u64>,
     pub(crate) max_connections: u64,
     clients: Arc<Clients>,
+    crew: Arc<Crew>,
+    /// What the worker's own lateness asks to refuse.
+    pressure: Cell<Pressure>,
+    memory_pressure: Arc<AtomicU8>,
+    leaving: Notify,
     pub(crate) ids: RequestIds,
     pub(crate) pool: Rc<Pool>,
     pub(crate) cells: Arc<WorkerCells>,
@@ -104,6 +134,21 @@ impl Worker {
     /// Whether a configuration was ever applied; before, nothing can be said of any host.
     pub(crate) fn is_configured(&self) -> bool {
         self.heartbeat.version.load(Ordering::Relaxed) > 0
+    }
+
+    /// What is refused now.
+    pub(crate) fn pressure(&self) -> Pressure {
+        let memory = Pressure::from_u8(self.memory_pressure.load(Ordering::Relaxed));
+        self.pressure.get().max(memory)
+    }
+
+    /// Whether a request that needs an origin is refused now; counts it if so.
+    pub(crate) fn sheds(&self) -> bool {
+        let sheds = self.pressure() >= Pressure::Misses;
+        if sheds {
+            self.cells.refuse("overload");
+        }
+        sheds
     }
 
     fn set_connections(&self, open: u64) {
@@ -137,6 +182,10 @@ async fn serve(mut parts: Parts) -> std::io::Result<()> {
         connections: Cell::new(0),
         max_connections: parts.max_connections,
         clients: Arc::clone(&parts.clients),
+        crew: Arc::clone(&parts.crew),
+        pressure: Cell::default(),
+        memory_pressure: Arc::clone(&parts.memory_pressure),
+        leaving: Notify::new(),
         ids: RequestIds::new(),
         pool,
         cells: parts.metrics.worker(parts.index),
@@ -145,17 +194,12 @@ async fn serve(mut parts: Parts) -> std::io::Result<()> {
         heartbeat: Arc::clone(&parts.heartbeat),
         clock,
     });
-    let acceptors: Vec<_> = parts
-        .listeners
-        .into_iter()
-        .map(|listener| {
-            Ok(tokio::task::spawn_local(accept(
-                tokio::net::TcpListener::from_std(listener.socket)?,
-                listener.listen,
-                Rc::clone(&worker),
-            )))
-        })
-        .collect::<std::io::Result<_>>()?;
+    for listener in parts.listeners {
+        let socket = tokio::net::TcpListener::from_std(listener.socket)?;
+        tokio::task::spawn_local(accept(socket, listener.listen, Rc::clone(&worker)));
+    }
+    tokio::task::spawn_local(balance::receive(Rc::clone(&worker)));
+    tokio::task::spawn_local(lag::probe(Rc::clone(&worker)));
     report(&worker, control.version, &parts.applied);
 
     let mut tick = tokio::time::interval(TICK);
@@ -174,9 +218,6 @@ async fn serve(mut parts: Parts) -> std::io::Result<()> {
                 }
                 let control = parts.control.borrow_and_update().clone();
                 take_on(&worker, &control);
-                if control.drain {
-                    acceptors.iter().for_each(tokio::task::JoinHandle::abort);
-                }
                 report(&worker, control.version, &parts.applied);
             }
         }
@@ -199,6 +240,7 @@ fn take_on(worker: &Rc<Worker>, control: &Control) {
     }
     if control.drain && !worker.draining.replace(true) {
         worker.press_idle();
+        worker.leaving.notify_waiters();
         worker.drain.begin(&worker.relays, code::GOING_AWAY, DRAIN_SPREAD);
     }
 }
@@ -211,6 +253,10 @@ fn relays(clock: &Rc<Clock>) -> breakwater_websocket::Worker {
 
 fn on_tick(worker: &Worker) {
     worker.clock.tick();
+    #[cfg(feature = "testing")]
+    if worker.heartbeat.broken.swap(false, Ordering::Relaxed) {
+        panic!("a test asked for it");
+    }
     let now = worker.clock.now_ms();
     worker.heartbeat.ticked_ms.store(now, Ordering::Relaxed);
     worker.press_idle();

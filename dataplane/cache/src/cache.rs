@@ -59,6 +59,11 @@ impl Cache {
         })
     }
 
+    /// Changes how many bytes may be stored in memory; evicts what is too much.
+    pub fn set_ram_limit(&self, bytes: u64) {
+        self.ram.set_limit(bytes);
+    }
+
     /// Hashes keys and tags.
     pub const fn keyer(&self) -> &Keyer {
         &self.keyer

@@ -24,7 +24,7 @@ use super::client::{Client, ResponseHead};
 use super::filtered;
 use super::hit::{self, Authority};
 use super::stored::{Reply, connection};
-use super::{Failure, Job, Outcome, forward, page, proxy};
+use super::{Failure, Job, OVERLOADED, Outcome, forward, page, proxy};
 use crate::config::{ResourceKind, Site};
 use crate::telemetry::CacheResult;
 use crate::upstream::OriginError;
@@ -81,6 +81,8 @@ pub(super) async fn serve<C: Client>(
         worker.clock.timestamp(),
     );
     let status = cache_status::forwarded(&lookup);
+    // What is stored and may be used is served under any pressure, an origin is not asked.
+    let sheds = !matches!(lookup, Lookup::Hit { .. } | Lookup::Unavailable) && worker.sheds();
     match lookup {
         Lookup::Hit { object, age, ttl } => {
             let status = cache_status::hit(ttl, false);
@@ -96,7 +98,9 @@ pub(super) async fn serve<C: Client>(
             on_error,
             ..
         } => {
-            request.revalidate_behind(&object, on_error)?;
+            if !sheds {
+                request.revalidate_behind(&object, on_error)?;
+            }
             request
                 .send_object(client, &object, age, cache_status::hit(ttl, false), CacheResult::Stale)
                 .await
@@ -114,8 +118,14 @@ pub(super) async fn serve<C: Client>(
                 ttl,
                 on_error,
             };
-            request.shared(client, Some(stale), status).await
+            match sheds {
+                true if stale.on_error.covers(None) => request.send_stale(client, &stale).await,
+                true => overloaded(worker, job, client, CacheResult::Miss).await,
+                false => request.shared(client, Some(stale), status).await,
+            }
         }
+        Lookup::Miss if sheds => overloaded(worker, job, client, CacheResult::Miss).await,
+        Lookup::Bypass(_) if sheds => overloaded(worker, job, client, CacheResult::Bypass).await,
         Lookup::Miss => request.shared(client, None, status).await,
         Lookup::Unavailable => {
             page(
@@ -130,6 +140,16 @@ pub(super) async fn serve<C: Client>(
         }
         Lookup::Bypass(_) => request.past(client, status).await,
     }
+}
+
+async fn overloaded<C: Client>(
+    worker: &Worker,
+    job: &Job,
+    client: &mut C,
+    result: CacheResult,
+) -> Result<Outcome, Failure> {
+    page(worker, job, client, 503, OVERLOADED).await?;
+    Ok(outcome(503, result))
 }
 
 impl Request<'_> {

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use super::client::{Client, Http1};
 use super::forward;
-use super::{After, Failure, Job, Outcome, after, conclude, page_with, proxy};
+use super::{After, Failure, Job, OVERLOADED, Outcome, after, conclude, page_with, proxy};
 use crate::config::{ResourceKind, WebSocketRoute};
 use crate::conn::Transport;
 use crate::telemetry::ResourceCells;
@@ -81,6 +81,9 @@ async fn admit<C: Client>(
         Ok(offer) => offer,
         Err(refusal) => return Ok(Err(answer_refusal(worker, job, client, refusal).await?)),
     };
+    if worker.sheds() {
+        return Ok(Err(page_with(worker, job, client, 503, OVERLOADED, &[]).await?));
+    }
     let Err(full) = route.counts.open(guard, job.client, &route.limits) else {
         return Ok(Ok(offer));
     };

@@ -222,6 +222,10 @@ impl ResourceCells {
 pub(crate) struct WorkerCells {
     pub(crate) accepted: Cell,
     pub(crate) closed: Cell,
+    /// Connections that were accepted and given to another worker.
+    pub(crate) handed_over: Cell,
+    /// How late the worker was of late, microseconds.
+    pub(crate) lag_us: AtomicU64,
     /// Idle connections that were closed to make room.
     pub(crate) evicted: Cell,
     /// Connections with a request in progress.

@@ -285,6 +285,28 @@ fn workers(metrics: &Metrics, listener: &str, out: &mut Families) {
         &[],
         total(&|c| c.beginning.get()) as f64,
     );
+    for (index, c) in cells.iter().enumerate() {
+        let open = c.accepted.get().saturating_sub(c.closed.get());
+        out.gauge(
+            "worker_connections",
+            "Client connections open now, by worker.",
+            &[("worker", &index.to_string())],
+            open as f64,
+        );
+    }
+    let lag = cells.iter().map(|c| c.lag_us.load(Ordering::Relaxed)).max();
+    out.gauge(
+        "worker_lag_seconds",
+        "How long what is ready waits for its turn, at the worker that is latest.",
+        &[],
+        lag.unwrap_or_default() as f64 / 1e6,
+    );
+    out.counter(
+        "connections_handed_over_total",
+        "Client connections that went from the worker that accepted them to one with fewer.",
+        &[],
+        total(&|c| c.handed_over.get()),
+    );
     out.counter(
         "connections_evicted_total",
         "Idle client connections closed to make room for others.",
@@ -389,6 +411,19 @@ fn process(metrics: &Metrics, out: &mut Families) {
         &[],
         rejected,
     );
+    for (name, help, bytes) in [
+        (
+            "memory_used_bytes",
+            "Memory of this process, pages of files left out.",
+            &metrics.memory_used,
+        ),
+        ("memory_limit_bytes", "The memory ceiling.", &metrics.memory_limit),
+    ] {
+        let bytes = bytes.load(Ordering::Relaxed);
+        if bytes > 0 {
+            out.gauge(name, help, &[], bytes as f64);
+        }
+    }
     let restarts = metrics.worker_restarts.load(Ordering::Relaxed);
     out.counter(
         "worker_restarts_total",

@@ -22,6 +22,9 @@ pub(crate) struct Metrics {
     /// When the certificates in force expire, Unix seconds, by `namespace/name` of their Secret.
     certificates: Mutex<BTreeMap<String, i64>>,
     pub(crate) worker_restarts: AtomicU64,
+    /// Bytes of memory used, and the ceiling; 0 is not known.
+    pub(crate) memory_used: AtomicU64,
+    pub(crate) memory_limit: AtomicU64,
     pub(crate) cache: Arc<Cache>,
     pub(crate) tables: Arc<Tables>,
     pub(crate) fleet: Arc<Fleet>,
@@ -59,6 +62,8 @@ impl Metrics {
             snapshot: Mutex::default(),
             certificates: Mutex::default(),
             worker_restarts: AtomicU64::new(0),
+            memory_used: AtomicU64::new(0),
+            memory_limit: AtomicU64::new(0),
             cache,
             tables,
             fleet,

@@ -26,6 +26,7 @@ mod http2_abuse;
 mod http2_bodies;
 mod http2_smuggling;
 mod https;
+mod overload;
 mod pipelining;
 mod proxy;
 mod proxy_failures;

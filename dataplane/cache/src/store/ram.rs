@@ -107,6 +107,11 @@ impl Ram {
         }
     }
 
+    /// Changes how many bytes may be stored; evicts what is too much.
+    pub fn set_limit(&self, bytes: u64) {
+        self.slots.set_capacity(bytes);
+    }
+
     /// The variant of `key` that a request with these field values selects.
     pub fn get(&self, key: Key, keyer: &Keyer, values: &FieldValues<'_>) -> Option<Arc<Object>> {
         let slot = self.slots.get(&key)?;
