@@ -103,13 +103,14 @@ impl Realms {
 fn verifier(clients: &ClientCertificates) -> Result<Arc<dyn ClientCertVerifier>, String> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(clients.ca_pem.as_bytes()) {
-        let certificate = certificate.map_err(|_| "the authorities for client certificates (ca.crt) are not PEM")?;
-        roots
-            .add(certificate)
-            .map_err(|error| format!("an authority for client certificates (ca.crt) cannot be used: {error}"))?;
+        let certificate =
+            certificate.map_err(|_| "the authorities for client certificates (caCertificates) are not PEM")?;
+        roots.add(certificate).map_err(|error| {
+            format!("an authority for client certificates (caCertificates) cannot be used: {error}")
+        })?;
     }
     if roots.is_empty() {
-        return Err("the authorities for client certificates (ca.crt) are none".to_owned());
+        return Err("the authorities for client certificates (caCertificates) are none".to_owned());
     }
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&PROVIDER));
     let builder = if clients.required {

@@ -408,7 +408,7 @@ async fn authorities_that_are_none_reject_the_object_alone() {
     let [rejection] = &applied.rejected[..] else {
         panic!("{applied:?}")
     };
-    assert!(rejection.message.contains("ca.crt"), "{}", rejection.message);
+    assert!(rejection.message.contains("caCertificates"), "{}", rejection.message);
     assert!(is_served(&Dialer::new(&authority), &plane, "good.test").await);
 }
 
