@@ -1,6 +1,6 @@
 //! nginx and HAProxy as plain reverse proxies before an origin, each in a directory of its own.
 //!
-//! Invariant: they run with their defaults as far as reading requests goes; what is set is where they listen, that
+//! Invariant: each is one process, so that killing it leaves none behind. They have their defaults as far as reading goes; what is set is where they listen, that
 //! connections to the origin are kept (a request smuggled behind another shows only there), and short client timeouts,
 //! so that a peer which waits for more says so soon.
 
@@ -47,7 +47,7 @@ impl Kind {
         let d = directory.display();
         match self {
             Self::Nginx => format!(
-                "daemon off;\nuser root;\nworker_processes 1;\npid {d}/pid;\nerror_log stderr warn;\nevents {{}}\nhttp {{\n\
+                "daemon off;\nmaster_process off;\nuser root;\nworker_processes 1;\npid {d}/pid;\nerror_log stderr warn;\nevents {{}}\nhttp {{\n\
                  access_log off;\nclient_header_timeout 1s;\nclient_body_timeout 1s;\n\
                  client_body_temp_path {d}/body;\nproxy_temp_path {d}/proxy;\nfastcgi_temp_path {d}/fastcgi;\n\
                  uwsgi_temp_path {d}/uwsgi;\nscgi_temp_path {d}/scgi;\n\
