@@ -79,7 +79,6 @@ impl ServeArgs {
             max_connections: self.max_connections.unwrap_or(defaults.max_connections),
             name_servers: self.name_servers,
             max_connections_per_client: self.max_connections_per_client,
-            ..defaults
         };
         let refused = |error: breakwater_dataplane::StartError| Failure::environment(error.to_string(), "");
         let data_plane = Arc::new(DataPlane::start(&options).map_err(refused)?);

@@ -469,7 +469,7 @@ impl Supervised {
             self.metrics.worker(self.index).closed.add(lost);
             if begun.elapsed() < Duration::from_secs(1) {
                 // What ended it may still be there: out of files, mostly.
-                thread::sleep(Duration::from_millis(100));
+                thread::park_timeout(Duration::from_millis(100));
             }
         }
     }

@@ -18,13 +18,10 @@ pub(super) fn clear(text: &str) -> Result<Listen, String> {
         .map_err(|_| format!("`{address}` is no address with a port, such as 0.0.0.0:8080 or [::]:8080"))?;
     let mut listen = Listen::from(address);
     for part in parts {
-        let network = match part.split_once('=') {
-            Some((PROXY_PROTOCOL, network)) => network,
-            _ => {
-                return Err(format!(
-                    "`{part}` is no option; the one there is: {PROXY_PROTOCOL}=10.0.0.0/8"
-                ));
-            }
+        let Some((PROXY_PROTOCOL, network)) = part.split_once('=') else {
+            return Err(format!(
+                "`{part}` is no option; the one there is: {PROXY_PROTOCOL}=10.0.0.0/8"
+            ));
         };
         let network = network
             .parse()

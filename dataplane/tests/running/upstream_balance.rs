@@ -59,11 +59,11 @@ async fn turns_go_on_over_a_change_of_something_else() {
 
 #[tokio::test]
 async fn a_busy_server_is_left_alone_by_least_connections() {
-    let (entered, mut inside) = tokio::sync::mpsc::unbounded_channel();
+    let (entered, mut inside) = tokio::sync::mpsc::channel(64);
     let slow = Origin::start(move |_| {
         let entered = entered.clone();
         async move {
-            let _ = entered.send(());
+            let _ = entered.send(()).await;
             std::future::pending().await
         }
     })

@@ -101,7 +101,7 @@ impl<S: Transport> Http1<S> {
             let mut read = ReadBuf::new(&mut buffer);
             let polled = Pin::new(&mut *stream).poll_read(cx, &mut read);
             received.extend_from_slice(read.filled());
-            with_body.poll(cx, polled.map_ok(|()| read.filled().len()))
+            with_body.poll(cx, &polled.map_ok(|()| read.filled().len()))
         })
         .await
     }
@@ -117,7 +117,7 @@ impl<S: Transport> Http1<S> {
                 let mut pieces = [IoSlice::new(&[]); PIECES];
                 let count = bytes.chunks_vectored(&mut pieces);
                 let polled = Pin::new(&mut *stream).poll_write_vectored(cx, &pieces[..count]);
-                patience.poll(cx, polled)
+                patience.poll(cx, &polled)
             });
             match written.await? {
                 0 => return Err(ClientError::Gone),
@@ -128,7 +128,7 @@ impl<S: Transport> Http1<S> {
         let (stream, patience) = (&mut self.stream, &mut self.with_response);
         let flushed = poll_fn(|cx| {
             let polled = Pin::new(&mut *stream).poll_flush(cx);
-            patience.poll(cx, polled.map_ok(|()| 0))
+            patience.poll(cx, &polled.map_ok(|()| 0))
         });
         flushed.await.map(drop)
     }
@@ -159,11 +159,9 @@ impl<S: Transport> Client for Http1<S> {
             if self.body.is_done() {
                 return Ok(None);
             }
-            if self.received.is_empty() {
-                if self.read().await? == 0 {
-                    self.body.at_eof()?;
-                    return Ok(None);
-                }
+            if self.received.is_empty() && self.read().await? == 0 {
+                self.body.at_eof()?;
+                return Ok(None);
             }
             let decoded = self.body.decode(&self.received)?;
             let piece = self.received.split_to(decoded.consumed).freeze().slice(decoded.data);

@@ -309,7 +309,7 @@ impl Client for Http2 {
                 Poll::Ready(piece) => Poll::Ready(Ok(piece.as_ref().map_or(0, Bytes::len))),
                 Poll::Pending => Poll::Pending,
             };
-            ready!(patience.poll(cx, moved))?;
+            ready!(patience.poll(cx, &moved))?;
             polled.map(Ok)
         })
         .await

@@ -46,10 +46,10 @@ impl Patience {
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        polled: Poll<io::Result<usize>>,
+        polled: &Poll<io::Result<usize>>,
     ) -> Poll<Result<usize, ClientError>> {
         let now = self.worker.clock.now_ms();
-        match polled {
+        match *polled {
             Poll::Ready(Err(_)) => Poll::Ready(Err(ClientError::Gone)),
             Poll::Ready(Ok(moved)) => {
                 self.deadline.iter().for_each(Deadline::clear);
