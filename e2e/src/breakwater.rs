@@ -165,6 +165,8 @@ pub struct Up {
     pub process: Process,
     /// Where clients connect.
     pub front: SocketAddr,
+    /// Where clients connect with TLS, if `--listen-tls` was given.
+    pub front_tls: Option<SocketAddr>,
     /// Metrics and health.
     pub admin: SocketAddr,
 }
@@ -185,6 +187,7 @@ impl Up {
         };
         Ok(Self {
             front: address("serving http://")?,
+            front_tls: address(" https://").ok(),
             admin: address("admin http://")?,
             process,
         })

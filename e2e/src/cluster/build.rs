@@ -1,5 +1,5 @@
-//! Building the programs no Debian package has: Kubernetes, Helm, CoreDNS and three small images of
-//! our own, from the Go modules under `e2e/cluster/go`.
+//! Building the programs no Debian package has: Kubernetes, Helm, CoreDNS, h2spec and three small
+//! images of our own, from the Go modules under `e2e/cluster/go`.
 //!
 //! Invariant: a program is rebuilt when, and only when, a file of its module or its build command
 //! has changed; concurrent callers wait for one build.
@@ -102,10 +102,11 @@ const COREDNS: Target = Target {
     image: true,
     ..target("coredns", "coredns", "github.com/coredns/coredns")
 };
+const H2SPEC: Target = target("h2spec", "h2spec", "github.com/summerwind/h2spec/cmd/h2spec");
 const HELM: Target = target("helm", "helm", "helm.sh/helm/v3/cmd/helm");
 
 fn targets(ring: Ring) -> Vec<Target> {
-    let mut list = vec![KUBERNETES, HELM];
+    let mut list = vec![KUBERNETES, HELM, H2SPEC];
     if command::find("kubectl").is_none() {
         list.push(KUBECTL);
     }
