@@ -23,6 +23,9 @@ use super::{OriginError, keeper};
 /// Addresses of one name that are used.
 const MAX_ADDRESSES: usize = 64;
 
+/// Requests that may wait for a connection where nothing else is said.
+const PENDING: u32 = 1_024;
+
 /// A group of servers and what is known of them.
 #[derive(Debug)]
 pub(crate) struct Origin {
@@ -181,7 +184,7 @@ impl Origin {
             counts: Arc::clone(&self.counts),
             server: Arc::clone(server),
         };
-        if self.unit.circuit.pending.is_some_and(|most| before >= most) {
+        if before >= self.unit.circuit.pending.unwrap_or(PENDING) {
             return Err(OriginError::Overloaded(Refusal::Pending));
         }
         Ok(waiting)

@@ -146,7 +146,7 @@ pub struct Circuit {
     pub connections_per_server: Option<u32>,
     /// Requests in progress to all servers; those beyond are answered 503 at once.
     pub requests: Option<u32>,
-    /// Requests that wait for a connection; those beyond are answered 503 at once.
+    /// Requests that wait for a connection; those beyond are answered 503 at once. None means 1,024.
     pub pending: Option<u32>,
 }
 
