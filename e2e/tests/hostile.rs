@@ -264,7 +264,12 @@ async fn a_standard_error_that_is_full_stops_nothing() -> Result<()> {
         .args(["--listen", &front.to_string(), "--admin", &admin.to_string()])
         .env("BREAKWATER_LOG", "trace");
     let process = Process::spawn("breakwater up", command, "/dev/full".as_ref())?;
-    let mut up = Up { process, front, admin };
+    let mut up = Up {
+        process,
+        front,
+        front_tls: None,
+        admin,
+    };
     up.wait_status("good.test", "/", "", 200).await?;
     for _ in 0..3 {
         let failed = up.get("nobody.test", "/", "").await?;
