@@ -92,6 +92,11 @@ impl Connection {
         })
     }
 
+    /// The stream below, behind the last response.
+    pub fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     async fn response(&mut self) -> Result<Response> {
         let end = loop {
             if let Some(end) = find(&self.buffer, b"\r\n\r\n") {

@@ -15,6 +15,7 @@ pub mod edge;
 mod error;
 pub mod helm;
 pub mod http;
+pub mod http2;
 pub mod installed;
 pub mod kubectl;
 pub mod load;

@@ -19,7 +19,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use crate::{Error, Result, http::Connection};
+use crate::{Error, Result, http::Connection, http2};
 
 /// What a load asks for, again and again, and what it wants to get.
 #[derive(Debug, Clone)]
@@ -82,6 +82,25 @@ impl Load {
             targets.rotate_left(turn);
             self.workers
                 .spawn(ask(Arc::clone(&self.shared), connection, targets, pace));
+        }
+        Ok(())
+    }
+
+    /// As [`Self::connections`], over HTTP/2 with prior knowledge and for one target.
+    ///
+    /// # Errors
+    /// When a connection cannot be opened.
+    pub async fn http2_connections(
+        &mut self,
+        count: usize,
+        address: SocketAddr,
+        target: &Target,
+        pace: Duration,
+    ) -> Result<()> {
+        for _ in 0..count {
+            let connection = http2::Connection::open(address, &[]).await?;
+            self.workers
+                .spawn(ask_http2(Arc::clone(&self.shared), connection, target.clone(), pace));
         }
         Ok(())
     }
@@ -172,6 +191,29 @@ async fn ask(shared: Arc<Shared>, mut connection: Connection, targets: Vec<Targe
         shared.requests.fetch_add(1, Ordering::Relaxed);
     }
     Ok(())
+}
+
+async fn ask_http2(
+    shared: Arc<Shared>,
+    mut connection: http2::Connection,
+    target: Target,
+    pace: Duration,
+) -> Result<()> {
+    let mut pace = interval(pace);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        pace.tick().await;
+        if shared.stop.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let (status, body) = connection.get(&target.host, &target.path).await?;
+        if status != 200 || body != target.body {
+            return Err(Error::Invalid(format!(
+                "{target:?} over HTTP/2 was answered with {status}: {body}"
+            )));
+        }
+        shared.requests.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 async fn talk(
