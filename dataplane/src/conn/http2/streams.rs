@@ -134,7 +134,7 @@ impl Streams {
         let Some(channel) = self.find(id).and_then(|stream| stream.channel.as_ref()) else {
             return false;
         };
-        channel.push(Bytes::copy_from_slice(bytes), ended);
+        channel.push(bytes, ended);
         true
     }
 

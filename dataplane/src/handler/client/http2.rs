@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use breakwater_wire::http1::OwnedRequest;
 use breakwater_wire::http2::StreamId;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 
 use super::patience::Patience;
@@ -21,6 +21,10 @@ use crate::worker::Worker;
 
 /// Bytes of a response body that may wait for the client's windows, for each stream.
 const QUEUE: usize = 32 * 1024;
+
+/// Pieces of a request body that wait are put together up to this size, bytes: the window bounds their sum, and a client
+/// that sends a byte in each frame would make us keep many times as much about them.
+const PIECE: usize = 4 * 1024;
 
 /// Tells a connection which of its streams' exchanges have something for it.
 #[derive(Default)]
@@ -100,7 +104,7 @@ pub(crate) struct Channel {
 
 #[derive(Default)]
 struct Inner {
-    incoming: VecDeque<Bytes>,
+    incoming: VecDeque<BytesMut>,
     incoming_ended: bool,
     /// Bytes the handler took and the client was not told of.
     consumed: usize,
@@ -128,10 +132,12 @@ impl Channel {
     }
 
     /// A piece of the request body; `ended` says that it was the last.
-    pub(crate) fn push(&self, bytes: Bytes, ended: bool) {
+    pub(crate) fn push(&self, bytes: &[u8], ended: bool) {
         let mut inner = self.inner.borrow_mut();
-        if !bytes.is_empty() {
-            inner.incoming.push_back(bytes);
+        match inner.incoming.back_mut() {
+            Some(last) if last.len() + bytes.len() <= PIECE => last.extend_from_slice(bytes),
+            _ if bytes.is_empty() => {}
+            _ => inner.incoming.push_back(bytes.into()),
         }
         inner.incoming_ended |= ended;
         inner.wake();
@@ -193,7 +199,7 @@ impl Channel {
             inner.consumed += piece.len();
             drop(inner);
             self.announce();
-            return Poll::Ready(Ok(Some(piece)));
+            return Poll::Ready(Ok(Some(piece.freeze())));
         }
         if inner.incoming_ended {
             return Poll::Ready(Ok(None));
@@ -388,3 +394,6 @@ pub(crate) fn split_head(message: &[u8]) -> (&[u8], &[u8]) {
     let blank = memchr::memmem::find(message, b"\r\n\r\n");
     message.split_at(blank.map_or(message.len(), |at| at + 4))
 }
+
+#[cfg(test)]
+mod tests;
