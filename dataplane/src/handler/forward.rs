@@ -1,12 +1,14 @@
 //! The request as it goes to the origin.
 //!
 //! Invariant: it is written anew from parsed parts. Nothing that concerns the client's connection goes along, the
-//! framing is ours, and what an untrusted client claims about itself is replaced by what we know.
+//! framing is ours, what an untrusted client claims about itself is replaced by what we know, and the authority is in
+//! the form that cache keys compare: nobody is served what another spelling of the host made an origin say.
 
 use std::net::IpAddr;
 
 use breakwater_wire::forwarded::{self, Hop};
 use breakwater_wire::hop::strip_hop_by_hop;
+use breakwater_wire::http1::Host;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
 
@@ -33,7 +35,11 @@ pub(super) fn fields(job: &Job, peer: IpAddr) -> Result<HeaderMap, OriginError> 
     }
     strip_hop_by_hop(&mut headers);
     // A request of HTTP/1.0 may have no authority; ours, of HTTP/1.1, then says so (RFC 9112 section 3.2).
-    headers.entry(header::HOST).or_insert(HeaderValue::from_static(""));
+    let host = Host::parse(&request.host).map_or_else(String::new, |host| host.canonical(default_port(job)));
+    headers.insert(
+        header::HOST,
+        HeaderValue::from_str(&host).unwrap_or(HeaderValue::from_static("")),
+    );
     headers.remove(header::CONTENT_LENGTH);
     headers.remove(header::EXPECT);
     forwarded::set_forwarding(
@@ -41,7 +47,7 @@ pub(super) fn fields(job: &Job, peer: IpAddr) -> Result<HeaderMap, OriginError> 
         &Hop {
             peer,
             proto: job.scheme(),
-            host: &request.host,
+            host: &host,
             trusted: job.trusted,
         },
     );
@@ -53,6 +59,11 @@ pub(super) fn fields(job: &Job, peer: IpAddr) -> Result<HeaderMap, OriginError> 
         filters.edit_request(&mut headers);
     }
     Ok(headers)
+}
+
+/// The port that goes without saying.
+fn default_port(job: &Job) -> u16 {
+    if job.scheme() == "https" { 443 } else { 80 }
 }
 
 /// The head for the origin; `target` is that of the [`Job`].

@@ -41,16 +41,16 @@ impl Pressure {
 }
 
 /// The delay from which on new connections are refused, milliseconds.
-const CONNECTIONS_MS: u64 = 50;
+const CONNECTIONS_MS: u64 = 250;
 
 /// The delay from which on misses are refused, milliseconds.
-const MISSES_MS: u64 = 100;
+const MISSES_MS: u64 = 500;
 
 /// How long a delay must stand before anything is refused, milliseconds.
-const RISE_MS: u64 = 500;
+const RISE_MS: u64 = 1_000;
 
 /// How long the delay must be below half of its mark before nothing is refused any more, milliseconds.
-const FALL_MS: u64 = 1_000;
+const FALL_MS: u64 = 250;
 
 /// How often a calm worker is probed, and one that was late.
 const CALM: Duration = Duration::from_millis(250);
@@ -135,6 +135,8 @@ pub(super) async fn probe(worker: Rc<Worker>) {
                 "{}",
                 match pressure {
                     Pressure::None => "the worker keeps up again; nothing is refused",
+                    Pressure::Connections if before == Pressure::Misses =>
+                        "the worker is less late; only new connections are refused",
                     Pressure::Connections => "the worker is late; new connections are refused",
                     Pressure::Misses => "the worker is late; new connections and what is not stored are refused",
                 }
@@ -173,18 +175,18 @@ mod tests {
     #[test]
     fn a_standing_delay_refuses_connections_first_and_misses_when_it_is_worse() {
         let (mut lag, mut now) = (Lag::new(), 0);
-        assert_eq!(after(&mut lag, &mut now, &[60; 11]), Pressure::Connections);
-        assert_eq!(after(&mut lag, &mut now, &[120; 10]), Pressure::Connections);
-        assert_eq!(after(&mut lag, &mut now, &[120; 1]), Pressure::Misses);
+        assert_eq!(after(&mut lag, &mut now, &[300; 21]), Pressure::Connections);
+        assert_eq!(after(&mut lag, &mut now, &[600; 20]), Pressure::Connections);
+        assert_eq!(after(&mut lag, &mut now, &[600; 1]), Pressure::Misses);
     }
 
     #[test]
-    fn it_is_over_when_the_delay_was_half_of_the_mark_for_a_second() {
+    fn it_is_over_soon_after_the_delay_is_below_half_of_the_mark() {
         let (mut lag, mut now) = (Lag::new(), 0);
-        assert_eq!(after(&mut lag, &mut now, &[500; 11]), Pressure::Misses);
-        assert_eq!(after(&mut lag, &mut now, &[55; 100]), Pressure::Misses);
-        assert_eq!(after(&mut lag, &mut now, &[40; 21]), Pressure::Connections);
-        assert_eq!(after(&mut lag, &mut now, &[10; 20]), Pressure::Connections);
-        assert_eq!(after(&mut lag, &mut now, &[10; 1]), Pressure::None);
+        assert_eq!(after(&mut lag, &mut now, &[2500; 21]), Pressure::Misses);
+        assert_eq!(after(&mut lag, &mut now, &[260; 100]), Pressure::Misses);
+        assert_eq!(after(&mut lag, &mut now, &[200; 6]), Pressure::Connections);
+        assert_eq!(after(&mut lag, &mut now, &[50; 5]), Pressure::Connections);
+        assert_eq!(after(&mut lag, &mut now, &[50; 1]), Pressure::None);
     }
 }

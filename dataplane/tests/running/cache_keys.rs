@@ -55,6 +55,30 @@ async fn the_host_and_its_port_are_in_the_key() {
 }
 
 #[tokio::test]
+async fn another_spelling_of_the_host_cannot_make_the_origin_answer_for_all() {
+    let origin = Origin::start(|request: Request| async move {
+        let host = request.field("host").unwrap_or_default();
+        answer(200, "Cache-Control: max-age=60\r\n", format!("links to {host}"))
+    })
+    .await;
+    let plane = Plane::before(&origin).await;
+    let mut client = plane.client().await;
+    for (path, spelled) in [
+        ("/a", "SHOP.test"),
+        ("/b", "shop.test."),
+        ("/c", "shop.test:80"),
+        ("/d", "shop.test:080"),
+    ] {
+        assert_eq!(client.get(spelled, path, "").await.text(), "links to shop.test");
+        let other = client.get("shop.test", path, "").await;
+        assert!(
+            other.is_hit() && other.text() == "links to shop.test",
+            "{spelled}: {other:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn paths_that_are_the_same_are_one_and_others_are_not() {
     let origin = echo("").await;
     let plane = Plane::before(&origin).await;

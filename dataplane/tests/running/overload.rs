@@ -55,7 +55,7 @@ async fn only_hits_are_served(origin: &Origin, client: &mut Client) {
 #[tokio::test]
 async fn a_late_worker_refuses_connections_and_misses_but_no_hit() {
     let (plane, origin, mut client) = with_a_stored_response().await;
-    plane.data.pretend_lag(Duration::from_millis(200));
+    plane.data.pretend_lag(Duration::from_millis(700));
     refused(&plane).await;
     // Both marks are passed at the same moment.
     only_hits_are_served(&origin, &mut client).await;
@@ -74,7 +74,7 @@ async fn a_late_worker_refuses_connections_and_misses_but_no_hit() {
 #[tokio::test]
 async fn a_little_late_it_refuses_connections_and_serves_misses() {
     let (plane, _origin, mut client) = with_a_stored_response().await;
-    plane.data.pretend_lag(Duration::from_millis(70));
+    plane.data.pretend_lag(Duration::from_millis(300));
     refused(&plane).await;
     assert_eq!(client.get("shop.test", "/other", "").await.status, 200);
 }

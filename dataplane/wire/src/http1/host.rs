@@ -82,6 +82,20 @@ impl<'b> Host<'b> {
         out.extend(self.name().chars().map(|c| c.to_ascii_lowercase()));
     }
 
+    /// The authority as routes and cache keys compare it, for the origin: the name in lower case without a final dot,
+    /// and the port unless it is `default_port`, the scheme's own (RFC 9110 section 4.2.3). Whoever is served from the
+    /// same key must have asked the origin the same.
+    #[must_use]
+    pub fn canonical(&self, default_port: u16) -> String {
+        let mut out = String::with_capacity(self.raw.len());
+        self.write_normalized(&mut out);
+        if let Some(port) = self.port.filter(|port| *port != default_port) {
+            out.push(':');
+            out.push_str(&port.to_string());
+        }
+        out
+    }
+
     /// True if [`Host::name`] is already what [`Host::write_normalized`] would write.
     #[must_use]
     pub fn is_lowercase(&self) -> bool {
@@ -132,6 +146,26 @@ mod tests {
             assert_eq!((host.name(), host.port()), (name, port), "{raw}");
         }
         assert_eq!(Host::parse("h:").map(|h| h.as_str()), Some("h"));
+    }
+
+    #[test]
+    fn the_canonical_form_is_one_for_all_that_share_a_key() {
+        for raw in [
+            "Shop.Example.COM",
+            "shop.example.com.",
+            "shop.example.com:80",
+            "shop.example.com.:080",
+        ] {
+            assert_eq!(
+                Host::parse(raw).map(|host| host.canonical(80)).as_deref(),
+                Some("shop.example.com"),
+                "{raw}"
+            );
+        }
+        assert_eq!(
+            Host::parse("A:443").map(|host| host.canonical(80)).as_deref(),
+            Some("a:443")
+        );
     }
 
     #[test]
