@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::exit::{Failure, complain};
 use crate::serve::ServeArgs;
-use crate::stop::Stop;
+use crate::stop::{DrainArgs, Stop};
 
 /// Arguments of `breakwater dataplane`.
 #[derive(Args, Debug)]
@@ -38,12 +38,8 @@ pub(crate) struct DataplaneArgs {
     /// restart has no TLS until the operator is heard
     #[arg(long, value_name = "DIR", requires = "state_dir")]
     secrets_dir: Option<PathBuf>,
-    /// Longest time from SIGTERM to exit, seconds
-    #[arg(long, value_name = "SECONDS", default_value = "30")]
-    drain: u64,
-    /// After SIGTERM, time in which the node is not ready but still serves, so that load balancers notice, seconds
-    #[arg(long, value_name = "SECONDS", default_value = "0")]
-    drain_delay: u64,
+    #[command(flatten)]
+    drain: DrainArgs,
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -58,7 +54,7 @@ async fn serve(args: DataplaneArgs) -> Result<ExitCode, Failure> {
         Some(node) => node,
         None => host_name()?,
     };
-    let serving = args.serve.start(args.admin).await?;
+    let serving = args.serve.start(args.admin, None).await?;
     let data_plane = serving.data_plane;
     let config = Config {
         state_dir: args.state_dir,
@@ -79,16 +75,14 @@ async fn serve(args: DataplaneArgs) -> Result<ExitCode, Failure> {
     }));
     stop.told().await;
     complain("breakwater: draining");
-    data_plane.refuse_readiness();
     // The follower says goodbye to the operator, so that nobody waits for this node.
     let _ = stopping.send(());
-    let delay = async {
-        tokio::time::sleep(Duration::from_secs(args.drain_delay)).await;
-        data_plane.drain(Duration::from_secs(args.drain)).await;
+    let leaving = async {
+        args.drain.leave(&data_plane).await;
         let _ = following.await;
     };
     tokio::select! {
-        () = delay => {}
+        () = leaving => {}
         () = stop.told() => complain("breakwater: told again; leaving at once"),
     }
     confirming.abort();

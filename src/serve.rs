@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use breakwater_dataplane::takeover::Sockets;
 use breakwater_dataplane::{DataPlane, Listen, Options, cgroup_memory_limit, default_workers};
 use clap::Args;
 
@@ -61,8 +62,9 @@ pub(crate) struct Serving {
 }
 
 impl ServeArgs {
-    /// Starts the data plane, with an empty configuration, and its admin port.
-    pub(crate) async fn start(self, admin: SocketAddr) -> Result<Serving, Failure> {
+    /// Starts the data plane, with an empty configuration, and its admin port; on the sockets of the process it takes
+    /// over, if there is one, where it does not accept yet.
+    pub(crate) async fn start(self, admin: SocketAddr, inherited: Option<Sockets>) -> Result<Serving, Failure> {
         let defaults = Options::default();
         let memory_limit = self.memory_limit.map(Size::bytes).or_else(cgroup_memory_limit);
         let options = Options {
@@ -81,7 +83,11 @@ impl ServeArgs {
             max_connections_per_client: self.max_connections_per_client,
         };
         let refused = |error: breakwater_dataplane::StartError| Failure::environment(error.to_string(), "");
-        let data_plane = Arc::new(DataPlane::start(&options).map_err(refused)?);
+        let data_plane = match inherited {
+            Some(sockets) => DataPlane::take_over(&options, admin, sockets),
+            None => DataPlane::start(&options),
+        };
+        let data_plane = Arc::new(data_plane.map_err(refused)?);
         let watched = Arc::clone(&data_plane);
         tokio::spawn(async move { watched.watch_memory().await });
         let admin = data_plane

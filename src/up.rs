@@ -2,6 +2,7 @@
 
 mod demo;
 mod reload;
+mod takeover;
 mod watch;
 
 use std::net::SocketAddr;
@@ -14,11 +15,9 @@ use tokio::signal::unix::SignalKind;
 
 use crate::exit::{Failure, complain};
 use crate::serve::ServeArgs;
-use crate::stop::{Stop, receive};
+use crate::stop::{DrainArgs, Stop, receive};
 use reload::Reloader;
-
-/// Longest time from SIGTERM to exit.
-const DRAIN: Duration = Duration::from_secs(30);
+use takeover::Takeover;
 
 /// How often the configuration in force is noted as current.
 const CONFIRM: Duration = Duration::from_secs(5);
@@ -37,12 +36,18 @@ pub(crate) struct UpArgs {
     /// Directory for what survives a restart: the last good version of each object
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
+    /// Take the place of the `up` that runs with the same --state-dir: take its listening sockets, and send it away once
+    /// this one serves
+    #[arg(long, requires = "state_dir")]
+    takeover: bool,
+    #[command(flatten)]
+    drain: DrainArgs,
     /// Start a small origin as well, and say what to try; without -f, use built-in manifests for it
     #[arg(long)]
     demo: bool,
 }
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM or SIGINT, or until another process has taken over.
 pub(crate) fn run(args: UpArgs) -> Result<ExitCode, Failure> {
     crate::stop::runtime()?.block_on(up(args))
 }
@@ -51,6 +56,12 @@ async fn up(args: UpArgs) -> Result<ExitCode, Failure> {
     // Before it says that it serves: from then on it may be told anything.
     let mut stop = Stop::new()?;
     let mut hangup = receive(SignalKind::hangup())?;
+    let (takeover, sockets) = match args.state_dir.as_deref().filter(|_| args.takeover) {
+        Some(dir) => Takeover::begin(dir)
+            .await
+            .map(|(takeover, sockets)| (Some(takeover), Some(sockets)))?,
+        None => (None, None),
+    };
     let mut demo = None;
     if args.demo {
         demo = Some(demo::start(args.dir.is_none()).await?);
@@ -59,10 +70,14 @@ async fn up(args: UpArgs) -> Result<ExitCode, Failure> {
     let dir = args.dir.or(built_in).unwrap_or_default();
     // Before it is read: a change in between is seen, and the directory read again.
     let mut changes = watch::watch(&dir);
-    let mut reloader = Reloader::open(dir, args.state_dir)?;
-    let serving = args.serve.start(args.admin).await?;
+    let mut reloader = Reloader::open(dir, args.state_dir.clone())?;
+    let serving = args.serve.start(args.admin, sockets).await?;
     let data_plane = serving.data_plane;
     let objects = reloader.start(&data_plane).await;
+    if let Some(takeover) = takeover {
+        takeover.finish(&data_plane, &args.drain).await?;
+    }
+    let mut taken_over = takeover::offer(args.state_dir.as_deref(), &data_plane);
 
     complain(format!(
         "breakwater: serving {}, {objects} objects from {}",
@@ -73,18 +88,27 @@ async fn up(args: UpArgs) -> Result<ExitCode, Failure> {
         demo.explain(data_plane.addresses().first().copied(), serving.admin, reloader.dir());
     }
     let mut confirm = tokio::time::interval(CONFIRM);
-    loop {
+    let taken_over = loop {
         tokio::select! {
-            () = stop.told() => break,
+            () = stop.told() => break false,
+            _ = &mut taken_over => break true,
             _ = hangup.recv() => reloader.reload(&data_plane, true).await,
             () = changes.settled() => reloader.reload(&data_plane, false).await,
             // The directory is the authority, and it is watched: what was read last is current.
             _ = confirm.tick() => data_plane.confirm_age(Duration::ZERO),
         }
-    }
+    };
     complain("breakwater: draining");
+    let leaving = async {
+        if taken_over {
+            // Nobody has to notice: the other process is ready at the same addresses.
+            args.drain.drain(&data_plane).await;
+        } else {
+            args.drain.leave(&data_plane).await;
+        }
+    };
     tokio::select! {
-        () = data_plane.drain(DRAIN) => {}
+        () = leaving => {}
         () = stop.told() => complain("breakwater: told again; leaving at once"),
     }
     Ok(ExitCode::SUCCESS)

@@ -2,6 +2,7 @@
 //! request; whether the process is ready is read from what the workers report.
 
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -9,8 +10,10 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use parking_lot::Mutex;
 use prometheus::{Encoder, Registry, TextEncoder};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::telemetry::collect::Collected;
 use crate::{DataPlane, StartError};
@@ -25,8 +28,14 @@ pub(crate) async fn serve(
     extra: Router,
 ) -> Result<SocketAddr, StartError> {
     let failed = |source| StartError::Bind { address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let inherited = data_plane.admin.listener.lock().take();
+    let listener = match inherited {
+        Some(listener) => TcpListener::from_std(listener).map_err(failed)?,
+        None => TcpListener::bind(address).await.map_err(failed)?,
+    };
     let address = listener.local_addr().map_err(failed)?;
+    let kept = listener.as_fd().try_clone_to_owned().map_err(failed)?;
+    data_plane.admin.listener.lock().replace(kept.into());
     let registry = Registry::new();
     let listeners = data_plane
         .addresses()
@@ -39,6 +48,8 @@ pub(crate) async fn serve(
     if let Err(error) = collected.and_then(|collected| registry.register(Box::new(collected))) {
         tracing::error!(%error, "metrics cannot be collected");
     }
+    let mut closed = data_plane.admin.closed.subscribe();
+    let mut accepting = data_plane.accepting();
     let admin = Arc::new(Admin { data_plane, registry });
     let router = Router::new()
         .route("/metrics", get(metrics))
@@ -49,11 +60,36 @@ pub(crate) async fn serve(
         .with_state(admin)
         .merge(extra);
     tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, router).await {
+        // A port that another process serves as well answers for this one only when it serves.
+        if accepting.wait_for(|control| control.accept).await.is_err() {
+            return;
+        }
+        let served = axum::serve(listener, router).with_graceful_shutdown(async move {
+            let _ = closed.wait_for(|closed| *closed).await;
+        });
+        if let Err(error) = served.await {
             tracing::error!(%error, "the admin port stopped");
         }
     });
     Ok(address)
+}
+
+/// The admin port's socket, and whether it is still served.
+pub(crate) struct Port {
+    /// Before it is served: that of the process that is taken over. Then: the socket, to be handed on.
+    pub(crate) listener: Mutex<Option<std::net::TcpListener>>,
+    /// Set when another process serves it alone.
+    pub(crate) closed: watch::Sender<bool>,
+}
+
+impl Port {
+    /// A port that is opened when it is served, unless it is given here.
+    pub(crate) fn new(inherited: Option<std::net::TcpListener>) -> Self {
+        Self {
+            listener: Mutex::new(inherited),
+            closed: watch::Sender::new(false),
+        }
+    }
 }
 
 struct Admin {

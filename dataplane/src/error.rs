@@ -1,4 +1,4 @@
-//! Why a data plane cannot start.
+//! Why a data plane cannot start, or not take the place of another.
 
 use std::io;
 use std::net::SocketAddr;
@@ -28,6 +28,58 @@ pub enum StartError {
     /// A worker cannot be started.
     #[error("cannot start a worker: {0}; fewer workers (--workers) or a higher process limit may help")]
     Worker(io::Error),
+}
+
+/// Why the listening sockets did not change hands. It says so for both processes: the old one goes on in every case.
+#[derive(Debug, thiserror::Error)]
+pub enum TakeoverError {
+    /// Nobody listens in the state directory.
+    #[error("no process to take over at {}: {source}; start without --takeover, or give the --state-dir of the process that runs", .path.display())]
+    Nobody {
+        /// Its socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The other process is of another user.
+    #[error("the other process is of user {theirs}, this one of {ours}; both must be of the same")]
+    Owner {
+        /// The other's user id.
+        theirs: u32,
+        /// This process's.
+        ours: u32,
+    },
+    /// The other process is of a release that hands over in another way.
+    #[error("the other process hands over by protocol {theirs}, this one by {ours}; stop one and start the other")]
+    Version {
+        /// The other's version.
+        theirs: u8,
+        /// This process's.
+        ours: u8,
+    },
+    /// The old process is draining.
+    #[error("the process that runs is leaving already; wait for its end and start without --takeover")]
+    Leaving,
+    /// The other process ended, or closed its end.
+    #[error("the other process ended first")]
+    Ended,
+    /// The other process said nothing for too long.
+    #[error("the other process says nothing; another takeover may be under way")]
+    Silent,
+    /// The new process did not serve in time.
+    #[error("the new process was not ready within 60 s")]
+    Late,
+    /// The old process waited for too long, and serves on.
+    #[error(
+        "the process that runs has waited for too long and serves on; is the configuration large, or the machine busy?"
+    )]
+    GivenUp,
+    /// What the other process sent is no message of this protocol.
+    #[error("the other process sends what is no takeover")]
+    Garbled,
+    /// A socket failed.
+    #[error("the sockets cannot be handed over: {0}")]
+    Io(#[from] io::Error),
 }
 
 fn bind_advice(error: &io::Error) -> &'static str {

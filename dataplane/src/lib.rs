@@ -25,12 +25,13 @@ mod request_id;
 mod respond;
 mod route;
 mod server;
+pub mod takeover;
 mod telemetry;
 mod tls;
 mod upstream;
 mod worker;
 
-pub use error::StartError;
+pub use error::{StartError, TakeoverError};
 pub use listen::Listen;
 pub use memory::cgroup_memory_limit;
 pub use server::{Applied, DataPlane, Options, default_workers};

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::StartError;
 
@@ -73,14 +73,36 @@ pub(crate) fn open(address: SocketAddr, count: usize) -> Result<Vec<TcpListener>
     (0..count).map(|_| socket(address, true).map_err(failed)).collect()
 }
 
+/// Binds `count` more sockets beside others of this process's user, at an address they listen on already. They get no
+/// connection before [`listen`].
+///
+/// # Errors
+/// When the others are another user's, or do not share.
+pub(crate) fn reserve(address: SocketAddr, count: usize) -> Result<Vec<TcpListener>, StartError> {
+    let failed = |source| StartError::Bind { address, source };
+    (0..count)
+        .map(|_| Ok(bound(address, true).map_err(failed)?.into()))
+        .collect()
+}
+
+/// Makes a reserved socket listen. No effect on one that does.
+pub(crate) fn listen(socket: &TcpListener) -> io::Result<()> {
+    SockRef::from(socket).listen(BACKLOG)
+}
+
 fn socket(address: SocketAddr, share: bool) -> io::Result<TcpListener> {
+    let socket = bound(address, share)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn bound(address: SocketAddr, share: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(share)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The data plane as a whole: starts and supervises workers, applies snapshots, drains.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,10 +15,12 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::StartError;
+use crate::admin::Port;
 use crate::clock::unix_seconds;
 use crate::config::{Assembler, Config, Loaded};
 use crate::listen::{Listen, Listener};
 use crate::memory;
+use crate::takeover::{Purpose, Sockets};
 use crate::telemetry::metrics::SnapshotState;
 use crate::telemetry::{LineLog, Metrics};
 use crate::upstream::Fleet;
@@ -102,6 +104,7 @@ pub struct DataPlane {
     cache_limit: u64,
     addresses: Vec<SocketAddr>,
     listeners: Vec<Listen>,
+    pub(crate) admin: Port,
 }
 
 impl DataPlane {
@@ -110,6 +113,22 @@ impl DataPlane {
     /// # Errors
     /// When an address cannot be listened on, or a log not be opened.
     pub fn start(options: &Options) -> Result<Self, StartError> {
+        Self::open(options, None, None)
+    }
+
+    /// The same, on the sockets of a process that is taken over where they are of the same addresses; the admin port, to
+    /// be served at `admin`, likewise. Nothing is accepted before [`DataPlane::accept`].
+    ///
+    /// # Errors
+    /// As [`DataPlane::start`].
+    pub fn take_over(options: &Options, admin: SocketAddr, mut sockets: Sockets) -> Result<Self, StartError> {
+        let admin = sockets.claim_admin(admin);
+        Self::open(options, Some(sockets), admin)
+    }
+
+    fn open(options: &Options, inherited: Option<Sockets>, admin: Option<TcpListener>) -> Result<Self, StartError> {
+        let accept = inherited.is_none();
+        let inherited = inherited.unwrap_or_default().claim(&options.listen);
         let workers = options.workers.max(1);
         let access_log = options
             .access_log
@@ -119,8 +138,14 @@ impl DataPlane {
         let audit_log = open_log("audit", options.audit_log.as_deref())?;
         let mut sockets: Vec<Vec<Listener>> = (0..workers).map(|_| Vec::new()).collect();
         let mut listeners = Vec::new();
-        for listen in &options.listen {
-            let opened = crate::listen::open(listen.address, workers)?;
+        for (listen, mut opened) in options.listen.iter().zip(inherited) {
+            match opened.first().and_then(|socket| socket.local_addr().ok()) {
+                Some(address) => {
+                    let missing = workers.saturating_sub(opened.len());
+                    opened.extend(crate::listen::reserve(address, missing)?);
+                }
+                None => opened = crate::listen::open(listen.address, workers)?,
+            }
             let address = opened.first().and_then(|socket| socket.local_addr().ok());
             let address = address.unwrap_or(listen.address);
             let listen = Listen {
@@ -129,9 +154,10 @@ impl DataPlane {
             };
             listeners.push(listen.clone());
             let listen = Arc::new(listen);
-            for (worker, socket) in sockets.iter_mut().zip(opened) {
+            // Of an inherited address there may be more than workers: each is somebody's, for connections wait there.
+            for (index, socket) in opened.into_iter().enumerate() {
                 let listen = Arc::clone(&listen);
-                worker.push(Listener { socket, listen });
+                sockets[index % workers].push(Listener { socket, listen });
             }
         }
         let seed = random_seed();
@@ -152,6 +178,7 @@ impl DataPlane {
         let (control, _) = watch::channel(Control {
             version: 0,
             config: Arc::new(Config::default()),
+            accept,
             drain: false,
         });
         let (applied_tx, applied) = watch::channel(());
@@ -174,6 +201,7 @@ impl DataPlane {
             cache_limit: cache.stats().ram.limit,
             addresses: listeners.iter().map(|listen| listen.address).collect(),
             listeners,
+            admin: Port::new(admin),
         };
         let crew = Arc::new(Crew::new(&data_plane.heartbeats));
         for (index, (listeners, heartbeat)) in sockets.into_iter().zip(data_plane.heartbeats.clone()).enumerate() {
@@ -200,6 +228,48 @@ impl DataPlane {
             data_plane.threads.get_mut().push(thread);
         }
         Ok(data_plane)
+    }
+
+    /// Begins to accept, if it does not yet; returns when every worker does.
+    ///
+    /// # Errors
+    /// When a socket that was opened beside those of another process cannot listen.
+    pub async fn accept(&self) -> Result<(), StartError> {
+        for sockets in &self.sockets {
+            for Listener { socket, listen } in sockets.lock().iter() {
+                let failed = |source| StartError::Bind {
+                    address: listen.address,
+                    source,
+                };
+                crate::listen::listen(socket).map_err(failed)?;
+            }
+        }
+        let version = self.change(|control| control.accept = true);
+        self.wait_for(version).await;
+        Ok(())
+    }
+
+    /// Takes no more connections on the admin port and ends those that are idle: another process serves it.
+    pub(crate) fn close_admin(&self) {
+        self.admin.closed.send_replace(true);
+    }
+
+    pub(crate) fn accepting(&self) -> watch::Receiver<Control> {
+        self.control.subscribe()
+    }
+
+    /// Every listening socket once more, clients' first, in the order of [`Options::listen`]; none when it drains.
+    pub(crate) fn listening_sockets(&self) -> std::io::Result<Vec<(Purpose, TcpListener)>> {
+        let mut all = Vec::new();
+        for sockets in &self.sockets {
+            for listener in sockets.lock().iter() {
+                all.push((Purpose::of(&listener.listen), listener.socket.try_clone()?));
+            }
+        }
+        if let (false, Some(admin)) = (all.is_empty(), &*self.admin.listener.lock()) {
+            all.push((Purpose::Admin, admin.try_clone()?));
+        }
+        Ok(all)
     }
 
     /// The addresses clients connect to, with the ports the kernel chose where none was given.

@@ -46,6 +46,8 @@ pub(crate) struct Control {
     /// Counts changes; a worker reports the last it has taken on.
     pub(crate) version: u64,
     pub(crate) config: Arc<Config>,
+    /// Connections are taken in. Not yet in a process that takes over another and has no configuration.
+    pub(crate) accept: bool,
     /// The process is going away: finish what is in progress, take nothing new.
     pub(crate) drain: bool,
 }
@@ -194,10 +196,8 @@ async fn serve(mut parts: Parts) -> std::io::Result<()> {
         heartbeat: Arc::clone(&parts.heartbeat),
         clock,
     });
-    for listener in parts.listeners {
-        let socket = tokio::net::TcpListener::from_std(listener.socket)?;
-        tokio::task::spawn_local(accept(socket, listener.listen, Rc::clone(&worker)));
-    }
+    let mut listeners = std::mem::take(&mut parts.listeners);
+    accept_on(&worker, &control, &mut listeners)?;
     tokio::task::spawn_local(balance::receive(Rc::clone(&worker)));
     tokio::task::spawn_local(lag::probe(Rc::clone(&worker)));
     report(&worker, control.version, &parts.applied);
@@ -218,10 +218,27 @@ async fn serve(mut parts: Parts) -> std::io::Result<()> {
                 }
                 let control = parts.control.borrow_and_update().clone();
                 take_on(&worker, &control);
+                accept_on(&worker, &control, &mut listeners)?;
                 report(&worker, control.version, &parts.applied);
             }
         }
     }
+}
+
+/// Begins to accept on these sockets as soon as that is asked for, and leaves none. When the worker leaves without having
+/// accepted, what waits there is another process's.
+fn accept_on(worker: &Rc<Worker>, control: &Control, listeners: &mut Vec<Listener>) -> std::io::Result<()> {
+    if control.drain && !control.accept {
+        listeners.clear();
+    }
+    if !control.accept {
+        return Ok(());
+    }
+    for listener in listeners.drain(..) {
+        let socket = tokio::net::TcpListener::from_std(listener.socket)?;
+        tokio::task::spawn_local(accept(socket, listener.listen, Rc::clone(worker)));
+    }
+    Ok(())
 }
 
 /// New requests take the new configuration; those in progress, and live WebSockets, keep the one they started with.

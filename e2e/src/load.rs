@@ -6,7 +6,7 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -44,6 +44,7 @@ struct Shared {
     stop: AtomicBool,
     requests: AtomicU64,
     messages: AtomicU64,
+    reconnected: AtomicU64,
 }
 
 /// What a load did without a failure.
@@ -53,6 +54,8 @@ pub struct Done {
     pub requests: u64,
     /// Messages echoed.
     pub messages: u64,
+    /// Connections opened because the server ended the one before.
+    pub reconnected: u64,
 }
 
 impl Load {
@@ -105,6 +108,28 @@ impl Load {
         Ok(())
     }
 
+    /// Adds `count` clients with a keep-alive connection each, one request every `pace`, `targets` in turn. As a load
+    /// balancer does, a client that is told `Connection: close` goes on with a new connection, to the next of the servers
+    /// that are ready then; a connection that ends without that word, or is refused, is a failure.
+    ///
+    /// # Errors
+    /// When a connection cannot be opened.
+    pub async fn balanced(&mut self, count: usize, ready: &Ready, targets: &[Target], pace: Duration) -> Result<()> {
+        for number in 0..count {
+            let connection = ready.connect(number).await?;
+            let mut targets = targets.to_vec();
+            let turn = number % targets.len().max(1);
+            targets.rotate_left(turn);
+            let client = Client {
+                connection,
+                ready: ready.clone(),
+                number,
+            };
+            self.workers.spawn(client.ask(Arc::clone(&self.shared), targets, pace));
+        }
+        Ok(())
+    }
+
     /// Adds `count` WebSockets to `path` of `host`, each with one message to and fro every `pace`.
     ///
     /// # Errors
@@ -131,6 +156,7 @@ impl Load {
         Done {
             requests: self.shared.requests.load(Ordering::Relaxed),
             messages: self.shared.messages.load(Ordering::Relaxed),
+            reconnected: self.shared.reconnected.load(Ordering::Relaxed),
         }
     }
 
@@ -213,6 +239,62 @@ async fn ask_http2(
             )));
         }
         shared.requests.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The servers that are ready, as a load balancer knows them.
+#[derive(Debug, Clone)]
+pub struct Ready(Arc<Mutex<Vec<SocketAddr>>>);
+
+impl Ready {
+    /// These servers.
+    pub fn new(servers: &[SocketAddr]) -> Self {
+        Self(Arc::new(Mutex::new(servers.to_vec())))
+    }
+
+    /// From now on these servers.
+    pub fn set(&self, servers: &[SocketAddr]) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = servers.to_vec();
+    }
+
+    async fn connect(&self, turn: usize) -> Result<Connection> {
+        let server = {
+            let ready = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let index = turn.checked_rem(ready.len());
+            index.and_then(|index| ready.get(index).copied())
+        };
+        let server = server.ok_or_else(|| Error::Invalid("no server is ready".to_owned()))?;
+        Connection::open(server).await
+    }
+}
+
+/// A client of a load balancer's kind.
+struct Client {
+    connection: Connection,
+    ready: Ready,
+    number: usize,
+}
+
+impl Client {
+    async fn ask(mut self, shared: Arc<Shared>, targets: Vec<Target>, pace: Duration) -> Result<()> {
+        let mut pace = interval(pace);
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        for target in targets.iter().cycle() {
+            pace.tick().await;
+            if shared.stop.load(Ordering::Relaxed) {
+                break;
+            }
+            let response = self.connection.get(&target.host, &target.path, "").await?;
+            if response.status != 200 || response.body != target.body {
+                return Err(Error::Invalid(format!("{target:?} was answered with {response:?}")));
+            }
+            shared.requests.fetch_add(1, Ordering::Relaxed);
+            if response.header("connection").eq_ignore_ascii_case("close") {
+                shared.reconnected.fetch_add(1, Ordering::Relaxed);
+                self.connection = self.ready.connect(self.number).await?;
+            }
+        }
+        Ok(())
     }
 }
 
