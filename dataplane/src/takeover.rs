@@ -54,12 +54,12 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// Longest time in which a new process may read its configuration and begin to accept.
 const START: Duration = Duration::from_secs(60);
 
-/// Where a new process knocks. Gone from its directory when it is dropped, unless another has taken its place.
+/// Where a new process knocks. Dropping it removes it from its directory, unless another has taken its place.
 #[derive(Debug)]
 pub struct Door {
     listener: UnixListener,
     path: PathBuf,
-    /// Device and inode of the socket's file.
+    /// Device and inode of the socket's file; none when the path is another process's.
     identity: Option<(u64, u64)>,
 }
 
@@ -94,14 +94,14 @@ impl Door {
     ///
     /// # Errors
     /// Why nothing was handed over. This process goes on, and may wait again.
-    pub async fn hand_over(&self, data_plane: &DataPlane) -> Result<Option<i32>, TakeoverError> {
+    pub async fn hand_over(&mut self, data_plane: &DataPlane) -> Result<Option<i32>, TakeoverError> {
         let (stream, _) = self.listener.accept().await?;
         let pid = check_owner(&stream)?;
         self.serve(&stream, data_plane).await?;
         Ok(pid)
     }
 
-    async fn serve(&self, stream: &UnixStream, data_plane: &DataPlane) -> Result<(), TakeoverError> {
+    async fn serve(&mut self, stream: &UnixStream, data_plane: &DataPlane) -> Result<(), TakeoverError> {
         let theirs = receive(stream, ANSWER).await?;
         send(stream, VERSION).await?;
         if theirs != VERSION {
@@ -133,6 +133,8 @@ impl Door {
         }
         // The new process serves. One that is gone again by now cannot be helped: it has connections already.
         data_plane.close_admin();
+        // It opens a door of its own at this path as soon as it hears.
+        self.identity = None;
         let _ = send(stream, DONE).await;
         Ok(())
     }

@@ -88,7 +88,7 @@ pub(super) fn offer(dir: Option<&Path>, data_plane: &Arc<DataPlane>) -> JoinHand
     });
     let data_plane = Arc::clone(data_plane);
     tokio::spawn(async move {
-        let Some(door) = door else {
+        let Some(mut door) = door else {
             return std::future::pending().await;
         };
         loop {

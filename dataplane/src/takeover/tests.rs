@@ -29,7 +29,7 @@ async fn running(workers: usize) -> Arc<DataPlane> {
 }
 
 fn handing_over(dir: &Path, plane: &Arc<DataPlane>) -> tokio::task::JoinHandle<Result<Option<i32>, TakeoverError>> {
-    let (door, plane) = (Door::open(dir).unwrap(), Arc::clone(plane));
+    let (mut door, plane) = (Door::open(dir).unwrap(), Arc::clone(plane));
     tokio::spawn(async move { door.hand_over(&plane).await })
 }
 
@@ -51,6 +51,8 @@ async fn sockets_change_hands_whatever_the_number_of_workers() {
         next.accept().await.unwrap();
         assert!(claim.ready().await.unwrap());
         handed.await.unwrap().unwrap();
+        // The path is left to the new process, whenever it takes it.
+        assert!(dir.path().join(NAME).exists());
         plane.drain(Duration::from_secs(30)).await;
         TcpStream::connect(front).unwrap();
         plane = next;
