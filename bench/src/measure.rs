@@ -103,6 +103,12 @@ impl<T> Row<T> {
         }
     }
 
+    /// Nobody is measured in it.
+    fn leave_out(&mut self, kinds: &[Kind]) {
+        let absent = kinds.iter().map(|kind| (kind.name(), "left out by --only".to_owned()));
+        self.absent.extend(absent);
+    }
+
     fn add(&mut self, server: &'static str, figure: Result<T, Error>) {
         match figure {
             Ok(figure) => self.figures.entry(server).or_default().push(figure),
@@ -119,12 +125,13 @@ impl<T> Row<T> {
     }
 }
 
-/// Every workload against every server.
+/// Every workload whose name contains `only` against every server.
 #[must_use]
-pub fn requests(kinds: &[Kind], common: Common<'_>, origin: &Origin, plan: Plan) -> Vec<Row<Run>> {
+pub fn requests(kinds: &[Kind], common: Common<'_>, origin: &Origin, plan: Plan, only: &str) -> Vec<Row<Run>> {
     let mut servers = Vec::new();
     let mut broken = BTreeMap::new();
-    for kind in kinds {
+    let wanted = WORKLOADS.iter().any(|workload| workload.name.contains(only));
+    for kind in kinds.iter().filter(|_| wanted) {
         match Server::start(kind, common) {
             Ok(server) => servers.push(server),
             Err(error) => drop(broken.insert(kind.name(), error.to_string())),
@@ -135,6 +142,11 @@ pub fn requests(kinds: &[Kind], common: Common<'_>, origin: &Origin, plan: Plan)
         let Workload { name, load, size } = workload;
         let mut row = Row::new(name);
         row.absent.clone_from(&broken);
+        if !name.contains(only) {
+            row.leave_out(kinds);
+            rows.push(row);
+            continue;
+        }
         // Each server has its own paths, so that the origin's count tells who asked.
         let path = |server: &Server| format!("/{}/hit/{size}", server.name);
         for server in &servers {
@@ -169,12 +181,15 @@ pub fn requests(kinds: &[Kind], common: Common<'_>, origin: &Origin, plan: Plan)
     rows
 }
 
-/// Resident bytes per idle connection, of every protocol at every server.
+/// Resident bytes per idle connection, of every protocol whose row's name contains `only`, at every server.
 #[must_use]
-pub fn idle(kinds: &[Kind], common: Common<'_>, origin: &Origin, plan: Plan) -> Vec<Row<f64>> {
+pub fn idle(kinds: &[Kind], common: Common<'_>, origin: &Origin, plan: Plan, only: &str) -> Vec<Row<f64>> {
     let mut rows = Vec::new();
     for (name, protocol) in IDLE {
         let mut row = Row::new(name);
+        if !format!("idle, {name}").contains(only) {
+            row.leave_out(kinds);
+        }
         for _round in 0..plan.idle_rounds {
             for kind in kinds {
                 if row.absent.contains_key(kind.name()) || *kind == Kind::NginxTuned {

@@ -72,6 +72,9 @@ struct Options {
     /// Idle connections to open. Default 4000, with --quick 500.
     #[arg(long)]
     idle: Option<usize>,
+    /// Only the rows whose name contains this, such as `100 KiB` or `idle, HTTP/2`.
+    #[arg(long, default_value = "")]
+    only: String,
     /// The CPU the servers run on.
     #[arg(long, default_value_t = 0)]
     server_cpu: usize,
@@ -128,8 +131,8 @@ fn bench(options: &Options) -> Result<bool, Error> {
         certificate: &certificate,
         sizes: &SIZES,
     };
-    let rows = measure::requests(&kinds, common, &origin, plan);
-    let idle = measure::idle(&kinds, common, &origin, plan);
+    let rows = measure::requests(&kinds, common, &origin, plan, &options.only);
+    let idle = measure::idle(&kinds, common, &origin, plan, &options.only);
     let servers = kinds
         .iter()
         .map(|kind| (kind.name(), (kind.version(), kind.settings())))
