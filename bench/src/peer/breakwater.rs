@@ -24,6 +24,9 @@ pub(super) fn command(setup: &Setup<'_>, program: &Path) -> Result<Vec<String>, 
         &setup.path("manifests"),
         "--state-dir",
         &state,
+        // The load is one client, and an idle row has more connections than one client may have.
+        "--max-connections-per-client",
+        "100000",
     ]);
     command.extend(words(["--listen", &setup.ports.http1.to_string()]));
     command.extend(words(["--admin", &setup.ports.admin.to_string(), "--workers", "1"]));
