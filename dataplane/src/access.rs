@@ -127,6 +127,11 @@ impl ClientRule {
         Self { trusted, header }
     }
 
+    /// The field that names the client, where it is not `X-Forwarded-For`. Lower case.
+    pub(crate) fn header(&self) -> Option<&str> {
+        self.header.as_deref()
+    }
+
     /// The client, and whether the peer is a trusted proxy that spoke for it.
     pub(crate) fn find<'v>(&self, peer: IpAddr, fields: impl Iterator<Item = (&'v str, &'v [u8])>) -> (IpAddr, bool) {
         let peer = peer.to_canonical();

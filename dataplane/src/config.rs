@@ -15,6 +15,7 @@ use breakwater_snapshot::unit;
 use breakwater_waf::policy::Policy;
 use breakwater_waf::uri::UriSet;
 use breakwater_websocket::handshake;
+use http::HeaderName;
 
 use crate::access::ClientRule;
 use crate::filter::{Compression, Filters};
@@ -79,6 +80,14 @@ impl ResourceKind {
     /// The `detail` of `Cache-Status` (RFC 9211 section 2.8) in an answer of ours: only a cache has one.
     pub(crate) fn detail(&self, detail: &'static str) -> Option<&'static str> {
         matches!(self, Self::Cache(_)).then_some(detail)
+    }
+
+    /// Request fields that are in cache keys.
+    pub(crate) fn key_headers(&self) -> &[HeaderName] {
+        match self {
+            Self::Cache(site) => &site.policy.key_headers,
+            Self::WebSocket(_) => &[],
+        }
     }
 
     fn origin(&self) -> &unit::Origin {

@@ -19,6 +19,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Instant;
 
+use breakwater_wire::hop::strip_named;
 use breakwater_wire::http1::{Framing, Host, OwnedRequest, RequestHead};
 use breakwater_wire::path::{NormalPath, normalize};
 use bytes::Bytes;
@@ -232,6 +233,10 @@ fn leave(worker: &Worker, routed: &Routed<'_, '_>, out: &mut Vec<u8>) -> Answer 
         worker.cells.refuse("head");
         return unrouted(worker, out, 400, "the request head is malformed");
     };
+    if routed.head.names_fields {
+        // Keys and `Vary` are about what the origin sees.
+        strip_named(&mut request.headers);
+    }
     if let Some(compression) = routed.resource().compression() {
         compression.negotiate(&mut request.headers);
     }

@@ -111,6 +111,19 @@ fuzz_target!(|data: &[u8]| {
                 hop::strip_hop_by_hop(&mut headers);
                 assert_eq!(headers.len(), 2);
             }
+            // Whoever asks, what was asked for is the same.
+            let claims = |client: &str| {
+                let own = format!("for={client}, ").into_bytes();
+                let values: Vec<_> = lines().map(|line| [own.as_slice(), line].concat()).collect();
+                let mut given = Vec::new();
+                forwarded::claims_of_request(
+                    || values.iter().map(|value| ("forwarded", value.as_slice())),
+                    |_, place, value| given.push((place, value.to_vec())),
+                );
+                (given, values.iter().any(|value| value.iter().any(|b| matches!(b, b'"' | b'\\'))))
+            };
+            let ((one, quoted), (other, _)) = (claims("192.0.2.1"), claims("198.51.100.7"));
+            assert!(quoted || one == other);
         }
     }
 });

@@ -51,6 +51,18 @@ impl Keyer {
         hasher.finish()
     }
 
+    /// The hash of what a field says of a request: `place` among the fields of that name. Those of one request are added
+    /// up, so that the order of differently named fields does not count.
+    pub fn claim(&self, name: &str, place: [usize; 2], value: &[u8]) -> u128 {
+        let mut builder = KeyBuilder {
+            hasher: self.hasher(b'f'),
+        };
+        builder.lower(b'n', name.as_bytes());
+        place.iter().for_each(|number| builder.hasher.write_u64(*number as u64));
+        builder.part(b'=', value);
+        builder.finish().0
+    }
+
     /// A hasher whose results are unrelated to those of every other `domain`.
     pub(crate) fn hasher(&self, domain: u8) -> SipHasher13 {
         let mut hasher = SipHasher13::new_with_keys(self.seed.0, self.seed.1);
@@ -83,15 +95,7 @@ impl KeyBuilder {
         ignore: &QueryFilter,
     ) -> Self {
         self.part(b's', scheme);
-        self.hasher.write_u8(b'h');
-        self.hasher.write_u64(host.len() as u64);
-        let mut lower = [0u8; 64];
-        for piece in host.chunks(lower.len()) {
-            let lower = &mut lower[..piece.len()];
-            lower.copy_from_slice(piece);
-            lower.make_ascii_lowercase();
-            self.hasher.write(lower);
-        }
+        self.lower(b'h', host);
         self.part(b'p', path);
         if let Some(query) = query {
             if ignore.is_empty() {
@@ -130,6 +134,19 @@ impl KeyBuilder {
         match value {
             Some(value) => self.part(b'=', value),
             None => self.hasher.write_u8(b'-'),
+        }
+    }
+
+    /// A part without regard to case.
+    fn lower(&mut self, kind: u8, bytes: &[u8]) {
+        self.hasher.write_u8(kind);
+        self.hasher.write_u64(bytes.len() as u64);
+        let mut lower = [0u8; 64];
+        for piece in bytes.chunks(lower.len()) {
+            let lower = &mut lower[..piece.len()];
+            lower.copy_from_slice(piece);
+            lower.make_ascii_lowercase();
+            self.hasher.write(lower);
         }
     }
 
@@ -255,6 +272,22 @@ mod tests {
         let absent = start.clone().header("x", None).finish();
         assert_ne!(absent, start.clone().header("x", Some(b"")).finish());
         assert_ne!(absent, start.cookie("x", None).finish());
+    }
+
+    #[test]
+    fn a_claim_is_told_apart_by_name_place_and_value_and_not_by_the_case_of_its_name() {
+        let keyer = Keyer::new(7);
+        let base = keyer.claim("x-original-url", [0, 0], b"/a");
+        assert_eq!(base, keyer.claim("X-Original-URL", [0, 0], b"/a"));
+        for other in [
+            keyer.claim("x-rewrite-url", [0, 0], b"/a"),
+            keyer.claim("x-original-url", [1, 0], b"/a"),
+            keyer.claim("x-original-url", [0, 1], b"/a"),
+            keyer.claim("x-original-url", [0, 0], b"/A"),
+            Keyer::new(8).claim("x-original-url", [0, 0], b"/a"),
+        ] {
+            assert_ne!(base, other);
+        }
     }
 
     #[test]

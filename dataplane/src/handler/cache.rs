@@ -63,7 +63,7 @@ pub(super) async fn serve<C: Client>(
         return Err(OriginError::Unexpected("it is no cache").into());
     };
     let values = values_of(&job.request.headers);
-    let authority = authority(job);
+    let authority = authority(worker, job);
     let request = Request {
         worker,
         job,
@@ -172,7 +172,14 @@ impl Request<'_> {
                     Some((path, query)) => (path, Some(query)),
                     None => (reference.as_str(), None),
                 };
-                let target = hit::target(self.worker, self.site, authority(self.job), path, query, &values);
+                let target = hit::target(
+                    self.worker,
+                    self.site,
+                    authority(self.worker, self.job),
+                    path,
+                    query,
+                    &values,
+                );
                 cache.invalidate(&target, &self.site.policy);
             }
         }
@@ -503,13 +510,20 @@ impl Conditions {
     }
 }
 
-fn authority(job: &Job) -> Authority<'_> {
+fn authority<'j>(worker: &Worker, job: &'j Job) -> Authority<'j> {
     // The gate accepted it, so it can be parsed again.
     let host = breakwater_wire::http1::Host::parse(&job.request.host).unwrap_or_default();
     Authority {
         name: host.name(),
         port: host.port(),
-        forwarded: job.trusted,
+        claims: if job.trusted {
+            hit::claims(worker, || {
+                let fields = job.request.headers.iter();
+                fields.map(|(name, value)| (name.as_str(), value.as_bytes()))
+            })
+        } else {
+            0
+        },
         secure: job.secure,
     }
 }

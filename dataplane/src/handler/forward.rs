@@ -10,7 +10,7 @@ use breakwater_wire::forwarded::{self, Hop};
 use breakwater_wire::hop::strip_hop_by_hop;
 use breakwater_wire::http1::Host;
 use http::header::{self, HeaderName};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Method};
 
 use super::Job;
 use crate::upstream::{Body, Head, OriginError};
@@ -34,6 +34,9 @@ pub(super) fn fields(job: &Job, peer: IpAddr) -> Result<HeaderMap, OriginError> 
         return Err(OriginError::Unexpected("the request came back to us: there is a loop"));
     }
     strip_hop_by_hop(&mut headers);
+    if let Some(name) = job.resource().client.header().filter(|_| !job.trusted) {
+        headers.remove(name);
+    }
     // A request of HTTP/1.0 may have no authority; ours, of HTTP/1.1, then says so (RFC 9112 section 3.2).
     let host = Host::parse(&request.host).map_or_else(String::new, |host| host.canonical(default_port(job)));
     headers.insert(
@@ -42,6 +45,10 @@ pub(super) fn fields(job: &Job, peer: IpAddr) -> Result<HeaderMap, OriginError> 
     );
     headers.remove(header::CONTENT_LENGTH);
     headers.remove(header::EXPECT);
+    if matches!(request.method, Method::GET | Method::HEAD) {
+        // The answer may be given to others, who asked for no other method.
+        forwarded::strip_method_overrides(&mut headers, job.resource().kind.key_headers());
+    }
     forwarded::set_forwarding(
         &mut headers,
         &Hop {

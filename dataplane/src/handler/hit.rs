@@ -4,6 +4,7 @@ use breakwater_cache::policy::request::RequestMeta;
 use breakwater_cache::vary::{FieldValues, values_of_head};
 use breakwater_cache::{Lookup, Target, cache_status};
 use breakwater_wire::conditional::Preconditions;
+use breakwater_wire::forwarded;
 use breakwater_wire::http1::{RequestHead, Version};
 use bytes::Bytes;
 use http::header::{self, HeaderName};
@@ -19,7 +20,8 @@ use crate::worker::Worker;
 /// returned.
 pub(super) fn answer(worker: &Worker, site: &Site, routed: &Routed<'_, '_>, out: &mut Vec<u8>) -> Option<Vec<Bytes>> {
     let head = routed.head;
-    if !matches!(head.method, "GET" | "HEAD") || head.upgrade {
+    // What `Connection` names is compared after it is gone.
+    if !matches!(head.method, "GET" | "HEAD") || head.upgrade || head.names_fields {
         return None;
     }
     let received = values_of_head(head);
@@ -41,7 +43,10 @@ pub(super) fn answer(worker: &Worker, site: &Site, routed: &Routed<'_, '_>, out:
     let authority = Authority {
         name: head.host.name(),
         port: head.host.port(),
-        forwarded: routed.trusted,
+        claims: match routed.trusted {
+            true => claims(worker, || head.fields()),
+            false => 0,
+        },
         secure: routed.secure,
     };
     let target = target(worker, site, authority, path, head.query, values);
@@ -94,16 +99,23 @@ fn coding(compression: &Compression, head: &RequestHead<'_>) -> Option<&'static 
     compression.coding(lines.map(|(_, value)| value), head.range, head.if_range)
 }
 
-/// What a trusted proxy says of the request as the client sent it.
-const FORWARDED: [&str; 3] = ["x-forwarded-proto", "x-forwarded-host", "x-forwarded-port"];
+/// What a trusted proxy says of the request as the client sent it, in one number: the origin sees it, and may answer
+/// with it. The order of fields does not count.
+pub(super) fn claims<'v, I: Iterator<Item = (&'v str, &'v [u8])>>(worker: &Worker, fields: impl Fn() -> I) -> u128 {
+    let mut sum = 0_u128;
+    forwarded::claims_of_request(fields, |name, place, value| {
+        sum = sum.wrapping_add(worker.cache.keyer().claim(name, place, value));
+    });
+    sum
+}
 
 /// The authority of a request, as keys are made of it.
 #[derive(Clone, Copy)]
 pub(super) struct Authority<'a> {
     pub(super) name: &'a str,
     pub(super) port: Option<u16>,
-    /// The peer is a trusted proxy, whose word about the client's own request goes to the origin.
-    pub(super) forwarded: bool,
+    /// What the origin is told of the client's own request ([`claims`]). 0: nothing.
+    pub(super) claims: u128,
     /// The request came over TLS.
     pub(super) secure: bool,
 }
@@ -136,12 +148,8 @@ pub(super) fn target(
     if let Some(port) = authority.port.filter(|port| *port != default_port) {
         key = key.header(":port", Some(&port.to_be_bytes()));
     }
-    if authority.forwarded {
-        // The origin sees these and may answer with them: a redirect to https, a link to another host.
-        for name in FORWARDED {
-            let name = HeaderName::from_static(name);
-            values(&name, &mut |value| key = key.clone().header(name.as_str(), Some(value)));
-        }
+    if authority.claims != 0 {
+        key = key.header(":claims", Some(&authority.claims.to_be_bytes()));
     }
     for name in &policy.key_headers {
         let mut joined: Option<Vec<u8>> = None;

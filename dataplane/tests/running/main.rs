@@ -9,6 +9,7 @@ mod advisories;
 mod cache_coalescing;
 mod cache_hits;
 mod cache_keys;
+mod cache_poisoning;
 mod cache_purges;
 mod cache_stale;
 mod cache_storing;

@@ -1,7 +1,9 @@
 //! Who the client is, and telling the origin: X-Forwarded-For, -Proto, -Host, Forwarded (RFC 7239) and Via.
 //!
 //! Invariant: nothing that an untrusted peer said about itself reaches the origin as if we vouched for it.
-//! Which peers are trusted is an argument.
+//! Which peers are trusted is an argument. Which fields say such things is in [`claim`](self::claim()).
+
+mod claim;
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -10,13 +12,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::http1::Version;
 use crate::http1::fields::{is_tchar, list_members};
+pub use claim::{Claim, claim, claims_of_request};
 
 const FORWARDED: HeaderName = header::FORWARDED;
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// What we know about the hop that a request came over.
 #[derive(Debug, Clone, Copy)]
@@ -33,23 +34,15 @@ pub struct Hop<'a> {
 
 /// Sets X-Forwarded-For, -Proto and -Host, and extends Forwarded where a trusted peer sent one.
 ///
-/// From a trusted peer, Proto and Host of the first hop are kept. From anyone else all of these fields go
-/// first, with X-Real-IP, X-Forwarded-Port and every spelling with underscores, which CGI-like backends
+/// From a trusted peer, Proto and Host of the first hop are kept. From anyone else every field goes that says who asked
+/// or what was asked for. `Proxy` goes in any case, and so does every spelling with underscores, which CGI-like origins
 /// cannot tell apart (`X_Forwarded_For`).
 pub fn set_forwarding(headers: &mut HeaderMap, hop: &Hop<'_>) {
-    if !hop.trusted {
-        for name in [
-            FORWARDED,
-            X_FORWARDED_FOR,
-            X_FORWARDED_PROTO,
-            X_FORWARDED_HOST,
-            X_FORWARDED_PORT,
-            X_REAL_IP,
-        ] {
-            headers.remove(name);
-        }
-    }
-    strip_underscore_spellings(headers);
+    remove_where(headers, |name| match claim(name) {
+        Some(Claim::Proxy) => true,
+        Some(Claim::Method) | None => is_framing_lookalike(name),
+        Some(_) => !hop.trusted || name.contains('_'),
+    });
     append_list(headers, X_FORWARDED_FOR, &hop.peer.to_canonical().to_string());
     if headers.contains_key(FORWARDED) {
         append_list(headers, FORWARDED, &forwarded_element(hop));
@@ -177,20 +170,25 @@ fn append_list(headers: &mut HeaderMap, name: HeaderName, member: &str) {
     }
 }
 
-fn strip_underscore_spellings(headers: &mut HeaderMap) {
-    let lookalikes: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| name.as_str().contains('_'))
-        .filter(|name| {
-            let dashed = name.as_str().replace('_', "-");
-            dashed.starts_with("x-forwarded-")
-                || matches!(dashed.as_str(), "x-real-ip" | "content-length" | "transfer-encoding")
-        })
-        .cloned()
-        .collect();
-    for name in lookalikes {
+/// Removes the fields that ask for another method than the request line, but those that `keep` names.
+///
+/// For requests whose answer others may be given: it would be the answer to another request.
+pub fn strip_method_overrides(headers: &mut HeaderMap, keep: &[HeaderName]) {
+    remove_where(headers, |name| {
+        claim(name) == Some(Claim::Method) && !keep.iter().any(|kept| kept.as_str() == name)
+    });
+}
+
+fn remove_where(headers: &mut HeaderMap, goes: impl Fn(&str) -> bool) {
+    let gone: Vec<HeaderName> = headers.keys().filter(|name| goes(name.as_str())).cloned().collect();
+    for name in gone {
         headers.remove(name);
     }
+}
+
+/// `content_length`, `Transfer_Encoding` and their like: no framing of ours, but of CGI-like origins'.
+fn is_framing_lookalike(name: &str) -> bool {
+    name.contains('_') && matches!(name.replace('_', "-").as_str(), "content-length" | "transfer-encoding")
 }
 
 #[cfg(test)]
@@ -259,6 +257,17 @@ mod tests {
             "forwarded",
             "x-real-ip",
             "x_forwarded_for",
+            "x-forwarded-scheme",
+            "x-forwarded-ssl",
+            "x-forwarded-prefix",
+            "x-original-url",
+            "x-rewrite-url",
+            "x-original-host",
+            "x_original_url",
+            "front-end-https",
+            "cf-connecting-ip",
+            "content_length",
+            "proxy",
         ] {
             headers.append(name, HeaderValue::from_static("evil"));
         }
@@ -283,6 +292,38 @@ mod tests {
             headers["forwarded"],
             "for=192.0.2.1, for=\"[2001:db8::1]\";proto=https;host=\"shop.example:8443\""
         );
+    }
+
+    #[test]
+    fn a_proxy_field_and_lookalikes_never_pass() {
+        let mut headers = HeaderMap::new();
+        for name in ["proxy", "x_forwarded_proto", "transfer_encoding", "x-original-url"] {
+            headers.append(name, HeaderValue::from_static("x"));
+        }
+        set_forwarding(&mut headers, &hop("10.0.0.1", true));
+        let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(
+            names,
+            [
+                "x-forwarded-for",
+                "x-forwarded-host",
+                "x-forwarded-proto",
+                "x-original-url"
+            ]
+        );
+    }
+
+    #[test]
+    fn other_methods_are_not_asked_for_unless_that_is_wanted() {
+        let mut headers = HeaderMap::new();
+        for name in ["x-http-method-override", "x-http-method", "x_method_override", "accept"] {
+            headers.append(name, HeaderValue::from_static("POST"));
+        }
+        strip_method_overrides(&mut headers, &[HeaderName::from_static("x-http-method")]);
+        let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["accept", "x-http-method"]);
     }
 
     #[test]

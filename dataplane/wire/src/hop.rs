@@ -6,6 +6,7 @@
 
 use http::{HeaderMap, HeaderName, header};
 
+use crate::forwarded::claim;
 use crate::http1::fields::list_members;
 
 /// Removed whether or not `Connection` names them. Trailer is here because trailers are dropped.
@@ -33,18 +34,26 @@ const MAX_OPTIONS: usize = 64;
 /// `Connection: Content-Length` or `Host` changes the framing or the destination. None of these is a
 /// legitimate connection option, so [`is_protected`] fields stay.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    strip_named(headers);
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+/// Removes the fields that `Connection` names, except protected ones and those of the fixed list.
+///
+/// Who compares requests by their fields (cache keys, `Vary`) does this first: otherwise it compares what the origin
+/// never sees, and `Connection: Accept-Language` stores the answer to no language as that to a language.
+pub fn strip_named(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
         .flat_map(|value| list_members(value.as_bytes()))
         .take(MAX_OPTIONS)
         .filter_map(|option| HeaderName::from_bytes(option).ok())
-        .filter(|name| !is_protected(name.as_str()))
+        .filter(|name| !is_protected(name.as_str()) && !is_hop_by_hop(name.as_str()))
         .collect();
     for name in named {
-        headers.remove(name);
-    }
-    for name in HOP_BY_HOP {
         headers.remove(name);
     }
 }
@@ -58,7 +67,7 @@ pub fn is_hop_by_hop(name: &str) -> bool {
 /// True if `Connection` may not name this field away: it is meant for every recipient. `name` in lower case.
 #[must_use]
 pub fn is_protected(name: &str) -> bool {
-    name.starts_with("x-forwarded-")
+    claim(name).is_some()
         || name.starts_with("content-")
         || name.starts_with("if-")
         || name.starts_with("sec-")
@@ -67,8 +76,6 @@ pub fn is_protected(name: &str) -> bool {
             name,
             "host"
                 | "via"
-                | "forwarded"
-                | "x-real-ip"
                 | "x-request-id"
                 | "authorization"
                 | "cookie"
@@ -149,6 +156,20 @@ mod tests {
             );
             assert_eq!(headers.len(), 1);
         }
+    }
+
+    #[test]
+    fn what_connection_names_can_go_without_what_steers_the_connection() {
+        let mut headers = map(&[
+            ("connection", "Upgrade, Accept-Language, Cookie"),
+            ("upgrade", "websocket"),
+            ("accept-language", "de"),
+            ("cookie", "a=b"),
+        ]);
+        strip_named(&mut headers);
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["connection", "cookie", "upgrade"]);
     }
 
     #[test]

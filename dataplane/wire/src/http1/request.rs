@@ -15,6 +15,7 @@ use super::error::{GateError, GateErrorKind as Kind};
 use super::fields::{is_token, list_members, offset_in, parse_length, trim_ows};
 use super::host::Host;
 use super::limits::{Limits, MAX_FIELDS};
+use crate::hop::is_hop_by_hop;
 use diagnose::diagnose;
 
 /// A parse result that more bytes may complete.
@@ -92,6 +93,8 @@ pub struct RequestHead<'b> {
     pub upgrade: bool,
     /// The client waits for `100 Continue` before it sends a body that is not empty.
     pub expect_continue: bool,
+    /// `Connection` names fields that go no further: the origin sees fewer than were received (see [`crate::hop`]).
+    pub names_fields: bool,
     /// A field that has a slot below came more than once.
     pub repeated: bool,
     /// `Upgrade`.
@@ -336,6 +339,7 @@ impl<'b> RequestHead<'b> {
             keep_alive: version != Version::Http10,
             upgrade: false,
             expect_continue: false,
+            names_fields: false,
             repeated: false,
             upgrade_to: None,
             cache_control: None,
@@ -498,6 +502,7 @@ impl<'b> RequestHead<'b> {
         self.upgrade = http11 && hop.upgrade && self.upgrade_to.is_some_and(|value| !value.is_empty());
         let has_body = !matches!(self.framing, Framing::None | Framing::Length(0));
         self.expect_continue = http11 && hop.expect && has_body;
+        self.names_fields = hop.names_fields;
         Ok(())
     }
 }
@@ -511,6 +516,7 @@ struct HopFields<'b> {
     close: bool,
     keep_alive: bool,
     upgrade: bool,
+    names_fields: bool,
     expect: bool,
 }
 
@@ -521,7 +527,7 @@ impl HopFields<'_> {
                 5 if option.eq_ignore_ascii_case(b"close") => self.close = true,
                 7 if option.eq_ignore_ascii_case(b"upgrade") => self.upgrade = true,
                 10 if option.eq_ignore_ascii_case(b"keep-alive") => self.keep_alive = true,
-                _ => {}
+                _ => self.names_fields |= !is_hop_by_hop_option(option),
             }
         }
     }
@@ -539,6 +545,10 @@ impl HopFields<'_> {
         })?);
         Ok(())
     }
+}
+
+fn is_hop_by_hop_option(option: &[u8]) -> bool {
+    std::str::from_utf8(option).is_ok_and(is_hop_by_hop)
 }
 
 #[inline]

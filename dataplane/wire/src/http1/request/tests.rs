@@ -453,6 +453,26 @@ fn repeated_fields_are_reported() {
 }
 
 #[test]
+fn options_of_connection_that_are_fields_are_told_from_those_that_steer_it() {
+    let names = |options: &str| {
+        let head = format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: {options}\r\n\r\n");
+        parse(&head).map(|r| r.names_fields)
+    };
+    for options in [
+        "close",
+        "keep-alive, Upgrade",
+        "TE, close",
+        "Upgrade, HTTP2-Settings",
+        ",",
+    ] {
+        assert_eq!(names(options), Ok(false), "{options}");
+    }
+    for options in ["X-Country", "close, Accept-Language", "keep-alive,\tte,x"] {
+        assert_eq!(names(options), Ok(true), "{options}");
+    }
+}
+
+#[test]
 fn the_path_of_an_owned_request_can_be_replaced() {
     let mut owned = parse("GET /a/../b?c HTTP/1.1\r\nHost: a\r\n\r\n")
         .expect("valid")
