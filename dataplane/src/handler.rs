@@ -552,7 +552,7 @@ const fn public(error: &OriginError) -> &'static str {
         OriginError::NoEndpoints => "no server is ready for this site",
         OriginError::Overloaded(_) => "the site's servers are busy",
         OriginError::ConnectTimeout | OriginError::ResponseTimeout => "the site's server did not answer in time",
-        OriginError::Resolve { .. } | OriginError::Connect(_) | OriginError::Tls(_) => {
+        OriginError::Resolve { .. } | OriginError::Connect(_) | OriginError::Tls(_) | OriginError::TlsRefused(_) => {
             "the site's server cannot be reached"
         }
         OriginError::Closed | OriginError::Io(_) | OriginError::Unprocessed => {

@@ -154,6 +154,7 @@ impl Upstream {
         loop {
             match self.connection(&attempt).await {
                 Err(failed) if failed.error.is_unsent() && self.may_retry(attempt.tried.len()) => {
+                    self.cells.origin_attempt_failed(failed.error.label());
                     attempt.tried.extend(failed.server);
                 }
                 result => {
@@ -177,6 +178,7 @@ impl Upstream {
             match self.start(&attempt).await {
                 Err(failed) if failed.stale && failed.error.is_unsent() && attempt.reuse => attempt.reuse = false,
                 Err(failed) if failed.error.is_unsent() && self.may_retry(attempt.tried.len()) => {
+                    self.cells.origin_attempt_failed(failed.error.label());
                     attempt.tried.extend(failed.server);
                 }
                 result => return self.count(result),
@@ -212,6 +214,7 @@ impl Upstream {
                 // A connection that was idle too long says nothing of the server, and costs no retry.
                 Err(failed) if failed.stale && attempt.reuse && repeatable(&failed.error) => attempt.reuse = false,
                 Err(failed) if repeatable(&failed.error) && !passed.get() && self.may_retry(attempt.tried.len()) => {
+                    self.cells.origin_attempt_failed(failed.error.label());
                     attempt.tried.extend(failed.server);
                 }
                 Ok((response, body))

@@ -78,7 +78,7 @@ fn count(job: &Job, result: &Result<(OwnedResponse, ResponseBody), Failure>) {
     let cells = &job.local().cells;
     match result {
         Ok((response, _)) => cells.origin.add(response.status.as_u16()),
-        Err(Failure::Origin(_)) => cells.origin_failures.add(1),
+        Err(Failure::Origin(error)) => cells.origin_failed(error.label()),
         Err(Failure::Client(_) | Failure::TooLarge) => {}
     }
 }

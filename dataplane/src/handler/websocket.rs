@@ -157,7 +157,7 @@ async fn connect(job: &Job, route: &WebSocketRoute, peer: IpAddr, offer: &Offer)
         Ok(Opened::Switched { response, .. } | Opened::Answered { response, .. }) => {
             cells.origin.add(response.status.as_u16());
         }
-        Err(_) => cells.origin_failures.add(1),
+        Err(error) => cells.origin_failed(error.label()),
     }
     opened
 }

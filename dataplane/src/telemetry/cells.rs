@@ -175,6 +175,8 @@ pub(crate) struct ResourceCells {
     pub(crate) durations: Durations,
     pub(crate) origin: ByCode,
     pub(crate) origin_failures: Cell,
+    /// Attempts that failed, by reason: labels of a fixed set.
+    origin_faults: Mutex<BTreeMap<&'static str, u64>>,
     /// Servers that were made to rest.
     pub(crate) origin_ejections: Cell,
     /// Requests sent to servers of which none was well.
@@ -200,6 +202,25 @@ pub(crate) struct ResourceCells {
 impl ResourceCells {
     pub(crate) fn cache(&self, result: CacheResult) -> &Cell {
         &self.cache[result as usize]
+    }
+
+    /// Counts a request that the origin gave no usable answer to.
+    pub(crate) fn origin_failed(&self, reason: &'static str) {
+        self.origin_failures.add(1);
+        self.origin_attempt_failed(reason);
+    }
+
+    /// Counts an attempt that failed and is followed by another.
+    pub(crate) fn origin_attempt_failed(&self, reason: &'static str) {
+        *self.origin_faults.lock().entry(reason).or_default() += 1;
+    }
+
+    pub(crate) fn origin_faults(&self) -> Vec<(&'static str, u64)> {
+        self.origin_faults
+            .lock()
+            .iter()
+            .map(|(reason, n)| (*reason, *n))
+            .collect()
     }
 
     pub(crate) fn origin_refused(&self, reason: Refusal) -> &Cell {

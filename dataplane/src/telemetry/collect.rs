@@ -90,6 +90,15 @@ fn resources(metrics: &Metrics, out: &mut Families) {
             let labels = [("resource", r), ("code", "error")];
             out.counter("origin_requests_total", "", &labels, failures);
         }
+        for (reason, n) in sum(workers.iter().flat_map(|cells| cells.origin_faults())) {
+            let labels = [("resource", r), ("reason", reason)];
+            out.counter(
+                "origin_failures_total",
+                "Attempts at the origin that failed, by reason; those that were tried again too.",
+                &labels,
+                n,
+            );
+        }
         origins(r, &workers, out);
         if r.starts_with("EdgeCache/") {
             for result in CacheResult::ALL {

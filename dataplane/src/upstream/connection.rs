@@ -15,6 +15,7 @@ use super::lease::Lease;
 use super::pool::Wire;
 use super::server::Server;
 use super::stream::{Sent, Stream};
+use super::tls::TlsFault;
 use super::{Head, OriginError};
 
 /// Room made for each read of a body, bytes.
@@ -64,8 +65,11 @@ impl Connection {
 
     /// Tells how the request went, and passes it on.
     fn judge<T>(&self, result: Result<T, OriginError>) -> Result<T, OriginError> {
-        if result.is_err() && !self.may_be_stale() {
+        if let Err(error) = &result
+            && !self.may_be_stale()
+        {
             self.lease.failed();
+            self.lease.upstream.origin().tell(&self.lease.server, error);
         }
         result
     }
@@ -162,7 +166,9 @@ impl Connection {
                 Ok(Ok(0)) if self.answered => return Err(OriginError::Unexpected("it ends within the head")),
                 Ok(Ok(0)) => return Err(OriginError::Closed),
                 Ok(Err(error)) if self.answered => return Err(OriginError::Io(error)),
-                Ok(Err(_)) => return Err(OriginError::Closed),
+                Ok(Err(error)) => {
+                    return Err(TlsFault::refusal(&error).map_or(OriginError::Closed, OriginError::TlsRefused));
+                }
                 Ok(Ok(_)) => {}
             }
         }

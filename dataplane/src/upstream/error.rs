@@ -5,6 +5,7 @@ use std::io;
 use breakwater_wire::http1::{BodyError, ResponseError};
 
 use super::origin::Refusal;
+use super::tls::TlsFault;
 
 /// A server that could not be reached, or whose answer is of no use.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +36,10 @@ pub(crate) enum OriginError {
     Io(io::Error),
     /// The connection cannot be secured.
     #[error("TLS with the origin failed: {0}")]
-    Tls(String),
+    Tls(TlsFault),
+    /// The server ended the secured connection with an alert before a byte of the answer: it does not want us.
+    #[error("the origin refuses the connection: {0}")]
+    TlsRefused(TlsFault),
     /// The server said that it did nothing of the request.
     #[error("the origin refused the request before it did anything")]
     Unprocessed,
@@ -74,7 +78,7 @@ impl OriginError {
             Self::ResponseTimeout => "response_timeout",
             Self::Closed => "closed",
             Self::Io(_) => "io",
-            Self::Tls(_) => "tls",
+            Self::Tls(fault) | Self::TlsRefused(fault) => fault.kind.label(),
             Self::Unprocessed => "unprocessed",
             Self::Http2(_) => "http2",
             Self::Head(_) => "malformed_head",
@@ -83,9 +87,17 @@ impl OriginError {
         }
     }
 
+    /// What is wrong with TLS, if that is it.
+    pub(super) const fn tls_fault(&self) -> Option<&TlsFault> {
+        match self {
+            Self::Tls(fault) | Self::TlsRefused(fault) => Some(fault),
+            _ => None,
+        }
+    }
+
     /// Whether another attempt may do better: nothing was answered, and time is left.
     pub(crate) const fn retryable(&self) -> bool {
-        self.is_unsent() || matches!(self, Self::Closed | Self::Io(_))
+        self.is_unsent() || matches!(self, Self::Closed | Self::TlsRefused(_) | Self::Io(_))
     }
 
     /// Whether the server certainly has nothing of the request: trying again is safe whatever the method.

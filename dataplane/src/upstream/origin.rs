@@ -18,7 +18,7 @@ use super::pool::Key;
 use super::server::{Entry, Server, Servers, bare};
 use super::stream::Stream;
 use super::tls::{Identities, Identity, Shown};
-use super::{OriginError, keeper};
+use super::{OriginError, keeper, tls};
 
 /// Addresses of one name that are used.
 const MAX_ADDRESSES: usize = 64;
@@ -89,7 +89,7 @@ impl Origin {
         match &self.tls {
             None => Ok(None),
             Some(Ok(identity)) => Ok(Some(identity)),
-            Some(Err(reason)) => Err(OriginError::Tls(reason.clone())),
+            Some(Err(reason)) => Err(tls::incomplete(reason)),
         }
     }
 
@@ -104,6 +104,26 @@ impl Origin {
 
     /// Opens a connection to `server` and secures it, if it is to be. `http2` asks for that protocol.
     pub(super) async fn dial(&self, server: &Server, http2: bool) -> Result<Stream, OriginError> {
+        let dialled = self.connect(server, http2).await;
+        if let Err(error) = &dialled {
+            self.tell(server, error);
+        }
+        dialled
+    }
+
+    /// Says what is wrong with TLS and what to do: the rest is seen elsewhere, and mends itself more often. Once for a
+    /// server and a reason, and again from time to time while it lasts.
+    pub(super) fn tell(&self, server: &Server, error: &OriginError) {
+        if let Some(fault) = error.tls_fault()
+            && server.may_tell(fault.kind, self.now_ms())
+        {
+            let (resource, reason) = (self.label.as_str(), fault.kind.label());
+            let remedy = fault.remedy();
+            tracing::warn!(resource, %server, reason, "no TLS with an origin's server: {fault}; {remedy}");
+        }
+    }
+
+    async fn connect(&self, server: &Server, http2: bool) -> Result<Stream, OriginError> {
         let identity = self.identity()?;
         let stream = TcpStream::connect(server.address).await.map_err(OriginError::Connect)?;
         stream.set_nodelay(true).map_err(OriginError::Connect)?;

@@ -11,6 +11,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use breakwater_snapshot::unit::{Ejection, Endpoint};
 use tokio::sync::Semaphore;
 
+use super::tls::Kind;
+
+/// A fault that lasts is told again after this long.
+const TELL_AGAIN_MS: u64 = 10 * 60 * 1000;
+
 /// An ejection lasts at most so many times its base.
 const LONGEST: u32 = 10;
 
@@ -40,6 +45,8 @@ pub(crate) struct Server {
     ejections: AtomicU32,
     /// When it was last seen to come back or appear; 0 means it was there from the start.
     back_since_ms: AtomicU64,
+    /// When each kind of TLS fault was last told, milliseconds; 0 means never.
+    told_ms: [AtomicU64; Kind::COUNT],
 }
 
 impl Server {
@@ -63,6 +70,7 @@ impl Server {
             ejected_until_ms: AtomicU64::new(0),
             ejections: AtomicU32::new(0),
             back_since_ms: AtomicU64::new(now_ms),
+            told_ms: std::array::from_fn(|_| AtomicU64::new(0)),
         }
     }
 
@@ -104,6 +112,18 @@ impl Server {
             self.back_since_ms.store(now_ms.max(1), Relaxed);
         }
         changed
+    }
+
+    /// Whether a fault is to be told now; noted as told then.
+    pub(super) fn may_tell(&self, kind: Kind, now_ms: u64) -> bool {
+        let Some(told) = self.told_ms.get(kind as usize) else {
+            return false;
+        };
+        let last = told.load(Relaxed);
+        let now_ms = now_ms.max(1);
+        // Of several workers that see it at once, one tells.
+        (last == 0 || now_ms >= last.saturating_add(TELL_AGAIN_MS))
+            && told.compare_exchange(last, now_ms, Relaxed, Relaxed).is_ok()
     }
 
     /// A good answer.
@@ -191,6 +211,16 @@ mod tests {
             weight: 1,
         };
         Server::new(&endpoint, "192.0.2.1:80".parse().unwrap(), 0)
+    }
+
+    #[test]
+    fn a_fault_is_told_once_and_again_after_a_while_and_each_kind_by_itself() {
+        let server = server();
+        assert!(server.may_tell(Kind::WrongName, 0));
+        assert!(!server.may_tell(Kind::WrongName, 1) && !server.may_tell(Kind::WrongName, TELL_AGAIN_MS));
+        assert!(server.may_tell(Kind::Expired, 2));
+        assert!(server.may_tell(Kind::WrongName, TELL_AGAIN_MS + 1));
+        assert!(!server.may_tell(Kind::WrongName, TELL_AGAIN_MS + 2));
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! for one route is never used by another that asks for more. Identities are made once and shared by all origins that
 //! ask for the same; a new client certificate makes a new one.
 
+mod fault;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -22,6 +24,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::OriginError;
 use crate::tls::{Certificate, PROVIDER};
+pub(crate) use fault::{Kind, TlsFault};
 
 /// Bytes of a request that a connection takes before the server has read what was sent.
 const SEND_BUFFER: usize = 32 * 1024;
@@ -51,18 +54,29 @@ impl Identity {
         let name = match &self.name {
             Some(name) => name.clone(),
             None => ServerName::try_from(host.to_owned())
-                .map_err(|_| OriginError::Tls(format!("`{host}` is no name a certificate could have")))?,
+                .map_err(|_| fault(Kind::WrongName, format!("`{host}` is no name a certificate could have")))?,
         };
         let connector = if http2 { &self.http2 } else { &self.http1 };
         let prepared = connector.connect_with(name, stream, |connection| {
             connection.set_buffer_limit(Some(SEND_BUFFER));
         });
-        let stream = prepared.await.map_err(|error| OriginError::Tls(error.to_string()))?;
+        let stream = prepared
+            .await
+            .map_err(|error| OriginError::Tls(TlsFault::from_io(&error)))?;
         if http2 && stream.get_ref().1.alpn_protocol() != Some(b"h2") {
-            return Err(OriginError::Tls("it does not speak HTTP/2".to_owned()));
+            return Err(fault(Kind::Protocol, "it does not speak HTTP/2"));
         }
         Ok(stream)
     }
+}
+
+fn fault(kind: Kind, what: impl Into<String>) -> OriginError {
+    OriginError::Tls(TlsFault::new(kind, what))
+}
+
+/// What it needs is missing.
+pub(super) fn incomplete(reason: &str) -> OriginError {
+    fault(Kind::Ours, reason)
 }
 
 impl fmt::Debug for Identity {

@@ -44,6 +44,7 @@ mod upstream_health;
 mod upstream_http2;
 mod upstream_retries;
 mod upstream_tls;
+mod upstream_tls_faults;
 mod waf;
 mod waf_audit;
 mod websocket;

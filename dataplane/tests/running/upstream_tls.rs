@@ -22,8 +22,8 @@ struct Seen {
 }
 
 /// An origin that answers one request for each connection, over TLS.
-struct Secured {
-    address: SocketAddr,
+pub(crate) struct Secured {
+    pub(crate) address: SocketAddr,
     seen: watch::Receiver<Vec<Seen>>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -35,7 +35,7 @@ impl Drop for Secured {
 }
 
 impl Secured {
-    async fn start(config: Arc<ServerConfig>) -> Self {
+    pub(crate) async fn start(config: Arc<ServerConfig>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (log, seen) = watch::channel(Vec::new());
@@ -81,7 +81,7 @@ impl Secured {
 }
 
 /// A site before `address`, called `localhost`, with these terms.
-fn site(address: SocketAddr, tls: OriginTls) -> EdgeCache {
+pub(crate) fn site(address: SocketAddr, tls: OriginTls) -> EdgeCache {
     let mut site = edge_cache(address);
     site.origin.endpoints = vec![Endpoint {
         host: "localhost".to_owned(),
@@ -96,7 +96,7 @@ async fn status(plane: &Plane) -> u16 {
     plane.client().await.get("shop.test", "/a", "").await.status
 }
 
-fn believing(authority: &Authority) -> OriginTls {
+pub(crate) fn believing(authority: &Authority) -> OriginTls {
     OriginTls {
         ca_pem: Some(authority.pem()),
         ..OriginTls::default()

@@ -2,6 +2,7 @@
 
 mod client;
 pub(crate) mod http2;
+mod log;
 mod origin;
 mod origin_tls;
 mod plane;
@@ -12,6 +13,7 @@ use std::future::Future;
 use std::time::Duration;
 
 pub(crate) use client::{Client, Response};
+pub(crate) use log::Log;
 pub(crate) use origin::{Origin, Request, answer};
 pub(crate) use plane::{Plane, admin_text};
 pub(crate) use tls::{Authority, Dialer, der, secure_listen, tls};

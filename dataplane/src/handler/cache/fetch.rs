@@ -107,7 +107,7 @@ impl Fetch {
         }
         match &result {
             Ok((response, _)) => local.cells.origin.add(response.status.as_u16()),
-            Err(_) => local.cells.origin_failures.add(1),
+            Err(error) => local.cells.origin_failed(error.label()),
         }
         result
     }
@@ -186,7 +186,7 @@ impl Fetch {
                 }
                 Ok(None) => break,
                 Err(error) => {
-                    local.cells.origin_failures.add(1);
+                    local.cells.origin_failed(error.label());
                     return writer.fail(failure(&error));
                 }
             }
