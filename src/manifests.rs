@@ -17,6 +17,7 @@
 
 mod document;
 mod nearest;
+mod part;
 mod read;
 mod schema;
 mod secret;
@@ -25,11 +26,12 @@ mod yaml;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
-use breakwater_compile::{Broken, Object, Output, Reason, Secret, Severity, World};
+use breakwater_compile::{Broken, Object, Output, Reason, Secret, Severity, Verdict, World, compile};
 use breakwater_crds::{CachePurgeSpec, EdgeCacheSpec, WafPolicySpec, WsRouteSpec};
 use breakwater_snapshot::{Kind, ObjectId};
 use serde::Serialize;
 
+use part::Part;
 pub(crate) use read::load;
 use yaml::Node;
 
@@ -60,6 +62,8 @@ pub(crate) struct Parsed {
     pub(crate) id: ObjectId,
     /// Its content, or why it cannot be decoded.
     pub(crate) spec: Spec,
+    /// What can be judged of it all the same, when it cannot be decoded.
+    part: Option<Box<Part>>,
     /// The document, for the lines of its fields.
     node: Node,
 }
@@ -136,6 +140,9 @@ fn shown(c: char) -> impl Iterator<Item = char> {
     escaped.into_iter().flatten().chain(plain)
 }
 
+/// Most objects that cannot be decoded of which the rest is judged: each takes a compilation.
+const MOST_PARTS: usize = 64;
+
 /// What a reference to a Service or a Secret means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Services {
@@ -152,17 +159,27 @@ impl Loaded {
         let mut seen = std::collections::HashSet::new();
         let objects = self.files.values().flat_map(|file| &file.objects);
         for (position, parsed) in (0i64..).zip(objects.filter(|parsed| seen.insert(&parsed.id))) {
-            let meta = document::meta(parsed, position);
-            match &parsed.spec {
-                Spec::EdgeCache(spec) => world.edge_caches.push(object(meta, spec)),
-                Spec::WafPolicy(spec) => world.waf_policies.push(object(meta, spec)),
-                Spec::WsRoute(spec) => world.ws_routes.push(object(meta, spec)),
-                Spec::CachePurge(spec) => world.cache_purges.push(object(meta, spec)),
-                Spec::Secret(secret) => world.secrets.push((**secret).clone()),
-                Spec::Broken(broken) => world.broken.push((**broken).clone()),
-            }
+            parsed.spec.put(document::meta(parsed, position), &mut world);
         }
         world
+    }
+
+    /// What would be found of the rest of an object that cannot be decoded.
+    fn judge_part(&self, parsed: &Parsed, part: &Part) -> Option<Verdict> {
+        let mut world = match part.spec {
+            // These refer to others.
+            Spec::WafPolicy(_) | Spec::CachePurge(_) => self.world(),
+            // By itself: others' claims may be told of once its own are known.
+            _ => World {
+                secrets: self.world().secrets,
+                ..World::default()
+            },
+        };
+        world.broken.retain(|broken| broken.id != parsed.id);
+        part.spec.put(document::meta(parsed, i64::MAX), &mut world);
+        let mut verdict = compile(&world).verdicts.into_iter().find(|v| v.id == parsed.id)?;
+        verdict.problems.retain(|problem| part.vouches_for(problem));
+        Some(verdict)
     }
 
     /// Everything to tell: what was found while reading, and what the compile step found, in the order of files and
@@ -175,14 +192,26 @@ impl Loaded {
             }
         }
         let mut all = self.diagnostics.clone();
+        let mut parts = 0;
         for verdict in &output.verdicts {
             let Some((path, parsed)) = places.get(&verdict.id) else {
                 continue;
             };
-            if matches!(parsed.spec, Spec::Broken(_)) {
-                // Told while reading.
-                continue;
-            }
+            let of_part;
+            let verdict = match (&parsed.spec, &parsed.part) {
+                (Spec::Broken(_), None) => continue,
+                // What it is broken by was told while reading.
+                (Spec::Broken(_), Some(_)) if parts == MOST_PARTS => continue,
+                (Spec::Broken(_), Some(part)) => match self.judge_part(parsed, part) {
+                    Some(verdict) => {
+                        parts += 1;
+                        of_part = verdict;
+                        &of_part
+                    }
+                    None => continue,
+                },
+                _ => verdict,
+            };
             let unresolved = verdict
                 .resolved_refs
                 .as_ref()
@@ -290,6 +319,20 @@ impl Services {
                     "the Service is looked up in the cluster, not here; for `breakwater up` use urls in place of service"
                         .to_owned();
             }
+        }
+    }
+}
+
+impl Spec {
+    /// Puts the object where it belongs.
+    fn put(&self, meta: breakwater_compile::Meta, world: &mut World) {
+        match self {
+            Self::EdgeCache(spec) => world.edge_caches.push(object(meta, spec)),
+            Self::WafPolicy(spec) => world.waf_policies.push(object(meta, spec)),
+            Self::WsRoute(spec) => world.ws_routes.push(object(meta, spec)),
+            Self::CachePurge(spec) => world.cache_purges.push(object(meta, spec)),
+            Self::Secret(secret) => world.secrets.push((**secret).clone()),
+            Self::Broken(broken) => world.broken.push((**broken).clone()),
         }
     }
 }

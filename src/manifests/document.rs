@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::nearest::nearest;
+use super::part::Part;
 use super::yaml::{Content, Node};
 use super::{Diagnostic, Parsed, Spec, schema, secret};
 
@@ -212,27 +213,35 @@ pub(super) fn read(node: Node, file: &std::path::Path, out: &mut Vec<Diagnostic>
         }),
     }
     let json = node.get("spec").map(Node::to_json).unwrap_or_default();
+    let decoded = |json: &Value| match kind {
+        Kind::EdgeCache => typed(&id, json, Spec::EdgeCache),
+        Kind::WafPolicy => typed(&id, json, Spec::WafPolicy),
+        Kind::WsRoute => typed(&id, json, Spec::WsRoute),
+        Kind::CachePurge | Kind::Secret => typed(&id, json, Spec::CachePurge),
+    };
     let spec = match violations.first() {
         Some(first) => Spec::Broken(Box::new(Broken {
             field: first.field.clone(),
             message: first.message.clone(),
             ..broken(&id, &json)
         })),
-        None => match kind {
-            Kind::EdgeCache => typed(&id, &json, Spec::EdgeCache),
-            Kind::WafPolicy => typed(&id, &json, Spec::WafPolicy),
-            Kind::WsRoute => typed(&id, &json, Spec::WsRoute),
-            Kind::CachePurge => typed(&id, &json, Spec::CachePurge),
-            Kind::Secret => return Read::Lost,
-        },
+        None => decoded(&json),
     };
+    let mut faulty: Vec<String> = violations.iter().map(|violation| violation.field.clone()).collect();
     if let (Spec::Broken(fault), true) = (&spec, violations.is_empty()) {
         tell(error, node.line_of(&fault.field), &fault.field, fault.message.clone());
+        faulty.push(fault.field.clone());
     }
     for violation in violations {
         tell(error, violation.line, &violation.field, violation.message);
     }
-    Read::Object(Box::new(Parsed { id, spec, node }))
+    let part = matches!(spec, Spec::Broken(_)).then(|| {
+        Part::new(json, faulty, decoded, |fault| {
+            tell(error, node.line_of(&fault.field), &fault.field, fault.message.clone());
+        })
+    });
+    let part = part.flatten().map(Box::new);
+    Read::Object(Box::new(Parsed { id, spec, part, node }))
 }
 
 /// Reads a Secret. What is wrong with it leaves it without the value in question: the objects that name it say so.
@@ -250,6 +259,7 @@ fn secret(mut node: Node, namespace: &str, name: &str, tell: &mut impl FnMut(Sev
     Read::Object(Box::new(Parsed {
         id,
         spec: Spec::Secret(Box::new(secret)),
+        part: None,
         node,
     }))
 }

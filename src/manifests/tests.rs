@@ -236,6 +236,75 @@ fn an_object_with_a_wrong_field_is_broken_alone() {
     assert!(matches!(blob, Blob::Invalid { .. }), "{blob:?}");
 }
 
+/// Lines and fields of the errors of a text.
+fn errors(text: &str) -> Vec<(usize, String)> {
+    let told = told(text).into_iter();
+    told.filter(|(severity, ..)| *severity == Severity::Error)
+        .map(|(_, line, field, _)| (line, field))
+        .collect()
+}
+
+#[test]
+fn faults_of_values_are_told_beside_faults_of_the_schema() {
+    let text = format!(
+        "{}  cahce: {{}}
+  redirects:
+  - {{path: {{replaceFullPath: /new}}, status: 400}}
+  cache:
+    rules:
+    - {{paths: [{{type: Exact, value: no-slash}}], ttl: 1h}}
+    - {{ttl: [1h]}}
+",
+        site("shop")
+    );
+    let expected = [
+        (8, "spec.cahce"),
+        (10, "spec.redirects[0].status"),
+        (13, "spec.cache.rules[0].paths[0].value"),
+        (14, "spec.cache.rules[1].ttl"),
+    ];
+    assert_eq!(errors(&text), expected.map(|(line, field)| (line, field.to_owned())));
+}
+
+#[test]
+fn values_that_cannot_be_read_are_all_told_at_once() {
+    let text = format!(
+        "{}  cache: {{rules: [{{ttl: soon}}], stale: {{ifError: never}}}}\n",
+        site("shop")
+    );
+    let fields: Vec<String> = errors(&text).into_iter().map(|(_, field)| field).collect();
+    assert_eq!(fields, ["spec.cache.rules[0].ttl", "spec.cache.stale.ifError"]);
+}
+
+#[test]
+fn a_fault_is_not_made_up_from_what_another_one_left_out() {
+    for (text, only) in [
+        (
+            site("shop").replace("['http://127.0.0.1:8081']", "http://127.0.0.1:8081"),
+            "spec.origin.urls",
+        ),
+        (
+            site("shop").replace("[shop.example.com]", "shop.example.com"),
+            "spec.hostnames",
+        ),
+        (
+            site("shop") + "    balance: Hash\n    hash: {by: Hedaer, name: x}\n",
+            "spec.origin.hash.by",
+        ),
+    ] {
+        let fields: Vec<String> = errors(&text).into_iter().map(|(_, field)| field).collect();
+        assert_eq!(fields, [only]);
+    }
+    // The rest of its claims would be the other's.
+    let two = format!(
+        "{}  paths: [7]\n---\n{}",
+        site("a"),
+        site("b").replace("b.example", "a.example")
+    );
+    let fields: Vec<String> = errors(&two).into_iter().map(|(_, field)| field).collect();
+    assert_eq!(fields, ["spec.paths[0]"]);
+}
+
 #[test]
 fn a_broken_policy_still_names_its_targets() {
     let policy = "apiVersion: breakwater.dev/v1alpha1
