@@ -31,9 +31,10 @@ pub(crate) fn read(spec: &crds::EdgeCacheSpec, findings: &mut Findings) -> Filte
     let size = |findings: &mut Findings, name: &str, size: Option<&crds::Quantity>| {
         size.and_then(|size| findings.take(format!("spec.limits.{name}"), value::positive_bytes(size)))
     };
+    let compresses = spec.compression.is_some();
     Filters {
-        request_fields: edit("spec.headers.request", &spec.headers.request, findings),
-        response_fields: edit("spec.headers.response", &spec.headers.response, findings),
+        request_fields: edit(Side::Request, &spec.headers.request, compresses, findings),
+        response_fields: edit(Side::Response, &spec.headers.response, compresses, findings),
         redirects: redirects(&spec.redirects, findings),
         compression: spec.compression.as_ref().map(|spec| compression(spec, findings)),
         max_request_body: size(findings, "requestBody", spec.limits.request_body.as_ref()),
@@ -42,13 +43,42 @@ pub(crate) fn read(spec: &crds::EdgeCacheSpec, findings: &mut Findings) -> Filte
     }
 }
 
-fn edit(field: &str, spec: &crds::HeaderEdit, findings: &mut Findings) -> FieldEdit {
-    let request = field.ends_with(".request");
+/// Whose fields are edited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Request,
+    Response,
+}
+
+/// What is done to a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Edit<'a> {
+    Remove,
+    Set(&'a str),
+    Add(&'a str),
+}
+
+fn edit(side: Side, spec: &crds::HeaderEdit, compresses: bool, findings: &mut Findings) -> FieldEdit {
+    let field = match side {
+        Side::Request => "spec.headers.request",
+        Side::Response => "spec.headers.response",
+    };
+    let judge = |name: &str, edit: Edit<'_>| {
+        let name = editable(name, side)?;
+        match compresses.then(|| fools_compression(&name, side, edit)).flatten() {
+            Some(reason) => Err(format!("`{name}` {reason}: leave it out, or leave compression out")),
+            None => Ok(name),
+        }
+    };
     let mut fields = |which: &str, list: &[crds::HeaderField]| -> Vec<Field> {
         let mut out = Vec::with_capacity(list.len());
         for (i, one) in list.iter().enumerate() {
             let at = format!("{field}.{which}[{i}]");
-            let name = findings.take(format!("{at}.name"), editable(one.name.as_str(), request));
+            let edit = match which {
+                "set" => Edit::Set(&one.value),
+                _ => Edit::Add(&one.value),
+            };
+            let name = findings.take(format!("{at}.name"), judge(one.name.as_str(), edit));
             let value = findings.take(format!("{at}.value"), field_value(one.name.as_str(), &one.value));
             if let (Some(name), Some(value)) = (name, value) {
                 out.push(Field { name, value });
@@ -70,13 +100,13 @@ fn edit(field: &str, spec: &crds::HeaderEdit, findings: &mut Findings) -> FieldE
         .remove
         .iter()
         .enumerate()
-        .filter_map(|(i, name)| findings.take(format!("{field}.remove[{i}]"), editable(name.as_str(), request)));
+        .filter_map(|(i, name)| findings.take(format!("{field}.remove[{i}]"), judge(name.as_str(), Edit::Remove)));
     let remove = remove.collect();
     FieldEdit { remove, set, add }
 }
 
 /// The name of a field that may be changed, in lower case.
-fn editable(name: &str, request: bool) -> Result<String, String> {
+fn editable(name: &str, side: Side) -> Result<String, String> {
     let name = value::header(name)?;
     if FRAMING.contains(&name.as_str()) {
         return Err(format!(
@@ -84,13 +114,40 @@ fn editable(name: &str, request: bool) -> Result<String, String> {
         ));
     }
     // What the data plane writes itself (its `filter::fields`).
-    let reason = match (request, name.as_str()) {
-        (true, "host") => "chose this object and goes to the origin as it came",
-        (true, "via") => "shows requests that go round in circles",
-        (false, "date") => "tells caches when the response was made",
+    let reason = match (side, name.as_str()) {
+        (Side::Request, "host") => "chose this object and goes to the origin as it came",
+        (Side::Request, "via") => "shows requests that go round in circles",
+        (Side::Response, "date") => "tells caches when the response was made",
+        // An edit is for every response, our own pages among them, and changes no byte of their content.
+        (Side::Response, "content-encoding") => "says how the content is encoded",
+        (Side::Response, "content-range") => "says which part of the content it is",
         _ => return Ok(name),
     };
     Err(format!("`{name}` {reason}, and cannot be changed: leave it out"))
+}
+
+/// Why an edit and compression do not go together: it says to the client, or to caches on the way, what is true of one
+/// coding only; or it asks the origin for a coding that nobody asked for.
+fn fools_compression(name: &str, side: Side, edit: Edit<'_>) -> Option<&'static str> {
+    match (side, name, edit) {
+        (Side::Response, "vary", Edit::Remove | Edit::Set(_)) => {
+            Some("tells caches which responses are compressed (add puts something beside it)")
+        }
+        (Side::Response, "etag", Edit::Set(_) | Edit::Add(_)) => {
+            Some("tells the compressed and the plain form of a response apart, and one value would not")
+        }
+        (Side::Response, "accept-ranges", Edit::Set(_) | Edit::Add(_)) => {
+            Some("tells that parts of a compressed response are not to be had")
+        }
+        (Side::Request, "accept-encoding", Edit::Set(value) | Edit::Add(value))
+            if !value.eq_ignore_ascii_case("identity") =>
+        {
+            Some(
+                "asks the origin for the coding that the client was found to want (set it to identity, or remove it, where the origin is not to compress)",
+            )
+        }
+        _ => None,
+    }
 }
 
 /// A value that one field line can carry (RFC 9110 section 5.5).
