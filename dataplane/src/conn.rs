@@ -18,7 +18,7 @@ use breakwater_waf::limit::ConnectionGuard;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::handler::{After, Relaying};
-use crate::tls::Realm;
+use crate::tls::Proof;
 use crate::worker::deadlines::{Deadline, Wait};
 use crate::worker::{Counted, Worker};
 pub(crate) use begin::begin;
@@ -57,7 +57,7 @@ pub(crate) struct Shared {
     /// The client, or the last proxy before us that speaks HTTP.
     pub(crate) peer: IpAddr,
     /// What the TLS handshake proved; none is clear text.
-    pub(crate) realm: Option<Realm>,
+    pub(crate) proof: Option<Proof>,
     counted: Counted,
     /// The next byte is the first, in clear text: an HTTP/2 preface may come (RFC 9113 section 3.3).
     pub(crate) at_start: bool,
@@ -89,7 +89,7 @@ impl<S: Transport> Connection<S> {
         stream: S,
         peer: IpAddr,
         counted: Counted,
-        realm: Option<Realm>,
+        proof: Option<Proof>,
         protocol: Protocol,
     ) -> Self {
         Self {
@@ -101,8 +101,8 @@ impl<S: Transport> Connection<S> {
             shared: Shared {
                 worker,
                 peer,
-                at_start: realm.is_none(),
-                realm,
+                at_start: proof.is_none(),
+                proof,
                 counted,
                 guard: None,
             },
@@ -171,7 +171,7 @@ impl<S: Transport> Connection<S> {
     }
 
     fn close(&self, mut stream: S, cx: &mut Context<'_>) {
-        if self.shared.realm.is_some() {
+        if self.shared.proof.is_some() {
             // A client that is told can tell the end from a cut (RFC 8446 section 6.1). It is not waited for.
             let _ = Pin::new(&mut stream).poll_shutdown(cx);
         }

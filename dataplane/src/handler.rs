@@ -186,11 +186,11 @@ pub(crate) fn answer(shared: &mut Shared, head: &RequestHead<'_>, out: &mut Vec<
         trusted,
         request_id,
         started,
-        secure: shared.realm.is_some(),
+        secure: shared.proof.is_some(),
         tls: route.tls,
     };
     if let Some(tls) = routed.host_tls()
-        && let Some(answer) = https::answer(&worker, tls, shared.realm, &routed, out)
+        && let Some(answer) = https::answer(&worker, tls, shared.proof, &routed, out)
     {
         return answer;
     }

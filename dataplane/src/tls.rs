@@ -17,7 +17,7 @@ use std::sync::{Arc, LazyLock};
 use rustls::crypto::CryptoProvider;
 
 pub(crate) use certificate::Certificate;
-pub(crate) use hosts::{HostTls, Hosts};
+pub(crate) use hosts::{HostTls, Hosts, Proof};
 pub(crate) use realm::{Realm, Realms};
 pub(crate) use server::{Servers, prepare};
 pub(crate) use terms::{Hsts, Terms};

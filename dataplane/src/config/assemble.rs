@@ -212,12 +212,13 @@ impl Assembler {
         let mut hosts = Hosts::default();
         for held in self.held.values() {
             let Some(terms) = held.terms() else { continue };
-            let certificate = self.held.get(&terms.certificate);
-            let server = certificate.and_then(|held| match &held.built {
-                Built::Certificate(certificate) => self.servers.find(certificate, held.digest, terms),
+            let certificate = self.held.get(&terms.certificate).and_then(|held| match &held.built {
+                Built::Certificate(certificate) => Some((certificate, held.digest)),
                 _ => None,
             });
-            let tls = Arc::new(HostTls::new(terms, server, self.https_port));
+            let server = certificate.and_then(|(certificate, digest)| self.servers.find(certificate, digest, terms));
+            let certificate = certificate.map(|(certificate, _)| certificate);
+            let tls = Arc::new(HostTls::new(terms, certificate, server, self.https_port));
             terms.hosts.iter().for_each(|host| hosts.add(host, &tls));
         }
         self.servers.prune();

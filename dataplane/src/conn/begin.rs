@@ -1,7 +1,8 @@
 //! How a connection begins: at once, or after a PROXY header and a TLS handshake.
 //!
 //! Invariant: whatever must come before the first request comes within one deadline ([`Wait::Handshake`]), and only so
-//! many connections of a worker are in that state at once ([`MAX_BEGINNING`]). A connection in clear text from a peer
+//! many connections of a worker are in that state at once: one more makes the oldest of them go
+//! ([`Worker::make_room_to_begin`]), so that who says nothing keeps nobody out. A connection in clear text from a peer
 //! that sends no PROXY header pays for none of this.
 
 mod handshake;
@@ -13,17 +14,18 @@ use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 
 use tokio::net::TcpStream;
 
 use super::{Connection, Protocol};
 use crate::listen::Listen;
+use crate::tls::Proof;
 use crate::worker::deadlines::{Deadline, Wait};
 use crate::worker::{Counted, Worker};
 
-/// Connections of one worker that may be at a PROXY header or a handshake at once. Each holds some tens of kilobytes.
-const MAX_BEGINNING: u64 = 2048;
+/// The reason under which connections are counted that went before they had begun, because others came.
+const EVICTED: &str = "handshakes";
 
 /// Starts the task of an accepted connection, if there is a place for it.
 pub(crate) fn begin(worker: &Rc<Worker>, stream: TcpStream, peer: IpAddr, listen: &Arc<Listen>) {
@@ -48,11 +50,8 @@ pub(crate) fn begin(worker: &Rc<Worker>, stream: TcpStream, peer: IpAddr, listen
         ));
         return;
     }
+    worker.make_room_to_begin();
     let beginning = Beginning::new(worker, peer, counted);
-    if worker.cells.beginning.get() > MAX_BEGINNING {
-        worker.cells.refuse("handshakes");
-        return;
-    }
     let tls = listen.tls;
     tokio::task::spawn_local(async move {
         if let Err(reason) = beginning.run(stream, header, tls).await {
@@ -74,9 +73,12 @@ struct Beginning {
 impl Beginning {
     fn new(worker: &Rc<Worker>, client: IpAddr, counted: Counted) -> Self {
         worker.cells.beginning.add(1);
+        let deadline = Deadline::new(&worker.deadlines);
+        // From now on, not from its first turn on: in a rush many come before any has its turn.
+        deadline.wait(Wait::Handshake, false, worker.clock.now_ms(), Waker::noop());
         Self {
             worker: Rc::clone(worker),
-            deadline: Deadline::new(&worker.deadlines),
+            deadline,
             client: client.into(),
             counted: counted.into(),
             begun: false.into(),
@@ -86,8 +88,8 @@ impl Beginning {
     /// Reads what comes first and starts the connection. On error the label of what was wrong.
     async fn run(&self, stream: TcpStream, header: bool, tls: bool) -> Result<(), &'static str> {
         if header {
-            let read = self.within(proxy_header::read(&stream)).await;
-            if let Some(told) = read.unwrap_or(Err("proxy_timeout"))? {
+            let read = self.within(proxy_header::read(&stream), "proxy_timeout").await;
+            if let Some(told) = read? {
                 self.client.set(told);
                 // A refusal is counted there already.
                 let Some(counted) = self.worker.count(told) else {
@@ -100,27 +102,32 @@ impl Beginning {
             self.start(stream, None, Protocol::Http1);
             return Ok(());
         }
-        let shaken = self.within(handshake::shake_hands(&self.worker, stream)).await;
-        let (stream, realm) = shaken.unwrap_or(Err("tls_timeout"))?;
+        let shaken = self.within(handshake::shake_hands(&self.worker, stream), "tls_timeout");
+        let (stream, proof) = shaken.await?;
         let protocol = match stream.get_ref().1.alpn_protocol() {
             Some(b"h2") => Protocol::Http2,
             _ => Protocol::Http1,
         };
-        self.start(stream, Some(realm), protocol);
+        self.start(stream, Some(proof), protocol);
         Ok(())
     }
 
-    /// Waits for `future` until the deadline, which is one for all that a connection begins with.
-    async fn within<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+    /// Waits for `future` until the deadline, which is one for all that a connection begins with. The label of what was
+    /// wrong is `late` when that has passed.
+    async fn within<T>(
+        &self,
+        future: impl Future<Output = Result<T, &'static str>>,
+        late: &'static str,
+    ) -> Result<T, &'static str> {
         let mut future = pin!(future);
         poll_fn(|cx| {
             self.worker.clock.refresh();
-            if let Poll::Ready(value) = future.as_mut().poll(cx) {
-                return Poll::Ready(Some(value));
+            if let Poll::Ready(outcome) = future.as_mut().poll(cx) {
+                return Poll::Ready(outcome);
             }
             // Asked first: to wait again would be to begin again.
             if self.deadline.expired() {
-                return Poll::Ready(None);
+                return Poll::Ready(Err(if self.deadline.evicted() { EVICTED } else { late }));
             }
             let now = self.worker.clock.now_ms();
             self.deadline.wait(Wait::Handshake, false, now, cx.waker());
@@ -129,14 +136,14 @@ impl Beginning {
         .await
     }
 
-    fn start<S: super::Transport>(&self, stream: S, realm: Option<crate::tls::Realm>, protocol: Protocol) {
+    fn start<S: super::Transport>(&self, stream: S, proof: Option<Proof>, protocol: Protocol) {
         self.begun.set(true);
         let connection = Connection::new(
             Rc::clone(&self.worker),
             stream,
             self.client.get(),
             self.counted.get(),
-            realm,
+            proof,
             protocol,
         );
         // A task of its own: nothing of the handshake is kept.

@@ -18,6 +18,7 @@ use breakwater_wire::http2::{Connection as Codec, ErrorCode, Event, Limits, Stre
 use bytes::Bytes;
 use tokio::io::ReadBuf;
 
+use super::open::EVICTED;
 use super::{Shared, Transport};
 use crate::handler::{self, Answer, Http2 as Client, Job, Over, split_head};
 use crate::respond;
@@ -114,7 +115,7 @@ impl<S: Transport> Http2<S> {
             self.leave(&worker, &mut output);
             let idle = read.is_pending() && output.len() == 0;
             if idle && deadline.expired() {
-                self.too_late(&worker, &mut output);
+                self.too_late(deadline.evicted(), &worker, &mut output);
                 deadline.clear();
             } else if idle && self.then.is_none() {
                 self.wait(cx, &worker, deadline);
@@ -330,7 +331,9 @@ impl<S: Transport> Http2<S> {
     fn wait(&mut self, cx: &mut Context<'_>, worker: &Worker, deadline: &Deadline) {
         let moved = std::mem::take(&mut self.moved);
         let wait = if self.begun() {
-            Some(Wait::Head)
+            // Who has requests in progress keeps its place.
+            let busy = !self.streams.is_empty();
+            Some(if busy { Wait::Frame } else { Wait::Head })
         } else if matches!(self.leaving, Leaving::Asked(_)) {
             Some(Wait::Goodbye)
         } else if self.streams.any_waits() {
@@ -348,12 +351,16 @@ impl<S: Transport> Http2<S> {
         self.waits = wait;
     }
 
-    /// The deadline has passed.
-    fn too_late(&mut self, worker: &Worker, output: &mut Output<'_>) {
+    /// The deadline has passed, or somebody else needs the place.
+    fn too_late(&mut self, evicted: bool, worker: &Worker, output: &mut Output<'_>) {
         match self.waits.take() {
             Some(Wait::Goodbye) => self.tell(output),
             Some(Wait::Send) => self.streams.look_now(),
-            Some(Wait::Head) => {
+            Some(Wait::Head) if evicted => {
+                worker.cells.refuse(EVICTED);
+                self.close(output);
+            }
+            Some(Wait::Head | Wait::Frame) => {
                 worker.cells.refuse("head_timeout");
                 self.close(output);
             }

@@ -29,6 +29,9 @@ const PIECES: usize = 32;
 
 const LIMITS: Limits = Limits::DEFAULT;
 
+/// The reason under which connections are counted that went within a request head, because others came.
+pub(super) const EVICTED: &str = "heads";
+
 /// What a connection does after [`Open::poll`].
 pub(super) enum Step {
     Close,
@@ -171,16 +174,22 @@ impl<S: Transport> Open<S> {
         deadline: &Deadline,
     ) -> Poll<Option<Served>> {
         let idle = self.pending.as_ref().is_none_or(|pending| pending.received.is_empty());
-        if !idle && deadline.expired() {
-            return Poll::Ready(Some(too_late(worker)));
-        }
         let mut buffer = worker.read.borrow_mut();
         let mut read = ReadBuf::new(&mut buffer);
         match Pin::new(&mut self.stream).poll_read(cx, &mut read) {
             Poll::Ready(Ok(())) if !read.filled().is_empty() => {}
             Poll::Ready(_) => return Poll::Ready(None),
             // Asked last: a request that came first is answered.
-            Poll::Pending if deadline.expired() => return Poll::Ready(None),
+            Poll::Pending if deadline.expired() => {
+                return Poll::Ready(if idle {
+                    None
+                } else if deadline.evicted() {
+                    worker.cells.refuse(EVICTED);
+                    None
+                } else {
+                    Some(too_late(worker))
+                });
+            }
             Poll::Pending => {
                 let wait = if idle { Wait::Idle } else { Wait::Head };
                 deadline.wait(wait, false, worker.clock.now_ms(), cx.waker());

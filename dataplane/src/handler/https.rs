@@ -1,23 +1,24 @@
 //! What the scheme of a request decides before anything else does: a redirect to `https`, or a refusal of a connection
-//! whose client has not proved what the host asks for.
+//! whose handshake has not proved, or agreed on, what the host asks for.
 
 use http::header::{HeaderName, LOCATION};
 
 use super::{Answer, Ours, Routed};
-use crate::tls::{HostTls, Realm};
+use crate::tls::{HostTls, Proof};
 use crate::worker::Worker;
 
-const MISDIRECTED: &str = "this host wants a connection of its own, begun with its own name and a client certificate";
+const MISDIRECTED: &str = "this host wants a connection of its own, begun with its own name and with what it asks for: a \
+     client certificate, or a later version of TLS";
 
-/// Answers a request that must not go on over this connection; `realm` is what its handshake proved.
+/// Answers a request that must not go on over this connection; `proof` is what its handshake proved.
 pub(super) fn answer(
     worker: &Worker,
     tls: &HostTls,
-    realm: Option<Realm>,
+    proof: Option<Proof>,
     routed: &Routed<'_, '_>,
     out: &mut Vec<u8>,
 ) -> Option<Answer> {
-    if let Some(port) = tls.redirect.filter(|_| realm.is_none() && !came_by_https(routed)) {
+    if let Some(port) = tls.redirect.filter(|_| proof.is_none() && !came_by_https(routed)) {
         // A method other than these two must not change on the way (RFC 9110 section 15.4.9).
         let status = if matches!(routed.head.method, "GET" | "HEAD") {
             301
@@ -28,7 +29,7 @@ pub(super) fn answer(
         let fields = [(LOCATION, location.as_str())];
         return Some(own(status, "this address is served over https", &fields).answer(worker, routed, out));
     }
-    if tls.admits(realm) {
+    if tls.admits(proof) {
         return None;
     }
     worker.cells.refuse("misdirected");

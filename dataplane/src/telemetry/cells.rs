@@ -247,7 +247,7 @@ pub(crate) struct WorkerCells {
     pub(crate) handed_over: Cell,
     /// How late the worker was of late, microseconds.
     pub(crate) lag_us: AtomicU64,
-    /// Idle connections that were closed to make room.
+    /// Connections without a request in progress that were closed to make room.
     pub(crate) evicted: Cell,
     /// Connections with a request in progress.
     pub(crate) active: Cell,

@@ -318,7 +318,7 @@ fn workers(metrics: &Metrics, listener: &str, out: &mut Families) {
     );
     out.counter(
         "connections_evicted_total",
-        "Idle client connections closed to make room for others.",
+        "Client connections closed to make room for others.",
         &[],
         total(&|c| c.evicted.get()),
     );

@@ -5,15 +5,17 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use breakwater_snapshot::unit;
-use rustls::client::ResolvesClientCert;
+use rustls::client::{ResolvesClientCert, verify_server_name};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::ParsedCertificate;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{Error, InconsistentKeys};
 
 use super::{PROVIDER, der};
 
-/// A certificate with what leads to its authority, and its key.
+/// A certificate with what leads to its authority, and its key. Clones share them.
+#[derive(Clone)]
 pub(crate) struct Certificate {
     pub(super) key: Arc<CertifiedKey>,
     /// Unix seconds: the earliest end of validity in the chain.
@@ -52,6 +54,16 @@ impl Certificate {
             expires,
         })
     }
+
+    /// Whether it is good for this name (RFC 9525 section 6).
+    pub(super) fn covers(&self, name: &str) -> bool {
+        let parsed = self.key.cert.first().map(ParsedCertificate::try_from);
+        match (parsed, ServerName::try_from(name.trim_end_matches('.'))) {
+            (Some(Ok(parsed)), Ok(name)) => verify_server_name(&parsed, &name).is_ok(),
+            _ => false,
+        }
+    }
+
     /// For handshakes in which we are the client.
     pub(crate) fn for_client(&self) -> Arc<dyn ResolvesClientCert> {
         Arc::new(SingleCertAndKey::from(Arc::clone(&self.key)))

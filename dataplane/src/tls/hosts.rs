@@ -2,18 +2,49 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use breakwater_snapshot::unit::TlsVersion;
 use foldhash::fast::RandomState;
 use rustls::ServerConfig;
 
-use super::{Hsts, Realm, Terms};
+use super::{Certificate, Hsts, Realm, Terms};
+
+/// What the handshake of a connection proved, and agreed on: its realm, and in the highest bit the version. Small, for
+/// every connection has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Proof(NonZeroU32);
+
+/// The bit that says TLS 1.3.
+const TLS13: u32 = 1 << 31;
+
+impl Proof {
+    pub(crate) fn new(realm: Realm, version: TlsVersion) -> Self {
+        let bit = if version == TlsVersion::Tls13 { TLS13 } else { 0 };
+        Self(realm.number() | bit)
+    }
+
+    const fn is_of(self, realm: Realm) -> bool {
+        self.0.get() & !TLS13 == realm.number().get()
+    }
+
+    const fn version(self) -> TlsVersion {
+        if self.0.get() & TLS13 == 0 {
+            TlsVersion::Tls12
+        } else {
+            TlsVersion::Tls13
+        }
+    }
+}
 
 /// How a host is served over TLS.
 pub(crate) struct HostTls {
     /// None: its certificate is missing, and handshakes fail.
     pub(crate) server: Option<Arc<ServerConfig>>,
+    certificate: Option<Certificate>,
     pub(crate) realm: Realm,
+    min_version: TlsVersion,
     /// Whether clients must show a certificate.
     pub(crate) required: bool,
     /// Clear-text requests are sent to `https`, at this port.
@@ -22,23 +53,41 @@ pub(crate) struct HostTls {
 }
 
 impl HostTls {
-    pub(crate) fn new(terms: &Terms, server: Option<Arc<ServerConfig>>, https_port: u16) -> Self {
+    /// `server` is made of `certificate`.
+    pub(crate) fn new(
+        terms: &Terms,
+        certificate: Option<&Certificate>,
+        server: Option<Arc<ServerConfig>>,
+        https_port: u16,
+    ) -> Self {
         Self {
             server,
+            certificate: certificate.cloned(),
             realm: terms.realm(),
+            min_version: terms.min_version,
             required: terms.realm.required,
             redirect: terms.redirect.then_some(https_port),
             hsts: terms.hsts.clone(),
         }
     }
 
-    /// Whether a connection whose handshake proved `realm` (none: clear text) may carry requests for this host.
-    pub(crate) fn admits(&self, realm: Option<Realm>) -> bool {
-        match realm {
+    /// Whether a connection whose handshake proved this (none: clear text) may carry requests for this host.
+    pub(crate) fn admits(&self, proof: Option<Proof>) -> bool {
+        match proof {
             // Where certificates are optional, who shows none is served; where nobody asks, everybody.
             None => !self.required,
-            Some(realm) => self.realm == Realm::OPEN || self.realm == realm,
+            Some(proof) => {
+                let proved = self.realm == Realm::OPEN || proof.is_of(self.realm);
+                proved && proof.version() >= self.min_version
+            }
         }
+    }
+
+    /// Whether its certificate, if there is one, is good for this name.
+    fn covers(&self, name: &str) -> bool {
+        self.certificate
+            .as_ref()
+            .is_none_or(|certificate| certificate.covers(name))
     }
 }
 
@@ -85,12 +134,19 @@ impl Hosts {
 
     /// How the host of this name is served: the exact one, else the longest wildcard, else `*`, as routes are found. A
     /// client without SNI (none) named no host: only `*` may serve it.
+    ///
+    /// `*.example.com` is a host of any depth, but in a certificate it is one label (RFC 9525 section 6.3). A name that is
+    /// deeper is served by the wildcard if the certificate has it all the same, and else by nobody.
     pub(crate) fn by_name(&self, name: Option<&str>) -> Option<&Arc<HostTls>> {
-        let found = name.and_then(|name| self.find(name)).or(self.any)?;
-        self.all.get(found as usize)
+        let Some((found, deep)) = name.and_then(|name| self.find(name)) else {
+            return self.all.get(self.any? as usize);
+        };
+        let host = self.all.get(found as usize)?;
+        (!deep || name.is_some_and(|name| host.covers(name))).then_some(host)
     }
 
-    fn find(&self, name: &str) -> Option<u32> {
+    /// The host of a name, and whether the name is more than one label longer than the wildcard it was found by.
+    fn find(&self, name: &str) -> Option<(u32, bool)> {
         let name = if name.bytes().any(|b| b.is_ascii_uppercase()) {
             Cow::Owned(name.to_ascii_lowercase())
         } else {
@@ -98,17 +154,17 @@ impl Hosts {
         };
         let name = name.strip_suffix('.').unwrap_or(&name);
         if let Some(found) = self.exact.get(name) {
-            return Some(*found);
+            return Some((*found, false));
         }
         if self.wildcard.is_empty() {
             return None;
         }
-        let mut rest = name;
+        let (mut rest, mut deep) = (name, false);
         while let Some((_, suffix)) = rest.split_once('.') {
             if let Some(found) = self.wildcard.get(suffix) {
-                return Some(*found);
+                return Some((*found, deep));
             }
-            rest = suffix;
+            (rest, deep) = (suffix, true);
         }
         None
     }
@@ -121,7 +177,9 @@ mod tests {
     fn host(realm: Realm, required: bool) -> Arc<HostTls> {
         Arc::new(HostTls {
             server: None,
+            certificate: None,
             realm,
+            min_version: TlsVersion::Tls12,
             required,
             redirect: None,
             hsts: None,
@@ -154,6 +212,19 @@ mod tests {
             );
         }
         assert!(Arc::ptr_eq(hosts.by_name(None).unwrap(), &all[3]));
+    }
+
+    #[test]
+    fn a_connection_of_an_old_version_carries_nothing_for_a_host_that_wants_a_new_one() {
+        let strict = HostTls {
+            min_version: TlsVersion::Tls13,
+            ..Arc::into_inner(host(Realm::OPEN, false)).unwrap()
+        };
+        let proof = |version| Some(Proof::new(Realm::OPEN, version));
+        assert!(!strict.admits(proof(TlsVersion::Tls12)));
+        assert!(strict.admits(proof(TlsVersion::Tls13)));
+        // Whether clear text is served is for `redirect` to say.
+        assert!(strict.admits(None));
     }
 
     #[test]

@@ -30,6 +30,11 @@ pub(crate) struct Realm(NonZeroU32);
 impl Realm {
     /// Nobody was asked for a certificate.
     pub(crate) const OPEN: Self = Self(NonZeroU32::MIN);
+
+    /// Less than 2^31: that many changes of authorities do not happen to a process.
+    pub(super) const fn number(self) -> NonZeroU32 {
+        self.0
+    }
 }
 
 /// What the hosts of a realm share.

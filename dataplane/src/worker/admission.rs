@@ -1,8 +1,10 @@
 //! Who comes in: the places of a worker, the places of one client, and how long the idle may stay.
 //!
-//! A full worker closes the connection that has been idle for the longest time and gives its place away; only when none
-//! is idle the newcomer is refused. The counts per client are shared by all workers, exact while their table has room,
-//! and cost an idle connection nothing: its address is the key.
+//! A full worker closes the connection that has been idle for the longest time and gives its place away; when none is
+//! idle, the one that owes its first bytes or the rest of a head for the longest time. Only when every connection has a
+//! request in progress the newcomer is refused; how slow those may be is bounded elsewhere (`pace`). The counts per
+//! client are shared by all workers, exact while their table has room, and cost an idle connection nothing: its address
+//! is the key.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,6 +21,9 @@ const DRAINING_IDLE_MS: u64 = 1_000;
 
 /// The least time a connection may be idle, whatever the pressure, milliseconds.
 const PRESSED_IDLE_MS: u64 = 5_000;
+
+/// Connections of one worker that may be at a PROXY header or a handshake at once. Each holds some tens of kilobytes.
+const MAX_BEGINNING: u64 = 2048;
 
 /// The connections of each client, over all workers.
 pub(crate) struct Clients {
@@ -100,12 +105,30 @@ impl Worker {
     fn make_room(&self) -> bool {
         let mut deadlines = self.deadlines.borrow_mut();
         while self.connections.get().saturating_sub(deadlines.evicting()) >= self.max_connections {
-            if !deadlines.evict_idle() {
+            if !deadlines.evict() {
                 return false;
             }
             self.cells.evicted.add(1);
         }
         true
+    }
+
+    /// Sees to it that there is a place for one more connection that begins: the one that has begun for the longest time
+    /// gives its place away. At most half of all places are for such connections.
+    pub(crate) fn make_room_to_begin(&self) {
+        let most = MAX_BEGINNING.min(self.max_connections / 2).max(1);
+        let mut deadlines = self.deadlines.borrow_mut();
+        while self
+            .cells
+            .beginning
+            .get()
+            .saturating_sub(deadlines.evicting_from(Wait::Handshake))
+            >= most
+        {
+            if !deadlines.evict_from(Wait::Handshake) {
+                return;
+            }
+        }
     }
 
     /// Sets how long connections may be idle, by how many there are.

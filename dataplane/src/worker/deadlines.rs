@@ -3,6 +3,8 @@
 //! Every connection waits for one thing at a time, and all that wait for the same thing have the same time to do it. So
 //! there is one list for each [`Wait`], ordered by when the wait began: starting or ending a wait moves one entry, and a
 //! tick looks only at the heads of the lists. Precision is the tick (`clock::TICK`).
+//!
+//! The same lists say who goes first when there is no place left ([`Deadlines::evict`]).
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -23,23 +25,26 @@ pub(crate) enum Wait {
     Body,
     /// Requests that were on their way when the client was told to send no more.
     Goodbye,
+    /// The rest of a frame, of a connection that has requests in progress.
+    Frame,
 }
 
 impl Wait {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Idle,
         Self::Head,
         Self::Send,
         Self::Handshake,
         Self::Body,
         Self::Goodbye,
+        Self::Frame,
     ];
 
     /// How long it may last, milliseconds.
     pub(crate) const fn allowed_ms(self) -> u64 {
         match self {
             Self::Idle => 60_000,
-            Self::Head | Self::Handshake | Self::Body => 10_000,
+            Self::Head | Self::Handshake | Self::Body | Self::Frame => 10_000,
             Self::Send => 30_000,
             Self::Goodbye => 1000,
         }
@@ -57,8 +62,8 @@ pub(crate) struct Deadlines {
     free: Vec<u32>,
     heads: [u32; LISTS],
     tails: [u32; LISTS],
-    /// Connections that were told to make room and are still there.
-    evicting: u64,
+    /// Connections that were told to make room and are still there, by what they waited for.
+    evicting: [u64; LISTS],
 }
 
 #[derive(Debug)]
@@ -67,7 +72,8 @@ struct Entry {
     since_ms: u64,
     wait: Option<Wait>,
     expired: bool,
-    evicted: bool,
+    /// It has to make room; what it waited for.
+    evicted: Option<Wait>,
     before: u32,
     after: u32,
 }
@@ -80,7 +86,7 @@ impl Deadlines {
             free: Vec::new(),
             heads: [NONE; LISTS],
             tails: [NONE; LISTS],
-            evicting: 0,
+            evicting: [0; LISTS],
         }
     }
 
@@ -89,22 +95,43 @@ impl Deadlines {
         self.allowed[wait as usize] = ms;
     }
 
-    /// Ends the wait of the connection that has been without a request for the longest time, to make room for another.
-    /// False when none is idle.
-    pub(crate) fn evict_idle(&mut self) -> bool {
-        let id = self.heads[Wait::Idle as usize];
-        if self.entries.get(id as usize).is_none() {
-            return false;
+    /// Ends the wait of the connection that is missed least, to make room for another: of those that are idle the one
+    /// that is for the longest time; when none is, the one that owes its first bytes, or the rest of a head, for the
+    /// longest time. False when there is neither: everybody has a request in progress.
+    pub(crate) fn evict(&mut self) -> bool {
+        if self.evict_from(Wait::Idle) {
+            return true;
         }
-        self.evicting += 1;
-        self.entries[id as usize].evicted = true;
+        let since = |wait: Wait| {
+            let entry = self.entries.get(self.heads[wait as usize] as usize);
+            entry.map(|entry| (entry.since_ms, wait))
+        };
+        let oldest = [since(Wait::Head), since(Wait::Handshake)].into_iter().flatten();
+        let oldest = oldest.min_by_key(|(since_ms, _)| *since_ms);
+        oldest.is_some_and(|(_, wait)| self.evict_from(wait))
+    }
+
+    /// Ends the wait of the connection that has waited for this for the longest time, to make room for another. False
+    /// when none waits for it.
+    pub(crate) fn evict_from(&mut self, wait: Wait) -> bool {
+        let id = self.heads[wait as usize];
+        let Some(entry) = self.entries.get_mut(id as usize) else {
+            return false;
+        };
+        entry.evicted = Some(wait);
+        self.evicting[wait as usize] += 1;
         self.end(id);
         true
     }
 
     /// How many connections were told to make room and are still there.
-    pub(crate) const fn evicting(&self) -> u64 {
-        self.evicting
+    pub(crate) fn evicting(&self) -> u64 {
+        self.evicting.iter().sum()
+    }
+
+    /// How many of them waited for this.
+    pub(crate) const fn evicting_from(&self, wait: Wait) -> u64 {
+        self.evicting[wait as usize]
     }
 
     /// Wakes every connection whose wait has lasted too long.
@@ -132,8 +159,8 @@ impl Deadlines {
     fn settle(&mut self, id: u32) {
         let entry = &mut self.entries[id as usize];
         entry.expired = false;
-        if std::mem::take(&mut entry.evicted) {
-            self.evicting -= 1;
+        if let Some(wait) = entry.evicted.take() {
+            self.evicting[wait as usize] -= 1;
         }
     }
 
@@ -143,7 +170,7 @@ impl Deadlines {
             since_ms: 0,
             wait: None,
             expired: false,
-            evicted: false,
+            evicted: None,
             before: NONE,
             after: NONE,
         };
@@ -234,9 +261,14 @@ impl Deadline {
         all.settle(self.id);
     }
 
-    /// Whether the wait lasted too long.
+    /// Whether the wait is over: it lasted too long, or somebody else needs the place.
     pub(crate) fn expired(&self) -> bool {
         self.all.borrow().entries[self.id as usize].expired
+    }
+
+    /// Whether it is over because somebody else needs the place.
+    pub(crate) fn evicted(&self) -> bool {
+        self.all.borrow().entries[self.id as usize].evicted.is_some()
     }
 }
 
@@ -298,27 +330,57 @@ mod tests {
         assert!(!a.expired());
     }
 
+    /// Connections that wait, one after the other, each for what is said.
+    fn waiting<const N: usize>(all: &Rc<RefCell<Deadlines>>, waits: [Wait; N]) -> [Deadline; N] {
+        let mut now = 0;
+        waits.map(|wait| {
+            let deadline = Deadline::new(all);
+            deadline.wait(wait, false, now, Waker::noop());
+            now += 1;
+            deadline
+        })
+    }
+
     #[test]
     fn room_is_made_by_the_connection_that_is_idle_for_the_longest_time() {
         let all = deadlines();
-        let [reading, oldest, newest] = std::array::from_fn(|n| {
-            let deadline = Deadline::new(&all);
-            let wait = if n == 0 { Wait::Head } else { Wait::Idle };
-            deadline.wait(wait, false, n as u64, Waker::noop());
-            deadline
-        });
-        assert!(all.borrow_mut().evict_idle());
+        let [reading, oldest, newest] = waiting(&all, [Wait::Head, Wait::Idle, Wait::Idle]);
+        assert!(all.borrow_mut().evict());
         assert_eq!(
             [reading.expired(), oldest.expired(), newest.expired()],
             [false, true, false]
         );
+        assert!(oldest.evicted());
         assert_eq!(all.borrow().evicting(), 1);
         drop(oldest);
         assert_eq!(all.borrow().evicting(), 0);
-        assert!(all.borrow_mut().evict_idle());
-        assert!(!all.borrow_mut().evict_idle(), "nobody else is idle");
+        assert!(all.borrow_mut().evict());
         // A request came first: the connection stays, and nobody counts on its place.
         newest.clear();
-        assert_eq!((newest.expired(), all.borrow().evicting()), (false, 0));
+        assert_eq!((newest.evicted(), all.borrow().evicting()), (false, 0));
+    }
+
+    #[test]
+    fn when_none_is_idle_room_is_made_by_who_owes_a_beginning_for_the_longest_time() {
+        let all = deadlines();
+        let waits = [
+            Wait::Send,
+            Wait::Body,
+            Wait::Frame,
+            Wait::Handshake,
+            Wait::Head,
+            Wait::Handshake,
+        ];
+        let [send, body, frame, first, second, third] = waiting(&all, waits);
+        let mut order = Vec::new();
+        while all.borrow_mut().evict() {
+            order.push([first.evicted(), second.evicted(), third.evicted()]);
+        }
+        assert_eq!(order, [[true, false, false], [true, true, false], [true, true, true]]);
+        assert!(
+            ![send, body, frame].iter().any(Deadline::expired),
+            "requests in progress go on"
+        );
+        assert_eq!(all.borrow().evicting_from(Wait::Handshake), 2);
     }
 }

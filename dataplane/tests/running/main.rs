@@ -15,6 +15,7 @@ mod cache_stale;
 mod cache_storing;
 mod config;
 mod connections;
+mod crowding;
 mod filters_compression;
 mod filters_compression_flow;
 mod filters_fields;

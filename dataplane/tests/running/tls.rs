@@ -365,6 +365,65 @@ async fn a_connection_serves_no_host_that_asks_for_more_than_its_handshake_prove
 }
 
 #[tokio::test]
+async fn the_least_version_of_a_host_is_not_walked_around_by_naming_another() {
+    let (origin, authority) = (origin().await, Authority::new());
+    let mut strict = tls(&["strict.test"], "secret");
+    strict.min_version = TlsVersion::Tls13;
+    let plane = Plane::secure().await;
+    plane
+        .apply(objects([
+            ("lax", site(&origin, "lax.test", Some(tls(&["lax.test"], "secret")))),
+            ("strict", site(&origin, "strict.test", Some(strict))),
+            (
+                "secret",
+                Unit::Certificate(authority.secret(&["lax.test", "strict.test"])),
+            ),
+        ]))
+        .await;
+    for (version, status) in [(&TLS12, 421), (&TLS13, 200)] {
+        let mut client = Dialer::with(&authority, &[version], None)
+            .connect(&plane, "lax.test")
+            .await;
+        assert_eq!(client.get("strict.test", "/a", "").await.status, status);
+        assert_eq!(
+            client.get("lax.test", "/a", "").await.status,
+            200,
+            "the connection goes on"
+        );
+    }
+    plane.metric_reaches(&refused("misdirected"), 1.0).await;
+}
+
+#[tokio::test]
+async fn a_name_deeper_than_the_certificate_of_its_wildcard_is_served_by_nobody() {
+    let (origin, authority) = (origin().await, Authority::new());
+    let plane = Plane::secure().await;
+    plane
+        .apply(objects([
+            (
+                "site",
+                site(&origin, "*.shop.test", Some(tls(&["*.shop.test"], "secret"))),
+            ),
+            ("any", site(&origin, "*", Some(tls(&["*"], "other")))),
+            (
+                "secret",
+                Unit::Certificate(authority.secret(&["*.shop.test", "*.deep.shop.test"])),
+            ),
+            ("other", Unit::Certificate(authority.secret(&["any.test"]))),
+        ]))
+        .await;
+    let dialer = Dialer::new(&authority);
+    for name in ["a.shop.test", "a.deep.shop.test", "A.Deep.shop.TEST"] {
+        let mut client = dialer.connect(&plane, name).await;
+        assert_eq!(client.get(name, "/a", "").await.status, 200, "{name}");
+    }
+    for name in ["a.b.shop.test", "x.a.deep.shop.test"] {
+        dialer.refusal(&plane, name).await;
+    }
+    plane.metric_reaches(&refused("tls_unknown_name"), 2.0).await;
+}
+
+#[tokio::test]
 async fn a_session_from_before_certificates_were_required_is_not_resumed() {
     let (origin, authority, ours) = (origin().await, Authority::new(), Authority::new());
     let secret = authority.secret(&["shop.test"]);

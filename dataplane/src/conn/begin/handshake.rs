@@ -4,6 +4,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use breakwater_snapshot::unit::TlsVersion;
 use rustls::ProtocolVersion;
 use rustls::server::Acceptor;
 use rustls::{AlertDescription, CertificateError, Error, HandshakeKind};
@@ -12,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::tls::{Realm, prepare};
+use crate::tls::{Proof, prepare};
 use crate::worker::Worker;
 
 /// A fatal alert `unrecognized_name` (RFC 6066 section 3) in a record of its own, in clear text: nothing is agreed yet.
@@ -25,7 +26,7 @@ const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 pub(super) async fn shake_hands(
     worker: &Rc<Worker>,
     stream: TcpStream,
-) -> Result<(Box<TlsStream<TcpStream>>, Realm), &'static str> {
+) -> Result<(Box<TlsStream<TcpStream>>, Proof), &'static str> {
     let mut start = LazyConfigAcceptor::new(Acceptor::default(), stream)
         .await
         .map_err(|error| label(&error))?;
@@ -54,7 +55,8 @@ pub(super) async fn shake_hands(
     let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
     let tls13 = session.protocol_version() == Some(ProtocolVersion::TLSv1_3);
     worker.cells.handshake(tls13, resumed);
-    Ok((stream, host.realm))
+    let version = if tls13 { TlsVersion::Tls13 } else { TlsVersion::Tls12 };
+    Ok((stream, Proof::new(host.realm, version)))
 }
 
 fn label(error: &io::Error) -> &'static str {
