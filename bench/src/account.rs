@@ -61,6 +61,26 @@ pub fn resident(root: u32) -> Result<u64, Error> {
     Ok(tree(root)?.values().map(|stat| stat.resident_pages * page).sum())
 }
 
+/// The most memory that was ever resident in process `pid`, in bytes.
+///
+/// # Errors
+/// When it is gone.
+pub fn peak(pid: u32) -> Result<u64, Error> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))
+        .map_err(Error::io(format!("reading the memory of process {pid}")))?;
+    high_water(&status).ok_or_else(|| Error::Server {
+        server: format!("process {pid}"),
+        why: "it is gone".to_owned(),
+    })
+}
+
+/// `VmHWM` of /proc/PID/status (proc_pid_status(5)), which is in KiB; a process that has ended has none.
+fn high_water(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes << 10)
+}
+
 /// The fields of /proc/PID/stat that the bench reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stat {
@@ -141,6 +161,8 @@ mod tests {
     fn a_cut_line_is_no_figure() {
         assert_eq!(parse("42 (nginx) S 7 42"), None);
         assert_eq!(parse(""), None);
+        assert_eq!(high_water("VmPeak:\t  9 kB\nVmHWM:\t     640 kB\n"), Some(640 << 10));
+        assert_eq!(high_water("Name:\tx\n"), None);
     }
 
     #[test]
@@ -148,7 +170,9 @@ mod tests {
         let before = cpu(std::process::id()).expect("own CPU time");
         let after = cpu(std::process::id()).expect("own CPU time");
         assert!(after.total() >= before.total());
-        assert!(resident(std::process::id()).expect("own memory") > 0);
+        let resident = resident(std::process::id()).expect("own memory");
+        assert!(resident > 0);
+        assert!(peak(std::process::id()).expect("own memory") >= resident / 2);
     }
 
     #[test]

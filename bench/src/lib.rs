@@ -13,6 +13,7 @@ pub mod account;
 pub mod certificate;
 pub mod check;
 pub mod client;
+pub mod crowd;
 pub mod error;
 pub mod floor;
 pub mod idle;
