@@ -9,7 +9,9 @@ use breakwater_compile::{
     CacheView, Explanation, Note, PolicyView, Request, Severity, TlsView, WebSocketView, compile, explain,
 };
 use breakwater_snapshot::unit::Mode;
+use breakwater_wire::etag::EntityTag;
 use breakwater_wire::path::normalize;
+use breakwater_wire::{accept_encoding, forwarded};
 use clap::Args;
 
 use crate::check::{self, Format};
@@ -48,7 +50,7 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<ExitCode, Failure> {
         .iter()
         .filter(|diagnostic| diagnostic.severity == Severity::Error)
         .for_each(exit::complain);
-    let explanation = explain(&output.snapshot, &request);
+    let explanation = explain(&output.snapshot, &request, |codings| coding(&request, codings));
     exit::print(&match args.output {
         Format::Json => check::to_json(&explanation)?,
         Format::Text => text(&explanation),
@@ -80,15 +82,40 @@ fn request(args: &ExplainArgs) -> Result<Request, Failure> {
     }
     let path = normalize(uri.path())
         .map_err(|error| Failure::environment(format!("`{}` is answered 400: {error}", uri.path()), ""))?;
+    let secure = matches!(uri.scheme_str(), Some("https" | "wss"));
+    let fields = || headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let mut claims = Vec::new();
+    forwarded::claims_of_request(fields, |name, _, value| {
+        claims.push((name.to_owned(), String::from_utf8_lossy(value).into_owned()));
+    });
+    claims.sort();
     Ok(Request {
         method: args.method.clone(),
-        host: host.to_ascii_lowercase(),
+        secure,
+        host: host.trim_end_matches('.').to_ascii_lowercase(),
+        port: uri.port_u16().filter(|port| *port != if secure { 443 } else { 80 }),
+        claims,
         other_path: path.has_separators().then(|| path.with_separators().into_owned()),
         path: path.as_str().to_owned(),
         query: uri.query().map(str::to_owned),
         headers,
         client: args.client,
     })
+}
+
+/// Which of the codings a route has its client gets, as nodes choose it: parts are parts of the plain response.
+fn coding(request: &Request, codings: &[&'static str]) -> Option<usize> {
+    let named = |wanted: &'static str| {
+        let fields = request.headers.iter().filter(move |(name, _)| name == wanted);
+        fields.map(|(_, value)| value.as_bytes())
+    };
+    let dated = named("if-range")
+        .next()
+        .is_some_and(|value| EntityTag::parse(value).is_none());
+    if named("range").next().is_some() && !dated {
+        return None;
+    }
+    accept_encoding::choose(named("accept-encoding"), codings)
 }
 
 fn text(explanation: &Explanation) -> String {
@@ -176,7 +203,15 @@ fn cache_text(out: &mut String, cache: &CacheView) {
     let answer = if cache.looked_up { "looked up" } else { "passed by" };
     line(out, 0, "cache", &format!("{answer}: {}", cache.reason));
     for (part, value) in &cache.key {
-        line(out, 1, &format!("key {part}"), value);
+        line(out, 1, &format!("key {part}"), value.as_deref().unwrap_or("(absent)"));
+    }
+    if let Some(coding) = cache.coding {
+        line(
+            out,
+            1,
+            "variant accept-encoding",
+            &format!("{coding}, of what is compressed"),
+        );
     }
     if cache.rules.is_empty() {
         line(out, 1, "rule", "none: the origin's headers decide");
@@ -226,15 +261,19 @@ fn line(out: &mut String, depth: usize, name: &str, value: &str) {
 mod tests {
     use super::*;
 
-    fn asked(url: &str) -> Result<Request, Failure> {
-        request(&ExplainArgs {
+    fn args(url: &str) -> ExplainArgs {
+        ExplainArgs {
             dir: PathBuf::new(),
             url: url.to_owned(),
             method: "GET".to_owned(),
             headers: Vec::new(),
             client: None,
             output: Format::Text,
-        })
+        }
+    }
+
+    fn asked(url: &str) -> Result<Request, Failure> {
+        request(&args(url))
     }
 
     #[test]
@@ -255,5 +294,36 @@ mod tests {
         for url in ["http://a/%zz", "http://a/%00", "http://a/x/%2e%2e%2fadmin"] {
             assert!(asked(url).unwrap_err().to_string().contains("400"), "{url}");
         }
+    }
+
+    #[test]
+    fn the_port_and_the_claims_of_a_request_are_read() {
+        let mut args = args("https://A.example.:8443/");
+        args.headers = vec!["X-Forwarded-Host: b".to_owned(), "Forwarded: for=1;host=c".to_owned()];
+        let asked = request(&args).unwrap();
+        assert_eq!(
+            (asked.secure, asked.host.as_str(), asked.port),
+            (true, "a.example", Some(8443))
+        );
+        let claims = [("forwarded", "host=c"), ("x-forwarded-host", "b")];
+        assert_eq!(
+            asked.claims,
+            claims.map(|(name, value)| (name.to_owned(), value.to_owned()))
+        );
+        assert_eq!(request(&self::args("http://a:80/")).unwrap().port, None);
+    }
+
+    #[test]
+    fn the_coding_is_that_of_the_client_but_parts_are_plain() {
+        let coding = |fields: &[&str]| {
+            let mut args = args("http://a/");
+            args.headers = fields.iter().map(|field| (*field).to_owned()).collect();
+            coding(&request(&args).unwrap(), &["zstd", "br", "gzip"])
+        };
+        assert_eq!(coding(&["Accept-Encoding: gzip, br"]), Some(1));
+        assert_eq!(coding(&[]), None);
+        assert_eq!(coding(&["Accept-Encoding: gzip", "Range: bytes=0-1"]), None);
+        let dated = "If-Range: Sat, 28 Nov 2026 00:00:00 GMT";
+        assert_eq!(coding(&["Accept-Encoding: gzip", "Range: bytes=0-1", dated]), Some(2));
     }
 }

@@ -8,7 +8,7 @@ mod notes;
 use std::net::IpAddr;
 
 use breakwater_snapshot::unit::{
-    CachePolicy, Claim, EdgeCache, Endpoint, Limit, Mode, PathMatch, Unit, WafPolicy, WsRoute,
+    CachePolicy, Claim, Coding, EdgeCache, Endpoint, Limit, Mode, PathMatch, Unit, WafPolicy, WsRoute,
 };
 use breakwater_snapshot::{Blob, ObjectId, Snapshot};
 use ipnet::IpNet;
@@ -22,8 +22,12 @@ use crate::route;
 pub struct Request {
     /// The method, upper case.
     pub method: String,
+    /// Whether it comes over TLS.
+    pub secure: bool,
     /// The host: lower case, without port.
     pub host: String,
+    /// The port, where it is not the scheme's own.
+    pub port: Option<u16>,
     /// The path, normalised, without query.
     pub path: String,
     /// The path as an origin may read it that takes encoded slashes and backslashes for `/` and several slashes for
@@ -33,6 +37,8 @@ pub struct Request {
     pub query: Option<String>,
     /// Header fields: name in lower case, value.
     pub headers: Vec<(String, String)>,
+    /// What it says of itself, name and value, for the case that the client is a trusted proxy.
+    pub claims: Vec<(String, String)>,
     /// The client's address, where it is known.
     pub client: Option<IpAddr>,
 }
@@ -41,6 +47,13 @@ impl Request {
     fn header(&self, name: &str) -> Option<&str> {
         let mut fields = self.headers.iter();
         fields.find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// All values of a field; none when it is absent.
+    fn all(&self, name: &str) -> Option<String> {
+        let values = self.headers.iter().filter(|(key, _)| key == name);
+        let values: Vec<&str> = values.map(|(_, value)| value.as_str()).collect();
+        (!values.is_empty()).then(|| values.join(", "))
     }
 }
 
@@ -157,8 +170,11 @@ pub struct CacheView {
     pub looked_up: bool,
     /// Why not, or that it is.
     pub reason: String,
-    /// The parts of the key: name and value.
-    pub key: Vec<(String, String)>,
+    /// The parts of the key: name and value; none for a field or cookie that is absent, which differs from an empty one.
+    pub key: Vec<(String, Option<String>)>,
+    /// The coding under which a response that is compressed is stored, where the route compresses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub coding: Option<&'static str>,
     /// The rules that may apply, in order; the first whose status fits does.
     pub rules: Vec<RuleView>,
     /// `spec.cache.stale.whileRevalidate`, milliseconds.
@@ -196,8 +212,12 @@ pub struct WebSocketView {
     pub limits: Vec<String>,
 }
 
-/// Explains what `snapshot` does with `request`.
-pub fn explain(snapshot: &Snapshot, request: &Request) -> Explanation {
+/// Explains what `snapshot` does with `request`. `choose` says which of the named codings its client gets, if any.
+pub fn explain(
+    snapshot: &Snapshot,
+    request: &Request,
+    choose: impl Fn(&[&'static str]) -> Option<usize>,
+) -> Explanation {
     let units = units(snapshot);
     let routes = units.iter().filter_map(|(id, unit)| match unit {
         Unit::EdgeCache(site) => Some((id, unit, &site.claims, &site.origin)),
@@ -227,6 +247,10 @@ pub fn explain(snapshot: &Snapshot, request: &Request) -> Explanation {
         .collect();
     attached.sort_by_key(|(policy_id, policy)| (policy.order, (*policy_id).clone()));
     let mut refused = None;
+    let trusted = request.client.is_some_and(|client| {
+        let mut networks = attached.iter().flat_map(|(_, policy)| &policy.client.trusted_proxies);
+        networks.any(|network| network.contains(&client))
+    });
     let policies = attached
         .into_iter()
         .map(|(id, policy)| {
@@ -250,7 +274,7 @@ pub fn explain(snapshot: &Snapshot, request: &Request) -> Explanation {
         tls: notes::tls(&units, &request.host),
         policies,
         cache: match unit {
-            Unit::EdgeCache(site) => Some(cache_view(site, request)),
+            Unit::EdgeCache(site) => Some(cache_view(site, request, trusted, choose)),
             _ => None,
         },
         web_socket: match unit {
@@ -407,7 +431,12 @@ fn limit_text(limit: &Limit) -> String {
         .join("; ")
 }
 
-fn cache_view(site: &EdgeCache, request: &Request) -> CacheView {
+fn cache_view(
+    site: &EdgeCache,
+    request: &Request,
+    trusted: bool,
+    choose: impl Fn(&[&'static str]) -> Option<usize>,
+) -> CacheView {
     let policy = &site.cache;
     let matching = policy
         .rules
@@ -437,14 +466,27 @@ fn cache_view(site: &EdgeCache, request: &Request) -> CacheView {
     CacheView {
         looked_up,
         reason,
-        key: key(policy, request),
+        key: key(policy, request, trusted),
+        coding: site.filters.compression.as_ref().map(|compression| {
+            let names: Vec<_> = compression.codings.iter().map(|coding| name(*coding)).collect();
+            let chosen = choose(&names).and_then(|at| names.get(at).copied());
+            chosen.unwrap_or("identity")
+        }),
         rules,
         stale_while_revalidate_ms: policy.stale_while_revalidate_ms,
         stale_if_error_ms: policy.stale_if_error_ms,
     }
 }
 
-fn key(policy: &CachePolicy, request: &Request) -> Vec<(String, String)> {
+const fn name(coding: Coding) -> &'static str {
+    match coding {
+        Coding::Zstd => "zstd",
+        Coding::Brotli => "br",
+        Coding::Gzip => "gzip",
+    }
+}
+
+fn key(policy: &CachePolicy, request: &Request, trusted: bool) -> Vec<(String, Option<String>)> {
     let ignored = |name: &str| {
         policy
             .ignore_query
@@ -454,20 +496,30 @@ fn key(policy: &CachePolicy, request: &Request) -> Vec<(String, String)> {
                 None => name == pattern,
             })
     };
+    let scheme = if request.secure { "https" } else { "http" };
     let mut key = vec![
-        ("host".to_owned(), request.host.clone()),
-        ("path".to_owned(), request.path.clone()),
+        ("scheme".to_owned(), Some(scheme.to_owned())),
+        ("host".to_owned(), Some(request.host.clone())),
     ];
+    if let Some(port) = request.port {
+        key.push(("port".to_owned(), Some(port.to_string())));
+    }
+    key.push(("path".to_owned(), Some(request.path.clone())));
     if let Some(query) = &request.query {
         let kept: Vec<&str> = query
             .split('&')
             .filter(|pair| !ignored(pair.split('=').next().unwrap_or_default()))
             .collect();
-        key.push(("query".to_owned(), kept.join("&")));
+        if !kept.is_empty() {
+            key.push(("query".to_owned(), Some(kept.join("&"))));
+        }
+    }
+    if trusted {
+        let claims = request.claims.iter();
+        key.extend(claims.map(|(name, value)| (format!("claim {name}"), Some(value.clone()))));
     }
     for name in &policy.key_headers {
-        let value = request.header(name).unwrap_or_default();
-        key.push((format!("header {name}"), value.to_owned()));
+        key.push((format!("header {name}"), request.all(name)));
     }
     for name in &policy.key_cookies {
         let cookies = request.header("cookie").unwrap_or_default();
@@ -475,7 +527,7 @@ fn key(policy: &CachePolicy, request: &Request) -> Vec<(String, String)> {
             .split(';')
             .filter_map(|pair| pair.trim().split_once('='))
             .find_map(|(key, value)| (key == name).then_some(value));
-        key.push((format!("cookie {name}"), value.unwrap_or_default().to_owned()));
+        key.push((format!("cookie {name}"), value.map(str::to_owned)));
     }
     key
 }

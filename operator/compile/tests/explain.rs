@@ -35,6 +35,7 @@ metadata: {name: watch, created: 1}
 spec:
   targetRefs: [{kind: EdgeCache, name: shop}]
   mode: DetectOnly
+  client: {trustedProxies: [10.0.0.0/8]}
   uris: {deny: [{value: /admin}]}
 ---
 kind: WafPolicy
@@ -61,7 +62,7 @@ fn ask(path: &str, change: impl FnOnce(&mut Request)) -> Explanation {
         ..Request::default()
     };
     change(&mut request);
-    explain(&compile(&support::world(WORLD)).snapshot, &request)
+    explain(&compile(&support::world(WORLD)).snapshot, &request, |_| None)
 }
 
 fn resource(explanation: &Explanation) -> &str {
@@ -125,13 +126,48 @@ fn the_cache_key_leaves_out_what_is_ignored_and_takes_in_what_is_named() {
     });
     let key = explanation.cache.unwrap().key;
     let expected = [
-        ("host", "shop.example.com"),
-        ("path", "/p"),
-        ("query", "id=1&b"),
-        ("header accept-language", "de"),
-        ("cookie currency", "EUR"),
+        ("scheme", Some("http")),
+        ("host", Some("shop.example.com")),
+        ("path", Some("/p")),
+        ("query", Some("id=1&b")),
+        ("header accept-language", Some("de")),
+        ("cookie currency", Some("EUR")),
     ];
-    assert_eq!(key, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    assert_eq!(key, owned(&expected));
+}
+
+fn owned(key: &[(&str, Option<&str>)]) -> Vec<(String, Option<String>)> {
+    let owned = |(name, value): &(&str, Option<&str>)| ((*name).to_owned(), value.map(str::to_owned));
+    key.iter().map(owned).collect()
+}
+
+#[test]
+fn scheme_port_and_what_a_trusted_proxy_claims_are_in_the_key_and_the_coding_is_a_variant() {
+    let asked = |client: &str| {
+        let client = client.parse().unwrap();
+        let explanation = ask("/p?utm_source=x", move |request| {
+            request.secure = true;
+            request.port = Some(8443);
+            request.client = Some(client);
+            request.claims = vec![("x-forwarded-host".to_owned(), "a".to_owned())];
+        });
+        explanation.cache.unwrap()
+    };
+    let start = [
+        ("scheme", Some("https")),
+        ("host", Some("shop.example.com")),
+        ("port", Some("8443")),
+        ("path", Some("/p")),
+    ];
+    let end = [("header accept-language", None), ("cookie currency", None)];
+    let claim = [("claim x-forwarded-host", Some("a"))];
+    assert_eq!(asked("192.0.2.1").key, owned(&[&start[..], &end[..]].concat()));
+    assert_eq!(
+        asked("10.0.0.1").key,
+        owned(&[&start[..], &claim[..], &end[..]].concat())
+    );
+    assert_eq!(asked("10.0.0.1").coding, None, "it does not compress");
+    assert_eq!(front_door("shop.example.com", "/").cache.unwrap().coding, Some("gzip"));
 }
 
 #[test]
@@ -209,7 +245,9 @@ fn front_door(host: &str, path: &str) -> Explanation {
         path: path.to_owned(),
         ..Request::default()
     };
-    explain(&compile(&support::world(FRONT_DOOR)).snapshot, &request)
+    explain(&compile(&support::world(FRONT_DOOR)).snapshot, &request, |codings| {
+        codings.iter().position(|coding| *coding == "gzip")
+    })
 }
 
 fn said(notes: &[Note], about: &str) -> Vec<String> {
