@@ -37,6 +37,7 @@ mod proxy_protocol;
 #[path = "../support/support.rs"]
 mod support;
 mod tls;
+mod tls_ocsp;
 mod tls_websocket;
 mod upstream_balance;
 mod upstream_circuit;
