@@ -10,6 +10,7 @@ mod operator;
 mod serve;
 mod size;
 mod stop;
+mod supervisor;
 mod up;
 
 use std::io::IsTerminal;

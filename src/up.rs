@@ -16,6 +16,7 @@ use tokio::signal::unix::SignalKind;
 use crate::exit::{Failure, complain};
 use crate::serve::ServeArgs;
 use crate::stop::{DrainArgs, Stop, receive};
+use crate::supervisor::Supervisor;
 use reload::Reloader;
 use takeover::Takeover;
 
@@ -56,6 +57,7 @@ async fn up(args: UpArgs) -> Result<ExitCode, Failure> {
     // Before it says that it serves: from then on it may be told anything.
     let mut stop = Stop::new()?;
     let mut hangup = receive(SignalKind::hangup())?;
+    let supervisor = Supervisor::from_env();
     let (takeover, sockets) = match args.state_dir.as_deref().filter(|_| args.takeover) {
         Some(dir) => Takeover::begin(dir)
             .await
@@ -74,6 +76,7 @@ async fn up(args: UpArgs) -> Result<ExitCode, Failure> {
     let serving = args.serve.start(args.admin, sockets).await?;
     let data_plane = serving.data_plane;
     let objects = reloader.start(&data_plane).await;
+    let in_place_of_another = takeover.is_some();
     if let Some(takeover) = takeover {
         takeover.finish(&data_plane, &args.drain).await?;
     }
@@ -84,6 +87,10 @@ async fn up(args: UpArgs) -> Result<ExitCode, Failure> {
         serving.described,
         reloader.dir().display()
     ));
+    match in_place_of_another {
+        true => supervisor.ready_in_place_of_another(),
+        false => supervisor.ready(),
+    }
     if let Some(demo) = &demo {
         demo.explain(data_plane.addresses().first().copied(), serving.admin, reloader.dir());
     }
@@ -92,13 +99,24 @@ async fn up(args: UpArgs) -> Result<ExitCode, Failure> {
         tokio::select! {
             () = stop.told() => break false,
             _ = &mut taken_over => break true,
-            _ = hangup.recv() => reloader.reload(&data_plane, true).await,
-            () = changes.settled() => reloader.reload(&data_plane, false).await,
+            _ = hangup.recv() => {
+                supervisor.reloading();
+                reloader.reload(&data_plane, true).await;
+                supervisor.ready();
+            }
+            () = changes.settled() => {
+                supervisor.reloading();
+                reloader.reload(&data_plane, false).await;
+                supervisor.ready();
+            }
             // The directory is the authority, and it is watched: what was read last is current.
             _ = confirm.tick() => data_plane.confirm_age(Duration::ZERO),
         }
     };
     complain("breakwater: draining");
+    if !taken_over {
+        supervisor.stopping();
+    }
     let leaving = async {
         if taken_over {
             // Nobody has to notice: the other process is ready at the same addresses.

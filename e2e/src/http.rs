@@ -6,7 +6,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
 };
 
@@ -41,8 +41,8 @@ impl Response {
 
 /// A connection that is used again and again.
 #[derive(Debug)]
-pub struct Connection {
-    stream: TcpStream,
+pub struct Connection<S = TcpStream> {
+    stream: S,
     buffer: Vec<u8>,
 }
 
@@ -56,10 +56,17 @@ impl Connection {
             .await
             .context(|| format!("connect to {address}"))?;
         stream.set_nodelay(true).context(|| format!("set up {address}"))?;
-        Ok(Self {
+        Ok(Self::over(stream))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// Over a stream that is connected, and secured if it is to be.
+    pub const fn over(stream: S) -> Self {
+        Self {
             stream,
             buffer: Vec::new(),
-        })
+        }
     }
 
     /// `GET path` of `host`, with more header lines, each ended by CRLF.
@@ -93,7 +100,7 @@ impl Connection {
     }
 
     /// The stream below, behind the last response.
-    pub fn into_stream(self) -> TcpStream {
+    pub fn into_stream(self) -> S {
         self.stream
     }
 

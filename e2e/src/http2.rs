@@ -6,7 +6,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
 };
 
@@ -164,10 +164,12 @@ pub fn string(block: &mut Vec<u8>, text: &str) {
 
 /// A connection.
 #[derive(Debug)]
-pub struct Connection {
-    stream: TcpStream,
+pub struct Connection<S = TcpStream> {
+    stream: S,
     buffer: Vec<u8>,
     next: u32,
+    /// The last stream that the server takes, once it has said so in good order.
+    leaving: Option<u32>,
 }
 
 impl Connection {
@@ -182,16 +184,19 @@ impl Connection {
         stream.set_nodelay(true).context(|| format!("set up {address}"))?;
         Self::over(stream, settings).await
     }
+}
 
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Begins on a stream that is connected, with these settings.
     ///
     /// # Errors
     /// When the server closed it.
-    pub async fn over(stream: TcpStream, settings: &[(u16, u32)]) -> Result<Self> {
+    pub async fn over(stream: S, settings: &[(u16, u32)]) -> Result<Self> {
         let mut connection = Self {
             stream,
             buffer: Vec::new(),
             next: 1,
+            leaving: None,
         };
         connection.write(&opening(settings)).await?;
         Ok(connection)
@@ -244,6 +249,7 @@ impl Connection {
                 .await?
                 .ok_or_else(|| Error::Invalid("the connection ended before the response".to_owned()))?;
             match frame.kind {
+                GOAWAY if self.leaving.is_some_and(|last| stream <= last) => continue,
                 GOAWAY => return Err(Error::Invalid(format!("no response but {frame:?}"))),
                 _ if frame.stream != stream => continue,
                 HEADERS => {
@@ -277,6 +283,10 @@ impl Connection {
             }
         };
         match frame.kind {
+            GOAWAY if frame.code() == Some(0) => {
+                let last = frame.payload.first_chunk().map(|last| u32::from_be_bytes(*last));
+                self.leaving = Some(last.unwrap_or_default() & 0x7fff_ffff);
+            }
             SETTINGS if frame.flags & ACK == 0 => self.write(&self::frame(SETTINGS, ACK, 0, &[])).await?,
             DATA if !frame.payload.is_empty() => {
                 let window = (frame.payload.len() as u32).to_be_bytes();
@@ -287,6 +297,13 @@ impl Connection {
         Ok(Some(frame))
     }
 
+    /// Whether the server has asked, in good order, to go elsewhere with what comes next.
+    pub const fn is_leaving(&self) -> bool {
+        self.leaving.is_some()
+    }
+}
+
+impl Connection {
     /// The frames that come until the end of the connection, be it a reset, while these bytes are sent again and again.
     pub async fn flood(self, mut more: impl FnMut() -> Vec<u8>) -> Vec<Frame> {
         let (mut reader, mut writer) = self.stream.into_split();

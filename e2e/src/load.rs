@@ -5,6 +5,7 @@
 
 use std::{
     net::SocketAddr,
+    pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -14,6 +15,7 @@ use std::{
 
 use breakwater_websocket::testing::{self, Message};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::TcpStream,
     task::JoinSet,
     time::{MissedTickBehavior, interval},
@@ -115,17 +117,56 @@ impl Load {
     /// # Errors
     /// When a connection cannot be opened.
     pub async fn balanced(&mut self, count: usize, ready: &Ready, targets: &[Target], pace: Duration) -> Result<()> {
+        self.balanced_over(count, &tcp(ready), targets, pace).await
+    }
+
+    /// As [`Self::balanced`], on streams that `connect` opens.
+    ///
+    /// # Errors
+    /// When one cannot be opened.
+    pub async fn balanced_over<S: Stream>(
+        &mut self,
+        count: usize,
+        connect: &Connect<S>,
+        targets: &[Target],
+        pace: Duration,
+    ) -> Result<()> {
         for number in 0..count {
-            let connection = ready.connect(number).await?;
+            let connection = Connection::over(connect(number).await?);
             let mut targets = targets.to_vec();
             let turn = number % targets.len().max(1);
             targets.rotate_left(turn);
             let client = Client {
                 connection,
-                ready: ready.clone(),
+                connect: Arc::clone(connect),
                 number,
             };
             self.workers.spawn(client.ask(Arc::clone(&self.shared), targets, pace));
+        }
+        Ok(())
+    }
+
+    /// As [`Self::balanced_over`], over HTTP/2: the word to go elsewhere is GOAWAY, and what was asked before it is
+    /// answered.
+    ///
+    /// # Errors
+    /// When a stream cannot be opened.
+    pub async fn balanced_http2_over<S: Stream>(
+        &mut self,
+        count: usize,
+        connect: &Connect<S>,
+        target: &Target,
+        pace: Duration,
+    ) -> Result<()> {
+        for number in 0..count {
+            let connection = http2::Connection::over(connect(number).await?, &[]).await?;
+            let client = Http2Client {
+                connection,
+                connect: Arc::clone(connect),
+                number,
+            };
+            self.workers
+                .spawn(client.ask(Arc::clone(&self.shared), target.clone(), pace));
         }
         Ok(())
     }
@@ -257,25 +298,43 @@ impl Ready {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = servers.to_vec();
     }
 
-    async fn connect(&self, turn: usize) -> Result<Connection> {
-        let server = {
-            let ready = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let index = turn.checked_rem(ready.len());
-            index.and_then(|index| ready.get(index).copied())
-        };
-        let server = server.ok_or_else(|| Error::Invalid("no server is ready".to_owned()))?;
-        Connection::open(server).await
+    /// One of them: the same for a number for as long as they do not change.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn pick(&self, number: usize) -> Result<SocketAddr> {
+        let ready = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = number.checked_rem(ready.len());
+        let server = index.and_then(|index| ready.get(index).copied());
+        server.ok_or_else(|| Error::Invalid("no server is ready".to_owned()))
     }
 }
 
+/// What a client's bytes go over.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
+
+/// Opens the stream of the client with this number, to a server that is ready.
+pub type Connect<S> = Arc<dyn Fn(usize) -> Pin<Box<dyn Future<Output = Result<S>> + Send>> + Send + Sync>;
+
+/// Connects in clear text.
+pub fn tcp(ready: &Ready) -> Connect<TcpStream> {
+    let ready = ready.clone();
+    Arc::new(move |number| {
+        let server = ready.pick(number);
+        Box::pin(async move { Ok(Connection::open(server?).await?.into_stream()) })
+    })
+}
+
 /// A client of a load balancer's kind.
-struct Client {
-    connection: Connection,
-    ready: Ready,
+struct Client<S> {
+    connection: Connection<S>,
+    connect: Connect<S>,
     number: usize,
 }
 
-impl Client {
+impl<S: Stream> Client<S> {
     async fn ask(mut self, shared: Arc<Shared>, targets: Vec<Target>, pace: Duration) -> Result<()> {
         let mut pace = interval(pace);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -291,10 +350,51 @@ impl Client {
             shared.requests.fetch_add(1, Ordering::Relaxed);
             if response.header("connection").eq_ignore_ascii_case("close") {
                 shared.reconnected.fetch_add(1, Ordering::Relaxed);
-                self.connection = self.ready.connect(self.number).await?;
+                self.connection = Connection::over((self.connect)(self.number).await?);
             }
         }
         Ok(())
+    }
+}
+
+/// The same over HTTP/2.
+struct Http2Client<S> {
+    connection: http2::Connection<S>,
+    connect: Connect<S>,
+    number: usize,
+}
+
+impl<S: Stream> Http2Client<S> {
+    async fn ask(mut self, shared: Arc<Shared>, target: Target, pace: Duration) -> Result<()> {
+        let mut pace = interval(pace);
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            // What the server says between two requests is heard before the next.
+            loop {
+                tokio::select! {
+                    biased;
+                    frame = self.connection.next(), if !self.connection.is_leaving() => {
+                        frame?.ok_or_else(|| Error::Invalid("the connection ended without a word".to_owned()))?;
+                    }
+                    _ = pace.tick() => break,
+                }
+            }
+            if shared.stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            if self.connection.is_leaving() {
+                shared.reconnected.fetch_add(1, Ordering::Relaxed);
+                let stream = (self.connect)(self.number).await?;
+                self.connection = http2::Connection::over(stream, &[]).await?;
+            }
+            let (status, body) = self.connection.get(&target.host, &target.path).await?;
+            if status != 200 || body != target.body {
+                return Err(Error::Invalid(format!(
+                    "{target:?} over HTTP/2 was answered with {status}: {body}"
+                )));
+            }
+            shared.requests.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
