@@ -97,7 +97,8 @@ pub struct Backend {
     /// What each node lets through to the servers at once. A WebSocket holds its connection for as long as it lives.
     #[serde(default)]
     pub circuit: Circuit,
-    /// Second attempts of a handshake that nothing answered.
+    /// Second attempts of a handshake of which nothing was sent: no connection, or no TLS. One that was sent is never
+    /// repeated, so statuses do nothing here.
     #[serde(default)]
     pub retries: Retries,
     /// TLS towards the servers. https:// in urls turns it on as well; for a Service write tls: {}.

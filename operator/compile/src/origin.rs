@@ -257,6 +257,12 @@ impl<'a> Servers<'a> {
                 format!("`{}` is not a share: write 0 to 100", spec.budget_percent),
             );
         }
+        if self.field == "spec.backend" && !spec.statuses.is_empty() {
+            findings.warning(
+                format!("{field}.statuses"),
+                "a handshake that was sent is never repeated, whatever is answered: leave it out",
+            );
+        }
         Retries {
             attempts: spec.attempts,
             budget_percent: spec.budget_percent,
