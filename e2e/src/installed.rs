@@ -4,14 +4,11 @@
 //! Invariant: the chart's default values, so that what is tested is what a user gets.
 
 use std::{
-    cell::Cell,
-    convert::Infallible,
     io::Write,
+    net::SocketAddr,
     path::Path,
     time::{Duration, Instant},
 };
-
-use tokio::task::JoinSet;
 
 use crate::{Error, Result, client::Client, cluster::Cluster, edge::Edge, kubectl::Kubectl};
 
@@ -108,49 +105,23 @@ impl Installed {
         Err(Error::Invalid(format!("Programmed, but on these nodes: {nodes}")))
     }
 
-    /// Asks every node at once, again and again while `work` goes on, and returns how often. At
-    /// most one node may be without a 200 at a time.
+    /// Where a load balancer sends new connections: port 80 of each node whose data plane is ready and was not told to
+    /// leave, as the kubelet finds by `/readyz` and the API server tells.
     ///
     /// # Errors
-    /// That of `work`; or what the nodes answered when two or more gave no 200.
-    pub async fn ask_until(&self, work: impl Future<Output = Result<()>>) -> Result<usize> {
-        let rounds = Cell::new(0);
-        tokio::select! {
-            worked = work => worked?,
-            asked = self.ask_on(&rounds) => match asked? {},
-        }
-        Ok(rounds.get())
-    }
-
-    async fn ask_on(&self, rounds: &Cell<usize>) -> Result<Infallible> {
-        loop {
-            self.ask_all().await?;
-            rounds.set(rounds.get() + 1);
-        }
-    }
-
-    async fn ask_all(&self) -> Result<()> {
-        let mut asked = JoinSet::new();
-        for edge in self.edges(&self.client) {
-            asked.spawn(edge.request(SHOP, "/page"));
-        }
-        let silent: Vec<String> = asked
-            .join_all()
-            .await
-            .into_iter()
-            .filter_map(|answer| match answer {
-                Ok(response) if response.status == 200 => None,
-                Ok(response) => Some(format!("{response:?}")),
-                Err(error) => Some(error.to_string()),
+    /// When kubectl fails, or a node has no such address.
+    pub async fn ready_nodes(&self) -> Result<Vec<SocketAddr>> {
+        let names = self.ready_pods("data-plane", "/spec/nodeName").await?;
+        let nodes = self.cluster.nodes().iter();
+        let ready = nodes.filter(|node| names.iter().any(|name| name == node.name()));
+        ready
+            .map(|node| {
+                let address = format!("{}:80", node.address());
+                address
+                    .parse()
+                    .map_err(|_| Error::Invalid(format!("{address} is no address")))
             })
-            .collect();
-        match silent.len() {
-            0 | 1 => Ok(()),
-            _ => Err(Error::Invalid(format!(
-                "more than one node did not serve:\n{}",
-                silent.join("\n")
-            ))),
-        }
+            .collect()
     }
 }
 

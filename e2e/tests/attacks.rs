@@ -161,6 +161,7 @@ impl Attacked {
             host: "shop.test".to_owned(),
             path: STORED.to_owned(),
             body: STORED.to_owned(),
+            open_ended: false,
         };
         let targets = [target];
         others.connections(HTTP1_OTHERS, up.front, &targets, PACE).await?;

@@ -4,7 +4,7 @@
 //!
 //! One test, for one cluster and one installation: its steps are in the order a user takes them.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use breakwater_e2e::{
     Result,
@@ -13,8 +13,18 @@ use breakwater_e2e::{
     edge::Edge,
     http::Response,
     installed::{self, CHAT, DEADLINE, EXAMPLES, Installed, NAMESPACE, SHOP, Steps, all_of, text},
+    load::{Load, Ready, Target, tcp},
     product, requirements,
 };
+
+/// Connections of each kind during an update: HTTP/1.1 and HTTP/2.
+const CLIENTS: usize = 12;
+
+/// Between two requests of one of them: slow enough that a busy machine sheds no load.
+const PACE: Duration = Duration::from_millis(400);
+
+/// How often the load balancer looks who is ready: well within `dataPlane.drainDelaySeconds`.
+const LOOK: Duration = Duration::from_millis(300);
 
 /// The WebSocket client that runs in a client's namespace.
 const ECHO: &str = env!("CARGO_BIN_EXE_websocket-echo");
@@ -74,7 +84,7 @@ async fn charts_and_examples_serve_filter_relay_and_purge_on_every_node() -> Res
 
     the_leader_dies_and_an_edit_still_flows(&test).await?;
     steps.done("the leader killed to an edit enforced on every node");
-    an_update_of_the_data_plane_keeps_serving(&test).await?;
+    an_update_of_the_data_plane_under_load_fails_no_request(&test).await?;
     steps.done("rollout restart of the DaemonSet");
     test.operators_were_forbidden_nothing().await?;
     test.uninstall().await?;
@@ -345,13 +355,41 @@ async fn the_leader_dies_and_an_edit_still_flows(test: &Installed) -> Result<()>
         .await
 }
 
-/// One node's pod goes at a time, so that a site with more than one node is never dark.
-async fn an_update_of_the_data_plane_keeps_serving(test: &Installed) -> Result<()> {
+/// One node's pod goes at a time. Clients behind a load balancer, which sends new connections to ready nodes only, come
+/// to the nodes' ports from outside the pod network all the while.
+async fn an_update_of_the_data_plane_under_load_fails_no_request(test: &Installed) -> Result<()> {
     let before = test.pods("data-plane").await?;
+    let ready = Ready::new(&test.ready_nodes().await?);
+    let [stored, passed] = ["/static/load.css", "/account"].map(|path| Target {
+        host: SHOP.to_owned(),
+        path: path.to_owned(),
+        body: format!("page={path} requests="),
+        open_ended: true,
+    });
+    let mut load = Load::new();
+    load.balanced(CLIENTS, &ready, &[stored, passed.clone()], PACE).await?;
+    load.balanced_http2_over(CLIENTS, &tcp(&ready), &passed, PACE).await?;
+
     let restart = format!("-n {NAMESPACE} rollout restart daemonset/breakwater-data-plane");
     test.kubectl().run(&restart).await?;
-    let asked = test.ask_until(test.wait_ready()).await?;
-    assert!(asked > 0, "nobody was asked during the update");
+    let balance = async {
+        loop {
+            ready.set(&test.ready_nodes().await?);
+            load.check()?;
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    tokio::select! {
+        updated = test.wait_ready() => updated?,
+        failed = balance => return failed,
+    }
+    ready.set(&test.ready_nodes().await?);
+    let done = load.stop().await?;
+    eprintln!("rollout restart under load: {done:?}, 0 failed");
+    assert!(
+        done.reconnected >= 2 * CLIENTS as u64,
+        "every connection was told to go elsewhere: {done:?}"
+    );
 
     let after = test.pods("data-plane").await?;
     assert!(

@@ -41,6 +41,7 @@ async fn a_hundred_changes_under_load_fail_no_request_and_drop_no_websocket() ->
             "/short" => "hello from /short".to_owned(),
             _ => path[1..].to_owned(),
         },
+        open_ended: false,
     });
     let mut load = Load::new();
     load.web_sockets(WEB_SOCKETS, up.front, "site.test", "/ws", Duration::from_millis(40))

@@ -242,6 +242,7 @@ fn targets() -> [Target; 2] {
         host: "site.test".to_owned(),
         path: format!("/{body}"),
         body: body.to_owned(),
+        open_ended: false,
     })
 }
 

@@ -173,6 +173,7 @@ fn target(body: &str) -> Target {
         host: "site.test".to_owned(),
         path: format!("/{body}"),
         body: body.to_owned(),
+        open_ended: false,
     }
 }
 

@@ -68,6 +68,11 @@ impl Installed {
     /// # Errors
     /// When kubectl fails.
     pub async fn pods(&self, component: &str) -> Result<Vec<String>> {
+        self.ready_pods(component, "/metadata/name").await
+    }
+
+    /// The texts at `pointer` of the ready pods of a component.
+    pub(super) async fn ready_pods(&self, component: &str, pointer: &str) -> Result<Vec<String>> {
         let selector = format!("-l app.kubernetes.io/component={component}");
         let list = self.kubectl().json(&format!("-n {NAMESPACE} pods {selector}")).await?;
         let pods = list["items"].as_array().into_iter().flatten();
@@ -76,7 +81,8 @@ impl Installed {
             pod["metadata"]["deletionTimestamp"].is_null()
                 && conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
         });
-        Ok(ready.filter_map(name).collect())
+        let text = |pod: &Value| pod.pointer(pointer)?.as_str().map(str::to_owned);
+        Ok(ready.filter_map(text).collect())
     }
 
     /// Which operator holds the Lease.
@@ -210,8 +216,4 @@ impl Installed {
         }
         Ok(())
     }
-}
-
-fn name(object: &Value) -> Option<String> {
-    object["metadata"]["name"].as_str().map(str::to_owned)
 }

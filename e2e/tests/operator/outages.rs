@@ -120,6 +120,7 @@ async fn start_load(ring: &RingA, node: SocketAddr) -> Result<Load> {
         host: SHOP.to_owned(),
         path: path.to_owned(),
         body: body.to_owned(),
+        open_ended: false,
     };
     let targets = [
         target("/static/s", "/static/s for the 1. time"),
