@@ -20,6 +20,9 @@ pub(crate) struct Clock {
     /// Unix time at which the monotonic reading was zero, milliseconds.
     epoch_ms: Cell<u64>,
     date: RefCell<[u8; 29]>,
+    /// What a test has moved it on by.
+    #[cfg(test)]
+    skipped_ms: Cell<u64>,
 }
 
 impl Clock {
@@ -31,6 +34,8 @@ impl Clock {
             unix_seconds: Cell::new(0),
             epoch_ms: Cell::new(0),
             date: RefCell::new([0; 29]),
+            #[cfg(test)]
+            skipped_ms: Cell::new(0),
         };
         clock.tick();
         clock
@@ -40,6 +45,8 @@ impl Clock {
     pub(crate) fn refresh(&self) -> Instant {
         let now = Instant::now();
         let ms = u64::try_from((now - self.started).as_millis()).unwrap_or(u64::MAX);
+        #[cfg(test)]
+        let ms = ms + self.skipped_ms.get();
         self.monotonic_ms.set(ms);
         now
     }
@@ -55,6 +62,12 @@ impl Clock {
         if seconds != self.unix_seconds.replace(seconds) {
             *self.date.borrow_mut() = imf_fixdate(seconds);
         }
+    }
+
+    /// Moves it on, from the next reading on.
+    #[cfg(test)]
+    pub(crate) fn skip(&self, ms: u64) {
+        self.skipped_ms.set(self.skipped_ms.get() + ms);
     }
 
     /// Milliseconds since the process started its workers.

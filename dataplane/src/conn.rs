@@ -1,12 +1,14 @@
 //! A client's connection: a hand-written future, so that an idle one costs a socket and a few words.
 //!
 //! It owns bytes only while a head is incomplete or output is unsent; everything else lives in the worker's buffers,
-//! borrowed within one poll. A request that cannot be answered from memory at once takes the socket along into a boxed
+//! borrowed within one poll, which answers only so many requests ([`TURNS`]). A request that cannot be answered from memory at once takes the socket along into a boxed
 //! exchange, which gives it back when it is done. An established WebSocket takes it for good.
 
 mod begin;
 mod http2;
 mod open;
+#[cfg(test)]
+mod testing;
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -34,6 +36,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Transport for T {}
 /// Bytes of an unread body that are taken in and thrown away before a connection is closed, so that the client reads
 /// the answer before it learns of the close (RFC 9112 section 9.6).
 const LINGER: u32 = 256 * 1024;
+
+/// Requests of one connection that are answered before the worker turns to its other connections.
+const TURNS: u32 = 64;
 
 /// What a connection speaks from its first byte on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,11 +114,11 @@ impl<S: Transport> Connection<S> {
         }
     }
 
-    fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_open(&mut self, cx: &mut Context<'_>, turns: &mut u32) -> Poll<()> {
         let State::Open(open) = &mut self.state else {
             return Poll::Ready(());
         };
-        let step = ready!(open.poll(cx, &mut self.shared, &self.deadline));
+        let step = ready!(open.poll(cx, &mut self.shared, &self.deadline, turns));
         self.deadline.clear();
         let State::Open(open) = std::mem::replace(&mut self.state, State::Closed) else {
             return Poll::Ready(());
@@ -134,11 +139,11 @@ impl<S: Transport> Connection<S> {
         Poll::Ready(())
     }
 
-    fn poll_http2(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_http2(&mut self, cx: &mut Context<'_>, turns: &mut u32) -> Poll<()> {
         let State::Http2(http2) = &mut self.state else {
             return Poll::Ready(());
         };
-        let step = ready!(http2.poll(cx, &mut self.shared, &self.deadline));
+        let step = ready!(http2.poll(cx, &mut self.shared, &self.deadline, turns));
         self.deadline.clear();
         http2.abandon(&self.shared.worker);
         let State::Http2(http2) = std::mem::replace(&mut self.state, State::Closed) else {
@@ -219,11 +224,15 @@ impl<S: Transport> Future for Connection<S> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
         this.shared.worker.clock.refresh();
+        let mut turns = TURNS;
         loop {
             match &mut this.state {
-                State::Open(_) => ready!(this.poll_open(cx)),
-                State::Http2(_) => ready!(this.poll_http2(cx)),
-                State::Exchange(_) => ready!(this.poll_exchange(cx)),
+                State::Open(_) => ready!(this.poll_open(cx, &mut turns)),
+                State::Http2(_) => ready!(this.poll_http2(cx, &mut turns)),
+                State::Exchange(_) => {
+                    ready!(this.poll_exchange(cx));
+                    turns = turns.saturating_sub(1);
+                }
                 State::Relay(relaying) => {
                     ready!(relaying.as_mut().poll(cx));
                     this.shared.worker.cells.websockets.sub(1);
@@ -254,7 +263,52 @@ impl<S> Drop for Connection<S> {
 
 #[cfg(test)]
 mod tests {
+    use breakwater_wire::http2::PREFACE;
+
+    use super::testing::{ByHand, frame, frames};
     use super::*;
+
+    /// How many answers came with each poll of a connection whose client sent `bytes`, until it is not woken by itself any
+    /// more. `answers` counts them in what came.
+    fn answers_of_polls(bytes: &[u8], answers: impl Fn(&[u8]) -> usize) -> Vec<usize> {
+        let mut connection = ByHand::new();
+        connection.send(bytes);
+        let (mut polls, mut seen) = (Vec::new(), 0);
+        loop {
+            let again = connection.poll();
+            let now = answers(&connection.received);
+            polls.push(now - seen);
+            seen = now;
+            if !again {
+                return polls;
+            }
+        }
+    }
+
+    #[test]
+    fn others_have_their_turn_after_so_many_pipelined_requests() {
+        let requests = b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n".repeat(150);
+        let heads = |bytes: &[u8]| memchr::memmem::find_iter(bytes, b"HTTP/1.1 404 ").count();
+        assert_eq!(answers_of_polls(&requests, heads), [64, 64, 22]);
+    }
+
+    #[test]
+    fn others_have_their_turn_after_so_many_requests_over_http2() {
+        // GET, http, / are in the static table; the authority is a literal.
+        let block = [b"\x82\x86\x84\x01\x06", &b"a.test"[..]].concat();
+        let mut bytes = [&PREFACE[..], &frame(4, 0, 0, &[])].concat();
+        for n in 0..150 {
+            bytes.extend(frame(1, 5, 2 * n + 1, &block));
+        }
+        let ended = |bytes: &[u8]| {
+            frames(bytes)
+                .filter(|frame| frame.kind < 2 && frame.flags & 1 != 0)
+                .count()
+        };
+        let polls = answers_of_polls(&bytes, ended);
+        assert_eq!(polls.iter().sum::<usize>(), 150);
+        assert!(polls.iter().all(|answers| *answers <= 64), "{polls:?}");
+    }
 
     /// With the task around it, it fits an allocation of 256 bytes; the registration with the reactor is another. So an
     /// idle connection stays within the 0.75 KiB of the memory budget (docs/architecture.md).

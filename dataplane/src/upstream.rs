@@ -41,6 +41,7 @@ pub(crate) use connection::{Connection, Hold};
 pub(crate) use error::OriginError;
 pub(crate) use exchange::{Exchange, ResponseBody};
 pub(crate) use head::{Body, Head};
+pub(crate) use http2::Upload;
 use lease::Lease;
 use origin::Admitted;
 pub(crate) use origin::{Fleet, Origin, Refusal};

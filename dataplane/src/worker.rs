@@ -8,6 +8,8 @@ mod admission;
 mod balance;
 pub(crate) mod deadlines;
 mod lag;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -133,6 +135,39 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
+    /// A worker without connections.
+    fn new(parts: &Parts, control: &Control) -> Self {
+        let clock = Rc::new(Clock::new(parts.started));
+        let pool = Rc::new(Pool::new(Rc::clone(&clock)));
+        let config = WorkerConfig::new(Arc::clone(&control.config), parts.index, &parts.metrics, &pool, None);
+        Self {
+            index: parts.index,
+            read: RefCell::new(vec![0; READ_BUFFER].into_boxed_slice()),
+            write: RefCell::new(Vec::with_capacity(READ_BUFFER)),
+            page: RefCell::default(),
+            http2: RefCell::default(),
+            relays: relays(&clock),
+            drain: Drain::default(),
+            deadlines: Rc::new(RefCell::new(Deadlines::new())),
+            config: RefCell::new(Rc::new(config)),
+            draining: Cell::new(control.drain),
+            connections: Cell::new(0),
+            max_connections: parts.max_connections,
+            clients: Arc::clone(&parts.clients),
+            crew: Arc::clone(&parts.crew),
+            pressure: Cell::default(),
+            memory_pressure: Arc::clone(&parts.memory_pressure),
+            leaving: Notify::new(),
+            ids: RequestIds::new(),
+            pool,
+            cells: parts.metrics.worker(parts.index),
+            metrics: Arc::clone(&parts.metrics),
+            cache: Arc::clone(&parts.cache),
+            heartbeat: Arc::clone(&parts.heartbeat),
+            clock,
+        }
+    }
+
     /// Whether a configuration was ever applied; before, nothing can be said of any host.
     pub(crate) fn is_configured(&self) -> bool {
         self.heartbeat.version.load(Ordering::Relaxed) > 0
@@ -167,35 +202,7 @@ pub(crate) fn run(parts: Parts) -> std::io::Result<()> {
 
 async fn serve(mut parts: Parts) -> std::io::Result<()> {
     let control = parts.control.borrow_and_update().clone();
-    let clock = Rc::new(Clock::new(parts.started));
-    let pool = Rc::new(Pool::new(Rc::clone(&clock)));
-    let config = WorkerConfig::new(Arc::clone(&control.config), parts.index, &parts.metrics, &pool, None);
-    let worker = Rc::new(Worker {
-        index: parts.index,
-        read: RefCell::new(vec![0; READ_BUFFER].into_boxed_slice()),
-        write: RefCell::new(Vec::with_capacity(READ_BUFFER)),
-        page: RefCell::default(),
-        http2: RefCell::default(),
-        relays: relays(&clock),
-        drain: Drain::default(),
-        deadlines: Rc::new(RefCell::new(Deadlines::new())),
-        config: RefCell::new(Rc::new(config)),
-        draining: Cell::new(control.drain),
-        connections: Cell::new(0),
-        max_connections: parts.max_connections,
-        clients: Arc::clone(&parts.clients),
-        crew: Arc::clone(&parts.crew),
-        pressure: Cell::default(),
-        memory_pressure: Arc::clone(&parts.memory_pressure),
-        leaving: Notify::new(),
-        ids: RequestIds::new(),
-        pool,
-        cells: parts.metrics.worker(parts.index),
-        metrics: Arc::clone(&parts.metrics),
-        cache: Arc::clone(&parts.cache),
-        heartbeat: Arc::clone(&parts.heartbeat),
-        clock,
-    });
+    let worker = Rc::new(Worker::new(&parts, &control));
     let mut listeners = std::mem::take(&mut parts.listeners);
     accept_on(&worker, &control, &mut listeners)?;
     tokio::task::spawn_local(balance::receive(Rc::clone(&worker)));

@@ -9,6 +9,7 @@
 
 mod output;
 mod streams;
+mod windows;
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -29,6 +30,9 @@ use streams::Streams;
 
 /// Between the two GOAWAY frames of an orderly end: requests on their way meanwhile are served (RFC 9113 section 6.8).
 const GRACE_MS: u64 = 1000;
+
+/// A read, and the frames that came with it, counts as so many requests do for when others have their turn.
+const READ_TURNS: u32 = 4;
 
 /// What a connection does after [`Http2::poll`].
 pub(super) enum Step {
@@ -52,7 +56,7 @@ pub(super) struct Http2<S> {
     codec: Codec,
     /// What was read and not consumed.
     received: Vec<u8>,
-    /// `received` may hold whole frames: it was left because a batch of output was full.
+    /// `received` may hold whole frames: it was left because a batch of output was full, or others have their turn.
     unserved: bool,
     unsent: Option<Box<Unsent>>,
     streams: Streams,
@@ -94,7 +98,14 @@ impl<S: Transport> Http2<S> {
         self.stream
     }
 
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, shared: &mut Shared, deadline: &Deadline) -> Poll<Step> {
+    /// `turns` is how many requests may be answered before others have their turn.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        shared: &mut Shared,
+        deadline: &Deadline,
+        turns: &mut u32,
+    ) -> Poll<Step> {
         let worker = Rc::clone(&shared.worker);
         self.streams.listen(cx.waker());
         loop {
@@ -104,9 +115,13 @@ impl<S: Transport> Http2<S> {
             if let Some(step) = self.then.take() {
                 return Poll::Ready(step);
             }
+            if *turns == 0 {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let mut output = Output::new(worker.write.borrow_mut());
             self.streams.take_from_exchanges(&mut self.codec, &mut output, &worker);
-            let read = self.poll_serve(cx, shared, &worker, &mut output);
+            let read = self.poll_serve(cx, shared, &worker, &mut output, turns);
             if matches!(read, Poll::Ready(false)) {
                 return Poll::Ready(Step::Close);
             }
@@ -114,7 +129,8 @@ impl<S: Transport> Http2<S> {
             self.streams.reset_stalled(&mut self.codec, &mut output, &worker);
             self.leave(&worker, &mut output);
             let idle = read.is_pending() && output.len() == 0;
-            if idle && deadline.expired() {
+            // Asked last: who did something in time goes on.
+            if idle && deadline.expired() && !self.moved {
                 self.too_late(deadline.evicted(), &worker, &mut output);
                 deadline.clear();
             } else if idle && self.then.is_none() {
@@ -141,13 +157,20 @@ impl<S: Transport> Http2<S> {
                 Poll::Ready(true)
             }
             Poll::Ready(Err(_)) => Poll::Ready(false),
-            Poll::Pending if moved == 0 && self.waits == Some(Wait::Send) && deadline.expired() => {
-                worker.cells.refuse("send_timeout");
-                Poll::Ready(false)
-            }
             Poll::Pending => {
+                let now = worker.clock.now_ms();
+                let too_slow = if moved == 0 {
+                    (self.waits == Some(Wait::Send) && deadline.expired()).then_some("send_timeout")
+                } else {
+                    (!unsent.pace.moved(moved, now)).then_some("send_rate")
+                };
+                if let Some(reason) = too_slow {
+                    worker.cells.refuse(reason);
+                    return Poll::Ready(false);
+                }
+                unsent.pace.wait(now);
                 self.waits = Some(Wait::Send);
-                deadline.wait(Wait::Send, moved > 0, worker.clock.now_ms(), cx.waker());
+                deadline.wait(Wait::Send, moved > 0, now, cx.waker());
                 Poll::Pending
             }
         }
@@ -167,13 +190,14 @@ impl<S: Transport> Http2<S> {
         shared: &mut Shared,
         worker: &Rc<Worker>,
         output: &mut Output<'_>,
+        turns: &mut u32,
     ) -> Poll<bool> {
         if output.is_full() {
             return Poll::Ready(true);
         }
         if self.unserved {
             let received = std::mem::take(&mut self.received);
-            self.serve(&received, cx.waker(), shared, worker, output);
+            self.serve(&received, cx.waker(), shared, worker, output, turns);
             return Poll::Ready(true);
         }
         let mut buffer = worker.read.borrow_mut();
@@ -184,7 +208,8 @@ impl<S: Transport> Http2<S> {
         if ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read)).is_err() || read.filled().len() == before {
             return Poll::Ready(false);
         }
-        self.serve(read.filled(), cx.waker(), shared, worker, output);
+        self.serve(read.filled(), cx.waker(), shared, worker, output, turns);
+        *turns = turns.saturating_sub(READ_TURNS);
         Poll::Ready(true)
     }
 
@@ -196,17 +221,21 @@ impl<S: Transport> Http2<S> {
         shared: &mut Shared,
         worker: &Rc<Worker>,
         output: &mut Output<'_>,
+        turns: &mut u32,
     ) {
         let now = worker.clock.now_ms();
         let mut scratch = worker.http2.borrow_mut();
         loop {
-            self.unserved = output.is_full();
+            self.unserved = output.is_full() || *turns == 0;
             if self.unserved {
                 break;
             }
             match self.codec.next(&mut input, &mut scratch, &mut output.frames, now) {
                 Ok(Some(event)) => {
                     self.moved = true;
+                    if matches!(event, Event::Request { .. } | Event::Refused { .. }) {
+                        *turns -= 1;
+                    }
                     self.on_event(event, waker, shared, worker, output);
                 }
                 Ok(None) => break,
@@ -238,7 +267,7 @@ impl<S: Transport> Http2<S> {
                 let mut page = worker.page.borrow_mut();
                 page.clear();
                 match handler::answer(shared, &head, &mut page) {
-                    Answer::Written { body, .. } => self.respond(stream, &page, body, worker, output),
+                    Answer::Written { body, .. } => self.respond(stream, &page, body, output),
                     Answer::Leave(job) => self.begin_exchange(stream, end_stream, job, waker, shared),
                 }
             }
@@ -248,7 +277,7 @@ impl<S: Transport> Http2<S> {
                 let mut page = worker.page.borrow_mut();
                 page.clear();
                 respond::plain(&mut page, worker, error.status(), &error.to_string());
-                self.respond(stream, &page, Vec::new(), worker, output);
+                self.respond(stream, &page, Vec::new(), output);
             }
             Event::Data {
                 stream,
@@ -260,10 +289,8 @@ impl<S: Transport> Http2<S> {
                     self.codec.release(stream, bytes.len(), &mut output.frames);
                 }
             }
-            // Trailers are not passed on, as for HTTP/1.
-            Event::Trailers { stream, .. } => {
-                self.streams.receive(stream, &[], true);
-            }
+            // Fields that cannot be in a map were refused by the codec.
+            Event::Trailers { stream, fields } => self.streams.end_request(stream, fields.to_map().ok()),
             Event::Reset { stream, .. } => self.streams.abandon(stream, Over::Gone, worker),
             Event::Failed { stream, error } => {
                 worker.cells.refuse(error.label());
@@ -275,7 +302,7 @@ impl<S: Transport> Http2<S> {
     }
 
     /// Answers from memory: `page` is the head in HTTP/1 form and the beginning of the body, `body` the rest.
-    fn respond(&mut self, id: StreamId, page: &[u8], body: Vec<Bytes>, worker: &Worker, output: &mut Output<'_>) {
+    fn respond(&mut self, id: StreamId, page: &[u8], body: Vec<Bytes>, output: &mut Output<'_>) {
         let (head, mut start) = split_head(page);
         let no_body = start.is_empty() && body.is_empty();
         if self.codec.send_head(id, head, no_body, &mut output.frames).is_err() {
@@ -291,7 +318,7 @@ impl<S: Transport> Http2<S> {
         if !start.is_empty() || !body.is_empty() {
             let start = (!start.is_empty()).then(|| Bytes::copy_from_slice(start));
             let rest = start.into_iter().chain(body);
-            self.streams.wait(id, rest, &mut self.codec, worker);
+            self.streams.wait(id, rest, &mut self.codec);
         }
     }
 
@@ -377,14 +404,4 @@ impl<S: Transport> Http2<S> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// With the task, the socket's registration and the client's compression table this stays within the 3 KiB of the
-    /// memory budget (docs/architecture.md).
-    #[test]
-    fn an_idle_http2_connection_is_small() {
-        let size = size_of::<Http2<tokio::net::TcpStream>>();
-        assert!(size <= 768, "an HTTP/2 connection has grown to {size} bytes");
-    }
-}
+mod tests;

@@ -116,7 +116,14 @@ impl<S: Transport> Open<S> {
         )
     }
 
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, shared: &mut Shared, deadline: &Deadline) -> Poll<Step> {
+    /// `turns` is how many requests may be answered before others have their turn; what was is taken from it.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        shared: &mut Shared,
+        deadline: &Deadline,
+        turns: &mut u32,
+    ) -> Poll<Step> {
         let worker = Rc::clone(&shared.worker);
         loop {
             if let Some(pending) = &mut self.pending {
@@ -127,10 +134,14 @@ impl<S: Transport> Open<S> {
                     return Poll::Ready(step);
                 }
             }
+            if *turns == 0 {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let served = if self.pending.as_ref().is_some_and(|pending| pending.may_hold_a_head()) {
-                self.serve_received(shared, &worker)
+                self.serve_received(shared, &worker, turns)
             } else {
-                match ready!(self.poll_more(cx, shared, &worker, deadline)) {
+                match ready!(self.poll_more(cx, shared, &worker, deadline, turns)) {
                     Some(served) => served,
                     None => return Poll::Ready(Step::Close),
                 }
@@ -152,11 +163,11 @@ impl<S: Transport> Open<S> {
     }
 
     /// Looks at what was received before. Gives the memory back when nothing is left.
-    fn serve_received(&mut self, shared: &mut Shared, worker: &Worker) -> Served {
+    fn serve_received(&mut self, shared: &mut Shared, worker: &Worker, turns: &mut u32) -> Served {
         let Some(pending) = &mut self.pending else {
             return Served::default();
         };
-        let served = serve(&pending.received, shared, worker);
+        let served = serve(&pending.received, shared, worker, turns);
         drop(pending.received.drain(..served.consumed.min(pending.received.len())));
         pending.looked_at = served.looked_at(&pending.received);
         if pending.received.is_empty() {
@@ -172,6 +183,7 @@ impl<S: Transport> Open<S> {
         shared: &mut Shared,
         worker: &Worker,
         deadline: &Deadline,
+        turns: &mut u32,
     ) -> Poll<Option<Served>> {
         let idle = self.pending.as_ref().is_none_or(|pending| pending.received.is_empty());
         let mut buffer = worker.read.borrow_mut();
@@ -201,7 +213,7 @@ impl<S: Transport> Open<S> {
             self.pending().received.extend_from_slice(fresh);
             return Poll::Ready(Some(Served::default()));
         }
-        let served = serve(fresh, shared, worker);
+        let served = serve(fresh, shared, worker, turns);
         let rest = fresh.get(served.consumed..).unwrap_or_default();
         self.pending = None;
         if !rest.is_empty() {
@@ -292,7 +304,7 @@ impl<S: Transport> Open<S> {
 }
 
 /// Answers complete requests at the start of `bytes` into the worker's write buffer.
-fn serve(bytes: &[u8], shared: &mut Shared, worker: &Worker) -> Served {
+fn serve(bytes: &[u8], shared: &mut Shared, worker: &Worker, turns: &mut u32) -> Served {
     let mut out = worker.write.borrow_mut();
     out.clear();
     let mut served = Served::default();
@@ -308,6 +320,7 @@ fn serve(bytes: &[u8], shared: &mut Shared, worker: &Worker) -> Served {
     while let Some(rest) = bytes.get(served.consumed..)
         && !rest.is_empty()
         && out.len() < BATCH
+        && *turns > 0
     {
         match parse_request(rest, &LIMITS) {
             Ok(Parsed::Partial) => {
@@ -316,6 +329,7 @@ fn serve(bytes: &[u8], shared: &mut Shared, worker: &Worker) -> Served {
             }
             Ok(Parsed::Complete(head)) => {
                 let len = head.len;
+                *turns -= 1;
                 match answer(shared, &head, &mut out) {
                     Answer::Written { body, close } => {
                         served.consumed += len;

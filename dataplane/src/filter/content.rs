@@ -77,6 +77,12 @@ impl Content {
             Some(compressing) => compressing.next(&mut self.source).await,
         }
     }
+
+    /// The fields that came behind the content, once it has ended. What was compressed on the way has none: they may be
+    /// about the bytes as they were.
+    pub(crate) fn take_trailers(&mut self) -> Option<HeaderMap> {
+        self.source.body.take_trailers().filter(|_| self.compressing.is_none())
+    }
 }
 
 impl Source {

@@ -355,7 +355,7 @@ impl Request<'_> {
         {
             client.send_body(piece).await?;
         }
-        client.finish().await?;
+        client.finish(None).await?;
         Ok(outcome(head.status, CacheResult::Miss))
     }
 

@@ -18,7 +18,7 @@ use http::{HeaderMap, header};
 
 use crate::worker::Worker;
 pub(crate) use http1::Http1;
-pub(crate) use http2::{Channel, Http2, Link, Outgoing, Over, split_head};
+pub(crate) use http2::{Channel, Http2, Link, Outgoing, Over, RequestBody, split_head};
 
 /// Why the client's side of an exchange ended early.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +51,13 @@ pub(crate) trait Client {
     /// The next piece of the request body, or none at its end.
     async fn next_body(&mut self) -> Result<Option<Bytes>, ClientError>;
 
+    /// The fields that came behind the request body, once that has ended.
+    fn take_trailers(&mut self) -> Option<HeaderMap>;
+
+    /// What is left of the request body, to be read while the response is sent, for as long as it takes: who waits is
+    /// the origin. None where the protocol has one thing after the other.
+    fn split_body(&mut self) -> Option<RequestBody>;
+
     /// Sends an interim response (1xx).
     async fn send_interim(&mut self, status: u16, headers: &HeaderMap) -> Result<(), ClientError>;
 
@@ -60,8 +67,8 @@ pub(crate) trait Client {
     /// Sends a piece of the response body.
     async fn send_body(&mut self, piece: Bytes) -> Result<(), ClientError>;
 
-    /// Ends the response.
-    async fn finish(&mut self) -> Result<(), ClientError>;
+    /// Ends the response, with these fields behind the body; they are dropped where the client has no place for them.
+    async fn finish(&mut self, trailers: Option<HeaderMap>) -> Result<(), ClientError>;
 
     /// Sends a complete response: `start` is its head in HTTP/1 form and the beginning of its body, `rest` the rest of
     /// the body. `content` is what [`Client::sent`] says of it.
@@ -97,6 +104,14 @@ impl ResponseHead<'_> {
             cache_status.write(NAME, out);
             out.extend_from_slice(b"\r\n");
         }
+    }
+}
+
+/// Field lines.
+fn encode_trailers(out: &mut Vec<u8>, trailers: &HeaderMap) {
+    for (name, value) in trailers {
+        // A field that cannot be encoded cannot be in a `HeaderMap`.
+        let _ = write_field(out, name.as_str(), value.as_bytes());
     }
 }
 

@@ -87,6 +87,6 @@ pub(super) async fn send_head<C: Client>(
     client.send_head(head).await?;
     let Some(page) = page else { return Ok(true) };
     client.send_body(page.body).await?;
-    client.finish().await?;
+    client.finish(None).await?;
     Ok(false)
 }

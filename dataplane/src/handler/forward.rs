@@ -80,6 +80,7 @@ pub(super) fn head(target: &str, method: &str, fields: HeaderMap, body: Body) ->
         target: target.to_owned(),
         fields,
         body,
+        trailers: false,
     }
 }
 

@@ -4,15 +4,16 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use breakwater_wire::cache_status::CacheStatus;
+use breakwater_wire::hop::{accepts_trailers, strip_hop_by_hop, strip_trailers};
 use breakwater_wire::http1::{Framing, OwnedResponse, ResponseFraming};
 use tokio::time::Instant;
 
-use super::client::{Client, ResponseHead};
+use super::client::{Client, RequestBody, ResponseHead};
 use super::forward;
 use super::{Failure, Job, Outcome, filtered};
 use crate::filter::Content;
 use crate::telemetry::CacheResult;
-use crate::upstream::{Body, Exchange, Head, OriginError, ResponseBody};
+use crate::upstream::{Body, Exchange, Head, OriginError, ResponseBody, Upload};
 
 /// Passes a request on; `cache_status` says in the answer why no cache answered.
 pub(super) async fn serve<C: Client>(
@@ -53,14 +54,17 @@ pub(super) async fn fetch<C: Client>(
     let body = match job.request.framing {
         Framing::None => Body::None,
         Framing::Length(length) => Body::Length(length),
+        // It has ended already, with nothing in it.
+        Framing::Chunked if !client.has_body() => Body::Length(0),
         Framing::Chunked => Body::Unknown,
     };
-    let head = forward::head(
+    let mut head = forward::head(
         &job.target,
         job.request.method.as_str(),
         forward::fields(job, peer)?,
         body,
     );
+    head.trailers = accepts_trailers(&job.request.headers);
     let result = if client.has_body() {
         send_with_body(job, client, &head).await
     } else {
@@ -88,14 +92,15 @@ pub(super) async fn pass_interim<C: Client>(client: &mut C, response: &OwnedResp
     let status = response.status.as_u16();
     if status != 100 {
         let mut headers = response.headers.clone();
-        breakwater_wire::hop::strip_hop_by_hop(&mut headers);
+        strip_hop_by_hop(&mut headers);
         // A client that is gone shows itself when the final response is sent.
         let _ = client.send_interim(status, &headers).await;
     }
 }
 
-/// Streams the request body. Stops when the server answers before it is done: the answer goes to the client, and the
-/// connections on both sides end with it.
+/// Streams the request body. When the server answers before it is done, HTTP/1 stops there: the answer goes to the
+/// client, and the connections on both sides end with it. With HTTP/2 on both sides the rest follows while the answer is
+/// passed on ([`relay`]).
 async fn send_with_body<C: Client>(
     job: &Job,
     client: &mut C,
@@ -105,7 +110,7 @@ async fn send_with_body<C: Client>(
     let mut exchange = upstream.begin(head, &job.asker()).await?;
     let patience = upstream.response_timeout();
     let most = job.filters().and_then(|filters| filters.max_request_body);
-    let complete = stream_body(client, &mut exchange, patience, most).await?;
+    let left = stream_body(client, &mut exchange, patience, most).await?;
     let deadline = Instant::now() + patience;
     loop {
         let mut response = exchange.read_head(&head.method, deadline).await?;
@@ -113,21 +118,22 @@ async fn send_with_body<C: Client>(
             101 => return Err(OriginError::Unexpected("it switched protocols without being asked").into()),
             100..200 => pass_interim(client, &response).await,
             _ => {
-                response.keep_alive &= complete;
-                let body = upstream.body(exchange, &response);
+                response.keep_alive &= left.is_none();
+                let mut body = upstream.body(exchange, &response);
+                body.limit_upload(left.unwrap_or_default());
                 return Ok((response, body));
             }
         }
     }
 }
 
-/// True when the whole body was sent; fails when it is longer than `most` bytes.
+/// None when the whole body was sent, else how much of it may still come; fails when it is longer than `most` bytes.
 async fn stream_body<C: Client>(
     client: &mut C,
     exchange: &mut Exchange,
     patience: Duration,
     most: Option<u64>,
-) -> Result<bool, Failure> {
+) -> Result<Option<u64>, Failure> {
     let mut left = most.unwrap_or(u64::MAX);
     loop {
         let piece = tokio::select! {
@@ -135,16 +141,38 @@ async fn stream_body<C: Client>(
             piece = client.next_body() => piece?,
             early = exchange.readable() => {
                 early?;
-                return Ok(false);
+                return Ok(Some(left));
             }
         };
         let Some(piece) = piece else { break };
         left = left.checked_sub(piece.len() as u64).ok_or(Failure::TooLarge)?;
         if !exchange.send(piece, patience).await? {
-            return Ok(false);
+            return Ok(Some(left));
         }
     }
-    Ok(exchange.finish(patience).await?)
+    let trailers = client.take_trailers().and_then(strip_trailers);
+    let complete = exchange.finish(trailers, patience).await?;
+    Ok((!complete).then_some(left))
+}
+
+/// Passes the rest of a request body to a server that answers already. Comes back only when that fails.
+async fn upload(mut request: RequestBody, mut upload: Upload) -> Failure {
+    let passed = async {
+        while let Some(piece) = request.next().await? {
+            upload.left = upload.left.checked_sub(piece.len() as u64).ok_or(Failure::TooLarge)?;
+            if !upload.send(piece).await? {
+                // The answer says why it wants no more.
+                return Ok(());
+            }
+        }
+        let trailers = request.take_trailers().and_then(strip_trailers);
+        Ok(upload.finish(trailers).await?)
+    };
+    match passed.await {
+        Err(failure) => failure,
+        // Kept until the answer is passed on: to drop it would be to reset the stream.
+        Ok(()) => std::future::pending().await,
+    }
 }
 
 /// Passes an answer to the client while it comes.
@@ -152,9 +180,10 @@ pub(super) async fn relay<C: Client>(
     job: &Job,
     client: &mut C,
     mut response: OwnedResponse,
-    body: ResponseBody,
+    mut body: ResponseBody,
     cache_status: Option<CacheStatus<'_>>,
 ) -> Result<(), Failure> {
+    let rest = body.take_upload().map(|upload| (client.split_body(), upload));
     forward::response_fields(&mut response.headers, job);
     let cells = &job.local().cells;
     let mut content = Content::new(job.filters(), &job.request.headers, &mut response, body, cells)?;
@@ -175,9 +204,18 @@ pub(super) async fn relay<C: Client>(
     if !filtered::send_head(job, client, head).await? {
         return Ok(());
     }
-    while let Some(piece) = content.next().await? {
-        client.send_body(piece).await?;
+    let download = async {
+        while let Some(piece) = content.next().await? {
+            client.send_body(piece).await?;
+        }
+        client.finish(content.take_trailers().and_then(strip_trailers)).await?;
+        Ok(())
+    };
+    match rest {
+        Some((Some(request), rest)) => tokio::select! {
+            done = download => done,
+            failure = upload(request, rest) => Err(failure),
+        },
+        _ => download.await,
     }
-    client.finish().await?;
-    Ok(())
 }

@@ -4,8 +4,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use breakwater_wire::http1::{BodyDecoder, Limits, OwnedResponse, Parsed, ResponseFraming, parse_response};
+use breakwater_wire::http1::{BodyDecoder, Limits, OwnedResponse, Parsed, ResponseFraming, Trailers, parse_response};
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use http::header::TRANSFER_ENCODING;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::OwnedSemaphorePermit;
@@ -196,6 +197,7 @@ pub(crate) struct Http1Body {
     server: Arc<Server>,
     connection: Option<Connection>,
     decoder: BodyDecoder,
+    trailers: Trailers,
     reusable: bool,
     patience: Duration,
 }
@@ -206,6 +208,7 @@ impl Http1Body {
             server: Arc::clone(&connection.lease.server),
             connection: Some(connection),
             decoder: BodyDecoder::new(framing),
+            trailers: Trailers::default(),
             reusable,
             patience,
         };
@@ -231,6 +234,8 @@ impl Http1Body {
             };
             if !connection.buffer.is_empty() {
                 let decoded = self.decoder.decode(&connection.buffer)?;
+                self.trailers
+                    .push(connection.buffer.get(decoded.trailers).unwrap_or_default());
                 let piece = connection
                     .buffer
                     .split_to(decoded.consumed)
@@ -257,6 +262,10 @@ impl Http1Body {
                 Ok(Err(error)) => return Err(OriginError::Io(error)),
             }
         }
+    }
+
+    pub(super) fn take_trailers(&mut self) -> Option<HeaderMap> {
+        std::mem::take(&mut self.trailers).into_fields()
     }
 
     /// The body is read to its end: the connection may serve again, unless the server sent more than it announced.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use breakwater_wire::http1::OwnedResponse;
 use breakwater_wire::http1::encode::{LAST_CHUNK, write_chunk_header};
 use bytes::Bytes;
+use http::HeaderMap;
 use tokio::time::Instant;
 
 use super::connection::{Connection, Http1Body};
@@ -13,6 +14,7 @@ use super::head::Body;
 use super::lease::Lease;
 use super::server::Server;
 use super::{OriginError, http2};
+use http2::Upload;
 
 /// A request whose head was sent.
 pub(crate) enum Exchange {
@@ -61,15 +63,21 @@ impl Exchange {
         }
     }
 
-    /// Ends the body. False when the server takes no more of it and has answered, or closed.
+    /// Ends the body, with fields behind it where the protocol always has room for them: over HTTP/1.1 they are dropped
+    /// (RFC 9110 section 6.5.1), for nobody knows what a server makes of them. False when the server takes no more of
+    /// the body and has answered, or closed.
     ///
     /// # Errors
     /// As [`Exchange::send`].
-    pub(crate) async fn finish(&mut self, patience: Duration) -> Result<bool, OriginError> {
+    pub(crate) async fn finish(
+        &mut self,
+        trailers: Option<HeaderMap>,
+        patience: Duration,
+    ) -> Result<bool, OriginError> {
         match self {
             Self::Http1(connection, Body::Unknown) => connection.write_unless_answered(LAST_CHUNK, patience).await,
             Self::Http1(..) => Ok(true),
-            Self::Http2(exchange) => Ok(exchange.finish()),
+            Self::Http2(exchange) => Ok(exchange.finish(trailers)),
         }
     }
 
@@ -123,6 +131,29 @@ impl ResponseBody {
         match self {
             Self::Http1(body) => body.next().await,
             Self::Http2(body) => body.next().await,
+        }
+    }
+
+    /// What is left of the request, where the protocol has both ways at once and the request is not sent to its end.
+    pub(crate) fn take_upload(&mut self) -> Option<Upload> {
+        match self {
+            Self::Http1(_) => None,
+            Self::Http2(body) => body.take_upload(),
+        }
+    }
+
+    /// So many bytes of the request's body may follow.
+    pub(crate) fn limit_upload(&mut self, left: u64) {
+        if let Self::Http2(body) = self {
+            body.limit_upload(left);
+        }
+    }
+
+    /// The fields that came behind the body, once that has ended.
+    pub(crate) fn take_trailers(&mut self) -> Option<HeaderMap> {
+        match self {
+            Self::Http1(body) => body.take_trailers(),
+            Self::Http2(body) => body.take_trailers(),
         }
     }
 }

@@ -24,6 +24,8 @@ pub(crate) struct Head {
     /// With `Host`, without what frames the body.
     pub(crate) fields: HeaderMap,
     pub(crate) body: Body,
+    /// The client takes trailers. Only HTTP/2 says so: towards an HTTP/1.1 server it would be a matter of the connection.
+    pub(crate) trailers: bool,
 }
 
 impl Head {

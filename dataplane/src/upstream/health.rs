@@ -113,6 +113,7 @@ async fn ask(origin: &Origin, server: &Server, check: &HealthCheck) -> Result<()
         target: check.path.clone(),
         fields,
         body: Body::None,
+        trailers: false,
     };
     if http2 {
         let status = http2::ask(stream, &head, origin.unit.tls.is_some()).await;

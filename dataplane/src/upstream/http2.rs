@@ -24,7 +24,7 @@ use super::head::Head;
 use super::pool::Key;
 use super::stream::Stream;
 use crate::clock::Clock;
-pub(crate) use exchange::{Body, Exchange};
+pub(crate) use exchange::{Body, Exchange, Upload};
 
 /// Bytes of one response's body that may be on their way, and of all on one connection.
 const WINDOW: u32 = 256 * 1024;

@@ -29,7 +29,7 @@ async fn an_upload_reaches_the_origin_with_its_length() {
 }
 
 #[tokio::test]
-async fn an_upload_of_unknown_length_is_chunked_and_its_trailers_are_dropped() {
+async fn an_upload_of_unknown_length_is_chunked_and_http1_gets_no_trailers() {
     let origin = Origin::fixed(answer(200, "", "x")).await;
     let plane = Plane::before(&origin).await;
     let mut client = Http2::connect(plane.address(), &[]).await;

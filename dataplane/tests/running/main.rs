@@ -39,6 +39,7 @@ mod support;
 mod tls;
 mod tls_ocsp;
 mod tls_websocket;
+mod trailers;
 mod upstream_balance;
 mod upstream_circuit;
 mod upstream_dns;

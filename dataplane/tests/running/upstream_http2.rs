@@ -1,11 +1,9 @@
 //! HTTP/2 towards origins, by prior knowledge and by ALPN.
 
-use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use breakwater_snapshot::unit::{CacheRule, EdgeCache, OriginProtocol, OriginTls, Unit};
+use breakwater_snapshot::unit::{CacheRule, OriginTls, Unit};
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
@@ -13,99 +11,16 @@ use http::{Request, Response};
 use tokio::net::TcpListener;
 use tokio::sync::Barrier;
 
-use crate::support::{Authority, Plane, answer, edge_cache, until, within};
-
-type Stream = h2::server::Connection<tokio::net::TcpStream, Bytes>;
-
-/// An HTTP/2 origin. Stops when it is dropped.
-struct Origin2 {
-    address: SocketAddr,
-    connections: Arc<AtomicUsize>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Drop for Origin2 {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Origin2 {
-    /// Each connection is the script's, with its number from 0.
-    async fn raw<F>(script: impl Fn(usize, Stream) -> F + Send + Sync + 'static) -> Self
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let connections = Arc::<AtomicUsize>::default();
-        let count = Arc::clone(&connections);
-        let script = Arc::new(script);
-        let task = tokio::spawn(async move {
-            let mut tasks = tokio::task::JoinSet::new();
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                let number = count.fetch_add(1, Ordering::SeqCst);
-                let script = Arc::clone(&script);
-                tasks.spawn(async move {
-                    if let Ok(stream) = h2::server::handshake(stream).await {
-                        script(number, stream).await;
-                    }
-                });
-            }
-        });
-        Self {
-            address,
-            connections,
-            task,
-        }
-    }
-
-    /// Each request is the script's.
-    async fn start<F>(script: impl Fn(Request<RecvStream>, SendResponse<Bytes>) -> F + Send + Sync + 'static) -> Self
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let script = Arc::new(script);
-        Self::raw(move |_, mut connection| {
-            let script = Arc::clone(&script);
-            async move {
-                let mut tasks = tokio::task::JoinSet::new();
-                while let Some(Ok((request, respond))) = connection.accept().await {
-                    tasks.spawn(script(request, respond));
-                }
-            }
-        })
-        .await
-    }
-
-    fn connections(&self) -> usize {
-        self.connections.load(Ordering::SeqCst)
-    }
-}
-
-fn site(address: SocketAddr) -> EdgeCache {
-    let mut site = edge_cache(address);
-    site.origin.protocol = OriginProtocol::Http2;
-    site
-}
+use crate::support::origin_http2::{Origin2, http2_site, whole};
+use crate::support::{Authority, Plane, answer, until, within};
 
 async fn before(origin: &Origin2) -> Plane {
-    Plane::running([("site", Unit::EdgeCache(site(origin.address)))]).await
+    Plane::running([("site", Unit::EdgeCache(http2_site(origin.address)))]).await
 }
 
 fn say(mut respond: SendResponse<Bytes>, response: Response<()>, body: impl Into<Bytes>) {
     let mut stream = respond.send_response(response, false).unwrap();
     stream.send_data(body.into(), true).unwrap();
-}
-
-async fn whole(mut body: RecvStream) -> Vec<u8> {
-    let mut all = Vec::new();
-    while let Some(Ok(piece)) = body.data().await {
-        body.flow_control().release_capacity(piece.len()).unwrap();
-        all.extend_from_slice(&piece);
-    }
-    all
 }
 
 #[tokio::test]
@@ -173,7 +88,7 @@ async fn interim_responses_are_passed_on() {
         say(respond, Response::new(()), "x");
     })
     .await;
-    let mut site = site(origin.address);
+    let mut site = http2_site(origin.address);
     site.cache.rules = vec![CacheRule {
         paths: Vec::new(),
         statuses: Vec::new(),
@@ -217,7 +132,7 @@ async fn a_connection_that_dies_between_requests_fails_none_that_may_be_repeated
         let _ = connection.accept().await;
     })
     .await;
-    let mut site = site(origin.address);
+    let mut site = http2_site(origin.address);
     site.origin.retries.attempts = 0;
     let plane = Plane::running([("site", Unit::EdgeCache(site))]).await;
     let mut client = plane.client().await;
@@ -325,7 +240,7 @@ async fn over_tls_the_protocol_is_agreed_on() {
             say(respond, Response::new(()), request.uri().to_string());
         }
     });
-    let mut site = site(address);
+    let mut site = http2_site(address);
     site.origin.tls = Some(OriginTls {
         ca_pem: Some(authority.pem()),
         ..OriginTls::default()
@@ -341,6 +256,6 @@ async fn over_tls_the_protocol_is_agreed_on() {
 #[tokio::test]
 async fn a_server_that_speaks_no_http2_is_a_bad_gateway() {
     let origin = crate::support::Origin::fixed(answer(200, "", "x")).await;
-    let plane = Plane::running([("site", Unit::EdgeCache(site(origin.address)))]).await;
+    let plane = Plane::running([("site", Unit::EdgeCache(http2_site(origin.address)))]).await;
     assert_eq!(plane.client().await.get("shop.test", "/a", "").await.status, 502);
 }

@@ -31,6 +31,8 @@ pub(crate) struct Answer {
     /// The statuses of interim responses.
     pub(crate) interim: Vec<u16>,
     fields: Vec<(String, String)>,
+    /// The fields behind the body.
+    pub(crate) trailers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
     pub(crate) ended: bool,
     /// The code of a RST_STREAM.
@@ -194,6 +196,10 @@ impl Http2 {
                 let answer = self.answers.entry(stream).or_default();
                 answer.ended |= flags & END != 0;
                 let fields = fields(&frame[9..]);
+                if fields[0].0 != ":status" {
+                    answer.trailers = fields;
+                    return true;
+                }
                 let status = fields[0].1.parse().unwrap();
                 if status < 200 {
                     answer.interim.push(status);

@@ -4,6 +4,7 @@ mod client;
 pub(crate) mod http2;
 mod log;
 mod origin;
+pub(crate) mod origin_http2;
 mod origin_tls;
 mod plane;
 mod tls;

@@ -2,14 +2,16 @@
 //!
 //! Invariant: after [`strip_hop_by_hop`] no field is left that frames or steers the connection it came from,
 //! and `Connection` cannot have removed a field that the next hop relies on for security or routing.
-//! Who needs one of them again (Upgrade for a handshake, Transfer-Encoding) writes it anew.
+//! Who needs one of them again (Upgrade for a handshake, Transfer-Encoding, `TE: trailers`) writes it anew.
+//! [`strip_trailers`] does the same for the fields behind a body.
 
 use http::{HeaderMap, HeaderName, header};
 
 use crate::forwarded::claim;
 use crate::http1::fields::list_members;
 
-/// Removed whether or not `Connection` names them. Trailer is here because trailers are dropped.
+/// Removed whether or not `Connection` names them. Trailer is here because whether trailers go on depends on the next
+/// hop, and nobody needs the announcement.
 const HOP_BY_HOP: [&str; 11] = [
     "connection",
     "keep-alive",
@@ -56,6 +58,40 @@ pub fn strip_named(headers: &mut HeaderMap) {
     for name in named {
         headers.remove(name);
     }
+}
+
+/// Removes what may not stand behind a body (RFC 9110 section 6.5.1): what frames, routes, authorises, controls or
+/// describes the message. A recipient that merges trailers into the head must not learn anything from them that was
+/// checked in the head only. None when nothing is left.
+#[must_use]
+pub fn strip_trailers(mut trailers: HeaderMap) -> Option<HeaderMap> {
+    let unfit = |name: &str| is_hop_by_hop(name) || is_protected(name) || in_heads_only(name);
+    let names: Vec<HeaderName> = trailers.keys().filter(|name| unfit(name.as_str())).cloned().collect();
+    for name in names {
+        trailers.remove(name);
+    }
+    (!trailers.is_empty()).then_some(trailers)
+}
+
+/// Fields that say something about the message they head, beside the protected ones.
+fn in_heads_only(name: &str) -> bool {
+    matches!(
+        name,
+        "allow" | "max-forwards" | "refresh" | "retry-after" | "server" | "user-agent"
+    ) || name.starts_with("accept")
+        || name.starts_with("cf-")
+        || name.starts_with("true-client-")
+        || name.starts_with("x-http-method")
+        || name.starts_with("x-original-")
+        || name.starts_with("x-rewrite-")
+}
+
+/// True if `TE` says that trailers are welcome (RFC 9110 section 10.1.4).
+#[must_use]
+pub fn accepts_trailers(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(header::TE);
+    let mut members = lines.iter().flat_map(|value| list_members(value.as_bytes()));
+    members.any(|member| member.eq_ignore_ascii_case(b"trailers"))
 }
 
 /// True if the field is removed on every hop, whatever `Connection` says. `name` in any case.
@@ -170,6 +206,39 @@ mod tests {
         let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["connection", "cookie", "upgrade"]);
+    }
+
+    #[test]
+    fn trailers_keep_what_can_stand_behind_a_body_and_nothing_that_steers_a_request() {
+        let trailers = map(&[
+            ("grpc-status", "0"),
+            ("grpc-message", "ok"),
+            ("server-timing", "db;dur=5"),
+            ("x-checksum", "1"),
+            ("content-length", "5"),
+            ("transfer-encoding", "chunked"),
+            ("host", "other.test"),
+            ("authorization", "Basic eA=="),
+            ("cookie", "a=b"),
+            ("set-cookie", "a=b"),
+            ("x-forwarded-for", "10.0.0.1"),
+            ("x-original-url", "/admin"),
+            ("cache-control", "public"),
+            ("trailer", "x"),
+            ("connection", "close"),
+        ]);
+        let left = strip_trailers(trailers).expect("some");
+        let left: Vec<_> = left.keys().map(HeaderName::as_str).collect();
+        assert_eq!(left, ["grpc-status", "grpc-message", "server-timing", "x-checksum"]);
+        assert!(strip_trailers(map(&[("host", "a")])).is_none());
+    }
+
+    #[test]
+    fn te_welcomes_trailers_wherever_the_word_stands() {
+        assert!(accepts_trailers(&map(&[("te", "gzip;q=0.5, Trailers")])));
+        assert!(accepts_trailers(&map(&[("te", "gzip"), ("te", "trailers")])));
+        assert!(!accepts_trailers(&map(&[("te", "xtrailers, gzip")])));
+        assert!(!accepts_trailers(&HeaderMap::new()));
     }
 
     #[test]

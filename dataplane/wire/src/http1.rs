@@ -13,6 +13,7 @@ pub mod host;
 pub mod limits;
 pub mod request;
 pub mod response;
+pub mod trailers;
 
 pub use body::{BodyDecoder, BodyError, Decoded};
 pub use encode::{DateCache, EncodeError};
@@ -22,3 +23,4 @@ pub use host::Host;
 pub use limits::Limits;
 pub use request::{Framing, OwnedRequest, Parsed, RequestHead, TargetForm, Version, parse_request};
 pub use response::{OwnedResponse, ResponseError, ResponseFraming, ResponseHead, parse_response};
+pub use trailers::Trailers;

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use crate::conn::Transport;
+use crate::pace::{Least, Pace};
 
 /// Output is put together up to this size before it is written, bytes.
 pub(super) const BATCH: usize = 64 * 1024;
@@ -69,6 +70,7 @@ impl<'w> Output<'w> {
             frames: self.frames.clone(),
             splices: self.splices,
             sent,
+            pace: Pace::new(Least::SEND),
         })
     }
 }
@@ -78,6 +80,7 @@ pub(super) struct Unsent {
     frames: Vec<u8>,
     splices: Vec<Splice>,
     sent: usize,
+    pub(super) pace: Pace,
 }
 
 impl Unsent {
@@ -86,6 +89,7 @@ impl Unsent {
             frames,
             splices: Vec::new(),
             sent: 0,
+            pace: Pace::new(Least::SEND),
         }
     }
 

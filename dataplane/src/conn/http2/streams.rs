@@ -2,6 +2,8 @@
 //!
 //! A request answered from memory whose answer the windows allow never becomes one. Invariant: the queue of a stream with
 //! a handler is bounded by the handler's side ([`Channel`]); that of an answer from memory points into the store.
+//! And a client that keeps windows shut, or opens them by a few bytes now and then, loses what waits for them
+//! ([`Windows`]).
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -9,13 +11,12 @@ use std::task::Waker;
 
 use breakwater_wire::http2::{Connection as Codec, ErrorCode, StreamId};
 use bytes::Bytes;
+use http::HeaderMap;
 
 use super::output::{BATCH, Output};
+use super::windows::Windows;
 use crate::handler::{Channel, Link, Outgoing, Over};
 use crate::worker::Worker;
-
-/// Longest a body may wait for the client's windows without moving, milliseconds.
-const PATIENCE_MS: u64 = 30_000;
 
 /// Bodies that do not move are looked for this often, milliseconds.
 const LOOK_MS: u64 = 1000;
@@ -30,10 +31,12 @@ struct Stream {
     /// Body bytes that wait for the client's windows.
     queue: VecDeque<Bytes>,
     queued: usize,
-    /// The response ends behind the queue.
+    /// The response ends behind the queue,
     ended: bool,
-    /// When its queue last moved.
-    moved_ms: u64,
+    /// with these field lines, if there are any.
+    trailers: Option<Vec<u8>>,
+    /// How the client treats the stream's window.
+    windows: Windows,
 }
 
 impl Stream {
@@ -50,6 +53,15 @@ impl Stream {
             output.splice(piece);
         }
     }
+
+    /// Ends the response in a frame of its own.
+    fn end(&mut self, codec: &mut Codec, output: &mut Output<'_>) -> Result<(), Broken> {
+        let ended = match self.trailers.take() {
+            Some(lines) => codec.send_trailers(self.id, &lines, &mut output.frames),
+            None => codec.data_frame_header(self.id, 0, true, &mut output.frames).map(drop),
+        };
+        ended.map_err(|_| Broken)
+    }
 }
 
 /// The streams of one connection.
@@ -60,6 +72,8 @@ pub(super) struct Streams {
     /// With the exchanges, while there are any.
     link: Option<Rc<Link>>,
     exchanges: usize,
+    /// How the client treats the connection's window, while bodies wait for it.
+    windows: Windows,
     looked_ms: u64,
 }
 
@@ -89,26 +103,20 @@ impl Streams {
             worker.cells.active.add(1);
         }
         self.exchanges += 1;
-        self.insert(id, Some(Rc::clone(&channel)), worker);
+        self.insert(id, Some(Rc::clone(&channel)));
         channel
     }
 
     /// Bytes of an answer from memory that the windows do not allow yet. They end the response.
-    pub(super) fn wait(
-        &mut self,
-        id: StreamId,
-        bodies: impl Iterator<Item = Bytes>,
-        codec: &mut Codec,
-        worker: &Worker,
-    ) {
-        let stream = self.insert(id, None, worker);
+    pub(super) fn wait(&mut self, id: StreamId, bodies: impl Iterator<Item = Bytes>, codec: &mut Codec) {
+        let stream = self.insert(id, None);
         stream.queue.extend(bodies);
         stream.queued = stream.queue.iter().map(Bytes::len).sum();
         stream.ended = true;
         codec.set_waiting(id, true);
     }
 
-    fn insert(&mut self, id: StreamId, channel: Option<Rc<Channel>>, worker: &Worker) -> &mut Stream {
+    fn insert(&mut self, id: StreamId, channel: Option<Rc<Channel>>) -> &mut Stream {
         let at = self.open.partition_point(|stream| stream.id < id);
         self.open.insert(
             at,
@@ -118,7 +126,8 @@ impl Streams {
                 queue: VecDeque::new(),
                 queued: 0,
                 ended: false,
-                moved_ms: worker.clock.now_ms(),
+                trailers: None,
+                windows: Windows::default(),
             },
         );
         &mut self.open[at]
@@ -136,6 +145,13 @@ impl Streams {
         };
         channel.push(bytes, ended);
         true
+    }
+
+    /// The end of a request body, with the fields behind it.
+    pub(super) fn end_request(&mut self, id: StreamId, trailers: Option<HeaderMap>) {
+        if let Some(channel) = self.find(id).and_then(|stream| stream.channel.as_ref()) {
+            channel.end_with(trailers);
+        }
     }
 
     /// The stream is gone before its time: its work is dropped.
@@ -173,7 +189,7 @@ impl Streams {
         while !output.is_full()
             && let Some(id) = self.link.as_ref().and_then(|link| link.next())
         {
-            match self.take_from(id, codec, output, worker) {
+            match self.take_from(id, codec, output) {
                 Ok(false) => {}
                 Ok(true) => drop(self.remove(id, worker)),
                 Err(Broken) => {
@@ -185,13 +201,7 @@ impl Streams {
     }
 
     /// True when the response is complete.
-    fn take_from(
-        &mut self,
-        id: StreamId,
-        codec: &mut Codec,
-        output: &mut Output<'_>,
-        worker: &Worker,
-    ) -> Result<bool, Broken> {
+    fn take_from(&mut self, id: StreamId, codec: &mut Codec, output: &mut Output<'_>) -> Result<bool, Broken> {
         let Some(stream) = self.find(id) else { return Ok(false) };
         let Some(channel) = stream.channel.clone() else {
             return Ok(false);
@@ -209,20 +219,19 @@ impl Streams {
                     }
                 }
                 Outgoing::Body(piece) => {
-                    if stream.queued == 0 {
-                        stream.moved_ms = worker.clock.now_ms();
-                    }
                     stream.queued += piece.len();
                     stream.queue.push_back(piece);
                 }
                 Outgoing::End => stream.ended = true,
+                Outgoing::Trailers(lines) => {
+                    stream.ended = true;
+                    stream.trailers = Some(lines);
+                }
                 Outgoing::Reset => return Err(Broken),
             }
         }
         if stream.ended && stream.queued == 0 {
-            codec
-                .data_frame_header(id, 0, true, &mut output.frames)
-                .map_err(|_| Broken)?;
+            stream.end(codec, output)?;
             return Ok(true);
         }
         codec.set_waiting(id, stream.queued > 0);
@@ -231,6 +240,7 @@ impl Streams {
 
     /// Puts bodies into `output` as far as windows and the batch allow, in the order of RFC 9218. True when any moved.
     pub(super) fn fill(&mut self, codec: &mut Codec, output: &mut Output<'_>, worker: &Worker) -> bool {
+        let now = worker.clock.now_ms();
         let mut moved = false;
         while !output.is_full()
             && let Some(id) = codec.next_writable()
@@ -240,7 +250,7 @@ impl Streams {
                 continue;
             };
             let available = stream.queued.min(BATCH - output.len());
-            let last = stream.ended && available == stream.queued;
+            let last = stream.ended && stream.trailers.is_none() && available == stream.queued;
             let Ok(sent) = codec.data_frame_header(id, available, last, &mut output.frames) else {
                 self.abandon(id, Over::Gone, worker);
                 continue;
@@ -250,21 +260,34 @@ impl Streams {
             }
             moved = true;
             stream.pass(sent.bytes, output);
-            stream.moved_ms = worker.clock.now_ms();
+            stream.windows.moved(sent.bytes, now);
             if let Some(channel) = &stream.channel {
                 channel.sent(sent.bytes);
             }
             let mut ended = sent.ended;
             if !ended && stream.queued == 0 {
                 codec.set_waiting(id, false);
-                // The end of a response that is done before its request takes a frame of its own.
-                ended = stream.ended && codec.data_frame_header(id, 0, true, &mut output.frames).is_ok();
+                // Fields behind the body, and the end of a response that is done before its request, take a frame.
+                ended = stream.ended && stream.end(codec, output).is_ok();
             }
+            self.windows.moved(sent.bytes, now);
             if ended {
                 drop(self.remove(id, worker));
             }
         }
+        self.note_waiting(codec, now);
         moved
+    }
+
+    /// Notes which bodies wait for the client, and not for their turn or the socket.
+    fn note_waiting(&mut self, codec: &Codec, now: u64) {
+        let mut any = false;
+        for stream in &mut self.open {
+            let waits = stream.queued > 0;
+            any |= waits;
+            stream.windows.waits(waits && codec.window_is_shut(stream.id), now);
+        }
+        self.windows.waits(any && codec.connection_window_is_shut(), now);
     }
 
     /// The next [`Streams::reset_stalled`] looks, however shortly after the last.
@@ -272,18 +295,26 @@ impl Streams {
         self.looked_ms = 0;
     }
 
-    /// Resets streams whose body the client did not let move for too long.
+    /// Resets streams whose body the client did not let move, or hardly, for too long.
     pub(super) fn reset_stalled(&mut self, codec: &mut Codec, output: &mut Output<'_>, worker: &Worker) {
         let now = worker.clock.now_ms();
         if now.saturating_sub(self.looked_ms) < LOOK_MS {
             return;
         }
         self.looked_ms = now;
-        let stalled = |stream: &Stream| stream.queued > 0 && now.saturating_sub(stream.moved_ms) >= PATIENCE_MS;
-        while let Some(id) = self.open.iter().find(|stream| stalled(stream)).map(|stream| stream.id) {
-            worker.cells.refuse("send_timeout");
+        let connection = self.windows.too_slow(now);
+        while let Some((id, reason)) = self.open.iter_mut().find_map(|stream| {
+            let waits = stream.queued > 0;
+            let reason = stream.windows.too_slow(now).or(connection)?;
+            waits.then_some((stream.id, reason))
+        }) {
+            worker.cells.refuse(reason);
             codec.send_reset(id, ErrorCode::Cancel, &mut output.frames);
             self.abandon(id, Over::Slow, worker);
+        }
+        if connection.is_some() {
+            // Nothing waits any more: what comes next is judged by itself.
+            self.windows = Windows::default();
         }
     }
 }

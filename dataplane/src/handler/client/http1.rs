@@ -5,14 +5,15 @@ use std::io::IoSlice;
 use std::pin::Pin;
 use std::rc::Rc;
 
+use breakwater_wire::hop::accepts_trailers;
 use breakwater_wire::http1::encode::{LAST_CHUNK, write_chunk_header};
-use breakwater_wire::http1::{BodyDecoder, OwnedRequest, Version};
+use breakwater_wire::http1::{BodyDecoder, OwnedRequest, Trailers, Version};
 use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
 use tokio::io::ReadBuf;
 
 use super::patience::Patience;
-use super::{Client, ClientError, ResponseHead, encode_head};
+use super::{Client, ClientError, RequestBody, ResponseHead, encode_head, encode_trailers};
 use crate::conn::Transport;
 use crate::worker::Worker;
 
@@ -38,6 +39,9 @@ pub(crate) struct Http1<S> {
     stream: S,
     received: BytesMut,
     body: BodyDecoder,
+    trailers: Trailers,
+    /// The client takes fields behind a response.
+    takes_trailers: bool,
     /// `100 Continue` is owed before the body is read.
     expects_continue: bool,
     version: Version,
@@ -58,6 +62,8 @@ impl<S: Transport> Http1<S> {
             stream,
             received: received.into(),
             body: BodyDecoder::new(request.framing),
+            trailers: Trailers::default(),
+            takes_trailers: accepts_trailers(&request.headers),
             expects_continue: request.expect_continue,
             version: request.version,
             keep_alive: request.keep_alive,
@@ -164,11 +170,22 @@ impl<S: Transport> Client for Http1<S> {
                 return Ok(None);
             }
             let decoded = self.body.decode(&self.received)?;
+            self.trailers
+                .push(self.received.get(decoded.trailers).unwrap_or_default());
             let piece = self.received.split_to(decoded.consumed).freeze().slice(decoded.data);
             if !piece.is_empty() {
                 return Ok(Some(piece));
             }
         }
+    }
+
+    fn split_body(&mut self) -> Option<RequestBody> {
+        // Half of HTTP/1's clients would not read a response before their request is sent.
+        None
+    }
+
+    fn take_trailers(&mut self) -> Option<HeaderMap> {
+        std::mem::take(&mut self.trailers).into_fields()
     }
 
     async fn send_interim(&mut self, status: u16, headers: &HeaderMap) -> Result<(), ClientError> {
@@ -236,10 +253,16 @@ impl<S: Transport> Client for Http1<S> {
         self.write_buf(Bytes::from(size).chain(piece).chain(&b"\r\n"[..])).await
     }
 
-    async fn finish(&mut self) -> Result<(), ClientError> {
-        match self.ending {
-            Ending::Chunked => self.write(LAST_CHUNK).await,
-            Ending::Length(length) if self.sent < length => {
+    async fn finish(&mut self, trailers: Option<HeaderMap>) -> Result<(), ClientError> {
+        match (self.ending, trailers) {
+            (Ending::Chunked, Some(trailers)) if self.takes_trailers => {
+                let mut end = b"0\r\n".to_vec();
+                encode_trailers(&mut end, &trailers);
+                end.extend_from_slice(b"\r\n");
+                self.write(&end).await
+            }
+            (Ending::Chunked, _) => self.write(LAST_CHUNK).await,
+            (Ending::Length(length), _) if self.sent < length => {
                 self.keep_alive = false;
                 Ok(())
             }

@@ -16,7 +16,7 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 
 use super::patience::Patience;
-use super::{Client, ClientError, ResponseHead, encode_head};
+use super::{Client, ClientError, ResponseHead, encode_head, encode_trailers};
 use crate::worker::Worker;
 
 /// Bytes of a response body that may wait for the client's windows, for each stream.
@@ -63,6 +63,8 @@ pub(crate) enum Outgoing {
     Body(Bytes),
     /// The end of the body.
     End,
+    /// The end of the body, with these field lines behind it.
+    Trailers(Vec<u8>),
     /// The response breaks off.
     Reset,
 }
@@ -72,7 +74,7 @@ impl Outgoing {
         match self {
             Self::Head { bytes, .. } => bytes.len(),
             Self::Body(piece) => piece.len(),
-            Self::End | Self::Reset => 0,
+            Self::End | Self::Trailers(_) | Self::Reset => 0,
         }
     }
 }
@@ -106,6 +108,8 @@ pub(crate) struct Channel {
 struct Inner {
     incoming: VecDeque<BytesMut>,
     incoming_ended: bool,
+    /// Fields behind the request body.
+    trailers: Option<HeaderMap>,
     /// Bytes the handler took and the client was not told of.
     consumed: usize,
     outgoing: VecDeque<Outgoing>,
@@ -140,6 +144,14 @@ impl Channel {
             _ => inner.incoming.push_back(bytes.into()),
         }
         inner.incoming_ended |= ended;
+        inner.wake();
+    }
+
+    /// The end of the request body, with fields behind it.
+    pub(crate) fn end_with(&self, trailers: Option<HeaderMap>) {
+        let mut inner = self.inner.borrow_mut();
+        inner.trailers = trailers;
+        inner.incoming_ended = true;
         inner.wake();
     }
 
@@ -217,6 +229,15 @@ impl Channel {
         }
     }
 
+    async fn send_interim(&self, status: u16, headers: &HeaderMap) -> Result<(), ClientError> {
+        poll_fn(|cx| self.poll_room(cx)).await?;
+        let mut bytes = Vec::with_capacity(256);
+        encode_head(&mut bytes, status, headers);
+        bytes.extend_from_slice(b"\r\n");
+        self.send(Outgoing::Head { bytes, end: false });
+        Ok(())
+    }
+
     fn poll_over(&self, cx: &Context<'_>) -> Poll<ClientError> {
         let mut inner = self.inner.borrow_mut();
         match inner.over {
@@ -241,31 +262,69 @@ impl Inner {
     }
 }
 
+/// The body of a request over HTTP/2.
+pub(crate) struct RequestBody {
+    channel: Rc<Channel>,
+    /// `100 Continue` is owed before it is read.
+    expects_continue: bool,
+    /// None: it takes as long as it takes.
+    patience: Option<Patience>,
+}
+
+impl RequestBody {
+    /// The next piece, or none at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
+        if std::mem::take(&mut self.expects_continue) && self.channel.inner.borrow().incoming.is_empty() {
+            self.channel.send_interim(100, &HeaderMap::new()).await?;
+        }
+        let (channel, patience) = (&self.channel, &mut self.patience);
+        poll_fn(|cx| {
+            let polled = channel.poll_incoming(cx)?;
+            if let Some(patience) = patience {
+                let moved = match &polled {
+                    Poll::Ready(piece) => Poll::Ready(Ok(piece.as_ref().map_or(0, Bytes::len))),
+                    Poll::Pending => Poll::Pending,
+                };
+                ready!(patience.poll(cx, &moved))?;
+            }
+            polled.map(Ok)
+        })
+        .await
+    }
+
+    /// The fields that came behind it, once it has ended.
+    pub(crate) fn take_trailers(&mut self) -> Option<HeaderMap> {
+        self.channel.inner.borrow_mut().trailers.take()
+    }
+}
+
 /// A client during an exchange over HTTP/2.
 pub(crate) struct Http2 {
     worker: Rc<Worker>,
     channel: Rc<Channel>,
-    /// `100 Continue` is owed before the body is read.
-    expects_continue: bool,
+    /// None once somebody reads it apart.
+    request: Option<RequestBody>,
     head_sent: bool,
     /// A body follows the head, of so many bytes if that is known.
     body: Option<Option<u64>>,
     sent: u64,
     ended: bool,
-    with_body: Patience,
 }
 
 impl Http2 {
     pub(crate) fn new(worker: &Rc<Worker>, channel: Rc<Channel>, request: &OwnedRequest) -> Self {
         Self {
             worker: Rc::clone(worker),
+            request: Some(RequestBody {
+                channel: Rc::clone(&channel),
+                expects_continue: request.expect_continue,
+                patience: Some(Patience::with_body(worker)),
+            }),
             channel,
-            expects_continue: request.expect_continue,
             head_sent: false,
             body: None,
             sent: 0,
             ended: false,
-            with_body: Patience::with_body(worker),
         }
     }
 
@@ -291,7 +350,7 @@ impl Http2 {
 impl Client for Http2 {
     fn has_body(&self) -> bool {
         let inner = self.channel.inner.borrow();
-        !inner.incoming_ended || !inner.incoming.is_empty()
+        !inner.incoming_ended || !inner.incoming.is_empty() || inner.trailers.is_some()
     }
 
     fn answered(&self) -> bool {
@@ -305,29 +364,24 @@ impl Client for Http2 {
     }
 
     async fn next_body(&mut self) -> Result<Option<Bytes>, ClientError> {
-        if std::mem::take(&mut self.expects_continue) && self.channel.inner.borrow().incoming.is_empty() {
-            self.send_interim(100, &HeaderMap::new()).await?;
+        match &mut self.request {
+            Some(request) => request.next().await,
+            None => Ok(None),
         }
-        let (channel, patience) = (&self.channel, &mut self.with_body);
-        poll_fn(|cx| {
-            let polled = channel.poll_incoming(cx)?;
-            let moved = match &polled {
-                Poll::Ready(piece) => Poll::Ready(Ok(piece.as_ref().map_or(0, Bytes::len))),
-                Poll::Pending => Poll::Pending,
-            };
-            ready!(patience.poll(cx, &moved))?;
-            polled.map(Ok)
-        })
-        .await
+    }
+
+    fn take_trailers(&mut self) -> Option<HeaderMap> {
+        self.request.as_mut().and_then(RequestBody::take_trailers)
+    }
+
+    fn split_body(&mut self) -> Option<RequestBody> {
+        let mut request = self.request.take()?;
+        request.patience = None;
+        Some(request)
     }
 
     async fn send_interim(&mut self, status: u16, headers: &HeaderMap) -> Result<(), ClientError> {
-        poll_fn(|cx| self.channel.poll_room(cx)).await?;
-        let mut bytes = Vec::with_capacity(256);
-        encode_head(&mut bytes, status, headers);
-        bytes.extend_from_slice(b"\r\n");
-        self.channel.send(Outgoing::Head { bytes, end: false });
-        Ok(())
+        self.channel.send_interim(status, headers).await
     }
 
     async fn send_head(&mut self, head: ResponseHead<'_>) -> Result<(), ClientError> {
@@ -353,10 +407,17 @@ impl Client for Http2 {
         Ok(())
     }
 
-    async fn finish(&mut self) -> Result<(), ClientError> {
+    async fn finish(&mut self, trailers: Option<HeaderMap>) -> Result<(), ClientError> {
         let short = self.body.flatten().is_some_and(|length| self.sent < length);
-        if !short {
-            self.end();
+        match trailers {
+            _ if short || self.ended => {}
+            Some(trailers) => {
+                let mut lines = Vec::with_capacity(256);
+                encode_trailers(&mut lines, &trailers);
+                self.ended = true;
+                self.channel.send(Outgoing::Trailers(lines));
+            }
+            None => self.end(),
         }
         Ok(())
     }

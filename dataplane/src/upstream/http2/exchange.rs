@@ -10,7 +10,7 @@ use breakwater_wire::http1::{OwnedResponse, ResponseFraming, Version};
 use bytes::Bytes;
 use h2::client::ResponseFuture;
 use h2::{RecvStream, SendStream};
-use http::header::{self, HeaderMap, HeaderName};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Response, Uri};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -36,6 +36,10 @@ pub(crate) struct Exchange {
     early: Option<Result<Response<RecvStream>, h2::Error>>,
     received: Option<RecvStream>,
     answered: bool,
+    /// The request is sent to its end.
+    complete: bool,
+    /// What the server had no room for when its response came.
+    unsent: Bytes,
 }
 
 impl Exchange {
@@ -54,8 +58,9 @@ impl Exchange {
             Ok(request) => request,
             Err(error) => return Err((error, lease)),
         };
+        let ended = matches!(head.body, Framing::None | Framing::Length(0));
         let sent = match share.send().ready().await {
-            Ok(mut send) => send.send_request(request, head.body == Framing::None),
+            Ok(mut send) => send.send_request(request, ended),
             Err(error) => Err(error),
         };
         match sent {
@@ -68,6 +73,8 @@ impl Exchange {
                 early: None,
                 received: None,
                 answered: false,
+                complete: ended,
+                unsent: Bytes::new(),
             }),
             // It is no longer a connection for requests; nothing of this one was sent.
             Err(error) => {
@@ -98,6 +105,7 @@ impl Exchange {
     pub(crate) async fn send(&mut self, mut piece: Bytes, patience: Duration) -> Result<bool, OriginError> {
         while !piece.is_empty() {
             if self.early.is_some() {
+                self.unsent = piece;
                 return Ok(false);
             }
             self.body.reserve_capacity(piece.len());
@@ -119,7 +127,10 @@ impl Exchange {
                 OriginError::ResponseTimeout
             })?;
             match capacity {
-                None => return Ok(false),
+                None => {
+                    self.unsent = piece;
+                    return Ok(false);
+                }
                 Some(capacity) => {
                     let part = piece.split_to(capacity.min(piece.len()));
                     if !part.is_empty() && self.body.send_data(part, false).is_err() {
@@ -131,9 +142,10 @@ impl Exchange {
         Ok(true)
     }
 
-    /// Ends the body. False when the server takes no more of it.
-    pub(crate) fn finish(&mut self) -> bool {
-        self.early.is_none() && self.body.send_data(Bytes::new(), true).is_ok()
+    /// Ends the body, with fields behind it if there are any. False when the server takes no more of it.
+    pub(crate) fn finish(&mut self, trailers: Option<HeaderMap>) -> bool {
+        self.complete = self.early.is_none() && end(&mut self.body, trailers);
+        self.complete
     }
 
     /// The next head: an interim one, or the response's.
@@ -207,18 +219,79 @@ impl Exchange {
                 _ => None,
             },
             received: self.received,
+            trailers: None,
             taken: 0,
             patience,
             lease: self.lease,
             _share: self.share,
-            _sending: self.body,
+            upload: Some(Upload {
+                body: self.body,
+                unsent: self.unsent,
+                left: u64::MAX,
+                patience,
+            }),
+            complete: self.complete,
         }
+    }
+}
+
+/// Ends a request, with fields behind its body if there are any. False when the server takes no more of it.
+fn end(body: &mut SendStream<Bytes>, trailers: Option<HeaderMap>) -> bool {
+    let ended = match trailers {
+        Some(trailers) => body.send_trailers(trailers),
+        None => body.send_data(Bytes::new(), true),
+    };
+    ended.is_ok()
+}
+
+/// The rest of a request whose response has begun. Dropping it before its end resets the stream.
+pub(crate) struct Upload {
+    body: SendStream<Bytes>,
+    unsent: Bytes,
+    /// Bytes that may follow; whoever passes them on keeps count.
+    pub(crate) left: u64,
+    patience: Duration,
+}
+
+impl Upload {
+    /// Sends a piece of the body as the server's window opens. False when it takes no more.
+    ///
+    /// # Errors
+    /// When it opens no window for too long.
+    pub(crate) async fn send(&mut self, piece: Bytes) -> Result<bool, OriginError> {
+        let unsent = std::mem::take(&mut self.unsent);
+        for mut piece in [unsent, piece] {
+            while !piece.is_empty() {
+                self.body.reserve_capacity(piece.len());
+                let capacity = timeout(self.patience, poll_fn(|cx| self.body.poll_capacity(cx))).await;
+                let Some(Ok(capacity)) = capacity.map_err(|_| OriginError::ResponseTimeout)? else {
+                    return Ok(false);
+                };
+                let part = piece.split_to(capacity.min(piece.len()));
+                if !part.is_empty() && self.body.send_data(part, false).is_err() {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Ends the body, with fields behind it if there are any.
+    ///
+    /// # Errors
+    /// As [`Upload::send`].
+    pub(crate) async fn finish(&mut self, trailers: Option<HeaderMap>) -> Result<(), OriginError> {
+        if self.send(Bytes::new()).await? {
+            end(&mut self.body, trailers);
+        }
+        Ok(())
     }
 }
 
 /// The body of a response.
 pub(crate) struct Body {
     received: Option<RecvStream>,
+    trailers: Option<HeaderMap>,
     /// What is left of the announced length.
     left: Option<u64>,
     /// Bytes passed on whose window is not given back yet.
@@ -226,13 +299,31 @@ pub(crate) struct Body {
     patience: Duration,
     lease: Lease,
     _share: Share,
-    /// Dropping it before its end resets the stream.
-    _sending: SendStream<Bytes>,
+    /// None once somebody goes on with it.
+    upload: Option<Upload>,
+    /// The request is sent to its end.
+    complete: bool,
 }
 
 impl Body {
     pub(crate) fn server(&self) -> &Arc<Server> {
         &self.lease.server
+    }
+
+    pub(crate) fn take_trailers(&mut self) -> Option<HeaderMap> {
+        self.trailers.take()
+    }
+
+    /// What is left of the request, if it is not sent to its end.
+    pub(crate) fn take_upload(&mut self) -> Option<Upload> {
+        self.upload.take_if(|_| !self.complete)
+    }
+
+    /// So many bytes may follow.
+    pub(crate) const fn limit_upload(&mut self, left: u64) {
+        if let Some(upload) = &mut self.upload {
+            upload.left = left;
+        }
     }
 
     /// The next piece, or none at the end. The window opens for what the one before took.
@@ -261,6 +352,11 @@ impl Body {
                 }
                 Some(Err(error)) => return Err(failure(&error, true)),
                 None => {
+                    let trailers = timeout(self.patience, received.trailers()).await;
+                    self.trailers = trailers
+                        .map_err(|_| OriginError::ResponseTimeout)?
+                        .map_err(|error| failure(&error, true))?
+                        .filter(|trailers| trailers.len() <= FIELDS);
                     self.received = None;
                     return match self.left {
                         Some(1..) => Err(OriginError::Unexpected("its body is shorter than it announced")),
@@ -298,6 +394,10 @@ pub(super) fn request(head: &Head, secure: bool) -> Result<Request<()>, OriginEr
         fields.remove(name);
     }
     fields.remove(HeaderName::from_static("keep-alive"));
+    if head.trailers {
+        // The one value it may have (section 8.2.2); gRPC servers look for it.
+        fields.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
     if let Framing::Length(length) = head.body {
         fields.insert(header::CONTENT_LENGTH, length.into());
     }

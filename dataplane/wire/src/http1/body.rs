@@ -1,8 +1,8 @@
 //! Bodies: where the next data lies in what was read, and where the message ends.
 //!
 //! Invariant: the data found does not depend on how the input was cut into reads. Chunked is strict: CRLF
-//! only, hexadecimal digits only, no whitespace after them, extensions and trailers bounded and dropped.
-//! The decoder copies nothing and holds 32 bytes of state; limits on the body itself are the caller's.
+//! only, hexadecimal digits only, no whitespace after them, extensions bounded and dropped, trailers bounded and
+//! shown to whoever wants them ([`Trailers`](super::Trailers)). The decoder copies nothing and holds 32 bytes of state; limits on the body itself are the caller's.
 
 use std::fmt;
 use std::ops::Range;
@@ -36,6 +36,8 @@ pub struct Decoded {
     pub consumed: usize,
     /// Where in the input the data lies; may be empty.
     pub data: Range<usize>,
+    /// Where in the input a piece of the trailer section lies, its final empty line included; mostly empty.
+    pub trailers: Range<usize>,
     /// The body is complete. What follows `consumed` is the next message.
     pub done: bool,
 }
@@ -100,20 +102,16 @@ impl BodyDecoder {
     /// The body is malformed: close the connection. The error stays: every later call returns it.
     pub fn decode(&mut self, input: &[u8]) -> Result<Decoded, BodyError> {
         let mut at = 0;
+        let before = self.trailers;
         loop {
             match self.state {
-                State::Done => {
-                    return Ok(Decoded {
-                        consumed: at,
-                        data: at..at,
-                        done: true,
-                    });
-                }
+                State::Done => return Ok(self.no_data(at, before)),
                 State::Failed(error) => return Err(error),
                 State::UntilClose => {
                     return Ok(Decoded {
                         consumed: input.len(),
                         data: at..input.len(),
+                        trailers: 0..0,
                         done: false,
                     });
                 }
@@ -121,11 +119,7 @@ impl BodyDecoder {
                 _ => {}
             }
             let Some(&byte) = input.get(at) else {
-                return Ok(Decoded {
-                    consumed: at,
-                    data: at..at,
-                    done: false,
-                });
+                return Ok(self.no_data(at, before));
             };
             at += 1;
             if let Err(error) = self.step(byte) {
@@ -147,6 +141,18 @@ impl BodyDecoder {
         }
     }
 
+    /// The input up to `at` held no data, or was framing behind it; `before` is how many bytes of trailers had come.
+    fn no_data(&self, at: usize, before: u16) -> Decoded {
+        // Nothing but the end comes behind trailers: they are the last that was looked at.
+        let trailers = usize::from(self.trailers - before);
+        Decoded {
+            consumed: at,
+            data: at..at,
+            trailers: at - trailers..at,
+            done: self.is_done(),
+        }
+    }
+
     fn take_data(&mut self, at: usize, end: usize) -> Decoded {
         let available = end - at;
         let taken = usize::try_from(self.left).map_or(available, |left| left.min(available));
@@ -161,6 +167,7 @@ impl BodyDecoder {
         Decoded {
             consumed: at + taken,
             data: at..at + taken,
+            trailers: 0..0,
             done: self.state == State::Done,
         }
     }
@@ -422,6 +429,7 @@ mod tests {
             Ok(Decoded {
                 consumed: 3,
                 data: 0..3,
+                trailers: 0..0,
                 done: false
             })
         );

@@ -24,7 +24,10 @@ impl<'b> Fields<'b> {
     }
 
     /// Copies the lines once and makes a map whose values share that copy.
-    pub(crate) fn to_map(&self) -> Result<HeaderMap, http::Error> {
+    ///
+    /// # Errors
+    /// When a name or a value cannot be in a map: none that the gate accepted.
+    pub fn to_map(&self) -> Result<HeaderMap, http::Error> {
         let shared = Bytes::copy_from_slice(self.lines);
         let mut map = HeaderMap::with_capacity(16);
         for (name, value) in self.clone() {

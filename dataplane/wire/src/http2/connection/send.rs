@@ -125,6 +125,18 @@ impl Connection {
         usize::try_from(window.min(self.send_window)).unwrap_or(0)
     }
 
+    /// Whether the client lets nothing more of this stream come, until it opens the stream's window.
+    #[must_use]
+    pub fn window_is_shut(&self, stream: StreamId) -> bool {
+        self.streams.get(stream).is_some_and(|open| open.send_window <= 0)
+    }
+
+    /// Whether the client lets nothing more of any stream come, until it opens the connection's window.
+    #[must_use]
+    pub const fn connection_window_is_shut(&self) -> bool {
+        self.send_window <= 0
+    }
+
     /// Says whether the stream has bytes to send.
     pub fn set_waiting(&mut self, stream: StreamId, waiting: bool) {
         if let Some(open) = self.streams.get_mut(stream) {
