@@ -13,10 +13,12 @@ mod proxy;
 mod stored;
 mod websocket;
 
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use breakwater_wire::hop::strip_named;
@@ -33,7 +35,7 @@ use crate::request_id::{self, acceptable};
 use crate::respond::{self, Page};
 use crate::telemetry::{CacheResult, access_log};
 use crate::tls::{HostTls, Hsts};
-use crate::upstream::{Asker, OriginError};
+use crate::upstream::{Asker, OriginError, Server};
 use crate::worker::Worker;
 pub(crate) use client::{Channel, Http2, Link, Outgoing, Over, split_head};
 use client::{Client, ClientError, Http1};
@@ -66,6 +68,26 @@ pub(crate) struct Job {
     pub(crate) secure: bool,
     /// For [`WorkerConfig::host_tls`].
     tls: Option<u32>,
+    pub(crate) asked: Rc<Asked>,
+}
+
+/// What is known, for the log, of a request's way to its origin. Shared with the fetch that the request leads, if it does.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    /// The server that answered.
+    server: RefCell<Option<Arc<Server>>>,
+    /// Why there is no whole answer.
+    error: Cell<Option<&'static str>>,
+}
+
+impl Asked {
+    fn answered_by(&self, server: &Arc<Server>) {
+        self.server.replace(Some(Arc::clone(server)));
+    }
+
+    fn failed(&self, error: &OriginError) {
+        self.error.set(Some(error.label()));
+    }
 }
 
 impl Job {
@@ -255,6 +277,7 @@ fn leave(worker: &Worker, routed: &Routed<'_, '_>, out: &mut Vec<u8>) -> Answer 
         index: routed.index,
         secure: routed.secure,
         tls: routed.tls,
+        asked: Rc::default(),
     }))
 }
 
@@ -347,6 +370,8 @@ fn entry<'a>(worker: &Worker, routed: &Routed<'a, '_>) -> access_log::Entry<'a> 
         cache: None,
         upstream: None,
         waf: None,
+        aborted: false,
+        error: None,
     }
 }
 
@@ -405,8 +430,6 @@ fn host_name(authority: &str) -> &str {
 pub(crate) struct Outcome {
     pub(crate) status: u16,
     pub(crate) cache: Option<CacheResult>,
-    /// `host:port` of the server that answered.
-    pub(crate) upstream: Option<String>,
 }
 
 /// Why an exchange has no answer to pass on.
@@ -419,6 +442,19 @@ pub(crate) enum Failure {
     /// More than the route takes.
     #[error("the request body is too large")]
     TooLarge,
+}
+
+impl Failure {
+    /// For the log.
+    const fn label(&self) -> &'static str {
+        match self {
+            Self::Origin(error) => error.label(),
+            Self::Client(ClientError::Gone) => "client_gone",
+            Self::Client(ClientError::Slow) => "client_slow",
+            Self::Client(ClientError::Body(_)) => "request_body_malformed",
+            Self::TooLarge => filtered::TOO_LARGE,
+        }
+    }
 }
 
 /// Takes a request and its connection to a handler.
@@ -500,26 +536,32 @@ async fn conclude<C: Client>(
     client: &mut C,
     outcome: Result<Outcome, Failure>,
 ) -> bool {
-    let mut cut = false;
+    let mut end = End::default();
     let outcome = match outcome {
         Ok(outcome) => outcome,
         Err(failure) => {
-            cut = client.answered();
+            end.cut = client.answered();
+            end.error = Some(failure.label());
             let status = fail(worker, job, client, &failure).await;
-            Outcome {
-                status,
-                cache: None,
-                upstream: None,
-            }
+            Outcome { status, cache: None }
         }
     };
-    count(worker, job, &outcome, client.sent());
-    cut
+    count(worker, job, &outcome, client.sent(), end);
+    end.cut.is_some()
+}
+
+/// How an answer ended, for the log.
+#[derive(Clone, Copy, Default)]
+struct End {
+    /// It broke off behind a head with this status.
+    cut: Option<u16>,
+    /// Why there is no whole answer of the origin's.
+    error: Option<&'static str>,
 }
 
 /// One place turns a failure into an answer, a counter and a log line. Returns the status that is counted.
 async fn fail<C: Client>(worker: &Rc<Worker>, job: &Job, client: &mut C, failure: &Failure) -> u16 {
-    let answered = client.answered();
+    let answered = client.answered().is_some();
     let (status, message) = match failure {
         Failure::Origin(error) => {
             let resource = job.resource().label.as_str();
@@ -561,6 +603,7 @@ const fn public(error: &OriginError) -> &'static str {
         OriginError::Head(_) | OriginError::Body(_) | OriginError::Http2(_) | OriginError::Unexpected(_) => {
             "the site's server gave an answer that cannot be used"
         }
+        OriginError::Fetch(reason) => reason,
     }
 }
 
@@ -608,19 +651,16 @@ async fn page_with<C: Client>(
     }
     .write(&mut text, worker);
     client.send_whole(&text, Vec::new(), 0).await?;
-    Ok(Outcome {
-        status,
-        cache: None,
-        upstream: None,
-    })
+    Ok(Outcome { status, cache: None })
 }
 
-fn count(worker: &Worker, job: &Job, outcome: &Outcome, bytes: u64) {
+fn count(worker: &Worker, job: &Job, outcome: &Outcome, bytes: u64, end: End) {
     let cells = &job.local().cells;
     let duration = job.started.elapsed();
     cells.requests.add(outcome.status);
     cells.durations.observe(duration);
     if let Some(log) = &worker.metrics.access_log {
+        let upstream = job.asked.server.borrow().as_ref().map(ToString::to_string);
         log.write(access_log::line(&access_log::Entry {
             unix: worker.clock.unix(),
             request_id: &job.request_id,
@@ -629,13 +669,16 @@ fn count(worker: &Worker, job: &Job, outcome: &Outcome, bytes: u64) {
             method: job.request.method.as_str(),
             host: host_name(&job.request.host),
             uri: &job.request.target,
-            status: outcome.status,
+            // What the client saw, which may not be what went wrong and is counted.
+            status: end.cut.unwrap_or(outcome.status),
             bytes,
             duration,
             resource: &job.resource().label,
             cache: outcome.cache.map(CacheResult::label),
-            upstream: outcome.upstream.as_deref(),
+            upstream: upstream.as_deref(),
             waf: None,
+            aborted: end.cut.is_some(),
+            error: job.asked.error.get().or(end.error),
         }));
     }
 }

@@ -47,7 +47,8 @@ use origin::Admitted;
 pub(crate) use origin::{Fleet, Origin, Refusal};
 pub(crate) use pool::Pool;
 use pool::Wire;
-use server::{Entry, Server, Servers};
+pub(crate) use server::Server;
+use server::{Entry, Servers};
 pub(crate) use stream::Stream;
 pub(crate) use tls::check as check_tls;
 

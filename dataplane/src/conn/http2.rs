@@ -27,6 +27,7 @@ use crate::worker::Worker;
 use crate::worker::deadlines::{Deadline, Wait};
 use output::{Output, Unsent};
 use streams::Streams;
+use windows::Wider;
 
 /// Between the two GOAWAY frames of an orderly end: requests on their way meanwhile are served (RFC 9113 section 6.8).
 const GRACE_MS: u64 = 1000;
@@ -60,6 +61,8 @@ pub(super) struct Http2<S> {
     unserved: bool,
     unsent: Option<Box<Unsent>>,
     streams: Streams,
+    /// What its window for uploads may hold beyond the ordinary.
+    wider: Wider,
     /// What the deadline is about.
     waits: Option<Wait>,
     /// A stream went on since: waiting begins anew.
@@ -72,6 +75,7 @@ impl<S> Http2<S> {
     /// The connection ends: exchanges that are left learn of it.
     pub(super) fn abandon(&mut self, worker: &Worker) {
         self.streams.abandon_all(worker);
+        self.wider.count(0, worker);
     }
 }
 
@@ -87,6 +91,7 @@ impl<S: Transport> Http2<S> {
             received,
             unsent: Some(Box::new(Unsent::new(settings))),
             streams: Streams::default(),
+            wider: Wider::default(),
             waits: None,
             moved: false,
             leaving: Leaving::No,
@@ -120,11 +125,13 @@ impl<S: Transport> Http2<S> {
                 return Poll::Pending;
             }
             let mut output = Output::new(worker.write.borrow_mut());
-            self.streams.take_from_exchanges(&mut self.codec, &mut output, &worker);
+            self.streams
+                .take_from_exchanges(&mut self.codec, &mut self.wider, &mut output, &worker);
             let read = self.poll_serve(cx, shared, &worker, &mut output, turns);
             if matches!(read, Poll::Ready(false)) {
                 return Poll::Ready(Step::Close);
             }
+            self.wider.count(self.codec.wider(), &worker);
             self.moved |= self.streams.fill(&mut self.codec, &mut output, &worker);
             self.streams.reset_stalled(&mut self.codec, &mut output, &worker);
             self.leave(&worker, &mut output);

@@ -24,7 +24,7 @@ use super::client::{Client, ResponseHead};
 use super::filtered;
 use super::hit::{self, Authority};
 use super::stored::{Reply, connection};
-use super::{Failure, Job, OVERLOADED, Outcome, forward, page, proxy};
+use super::{Asked, Failure, Job, OVERLOADED, Outcome, forward, page, proxy};
 use crate::config::{ResourceKind, Site};
 use crate::telemetry::CacheResult;
 use crate::upstream::OriginError;
@@ -199,7 +199,7 @@ impl Request<'_> {
         for _ in 0..MAX_JOINS {
             let (mut reader, mut follows) = match joined {
                 Joined::Leader(writer, reader) => {
-                    self.fetch(stale.as_ref().map(|s| (&s.object, s.on_error)))?
+                    self.fetch(stale.as_ref().map(|s| (&s.object, s.on_error)), &self.job.asked)?
                         .start(writer);
                     (reader, false)
                 }
@@ -215,7 +215,7 @@ impl Request<'_> {
                 match reader.head().await {
                     HeadOutcome::Lead(writer) => {
                         follows = false;
-                        self.fetch(stale.as_ref().map(|s| (&s.object, s.on_error)))?
+                        self.fetch(stale.as_ref().map(|s| (&s.object, s.on_error)), &self.job.asked)?
                             .start(writer);
                     }
                     outcome => break outcome,
@@ -246,6 +246,9 @@ impl Request<'_> {
                         return self.send_stale(client, stale).await;
                     }
                     self.count(CacheResult::Miss);
+                    if self.job.asked.error.get().is_none() {
+                        self.job.asked.failed(&OriginError::Fetch(failure.reason));
+                    }
                     page(self.worker, self.job, client, failure.status, failure.reason).await?;
                     return Ok(outcome_of(failure.status));
                 }
@@ -283,13 +286,15 @@ impl Request<'_> {
         let values = values_of(&self.job.request.headers);
         let now = self.worker.clock.timestamp();
         if let Joined::Leader(writer, _) = self.worker.cache.join(&self.target, &self.meta, &values, now) {
-            self.fetch(Some((object, on_error)))?.start(writer);
+            // Its answer is nobody's: the line of this request does not speak of it.
+            self.fetch(Some((object, on_error)), &Rc::default())?.start(writer);
         }
         Ok(())
     }
 
-    fn fetch(&self, stale: Option<(&Arc<Object>, OnError)>) -> Result<Fetch, OriginError> {
+    fn fetch(&self, stale: Option<(&Arc<Object>, OnError)>, asked: &Rc<Asked>) -> Result<Fetch, OriginError> {
         Ok(Fetch {
+            asked: Rc::clone(asked),
             worker: Rc::clone(self.worker),
             config: Rc::clone(&self.job.config),
             index: self.job.index,
@@ -351,7 +356,7 @@ impl Request<'_> {
         while let Some(piece) = reader
             .chunk()
             .await
-            .map_err(|failure| OriginError::Unexpected(failure.reason))?
+            .map_err(|failure| OriginError::Fetch(failure.reason))?
         {
             client.send_body(piece).await?;
         }
@@ -532,7 +537,6 @@ fn outcome(status: u16, result: CacheResult) -> Outcome {
     Outcome {
         status,
         cache: Some(result),
-        upstream: None,
     }
 }
 

@@ -39,8 +39,8 @@ pub(crate) trait Client {
     /// Whether the request has a body that is not read yet.
     fn has_body(&self) -> bool;
 
-    /// Whether the head of the final response was sent.
-    fn answered(&self) -> bool;
+    /// The status of the final response, once its head was sent.
+    fn answered(&self) -> Option<u16>;
 
     /// The connection is not used again after this exchange. Nothing to a connection that carries other exchanges.
     fn close_after(&mut self);
@@ -105,6 +105,14 @@ impl ResponseHead<'_> {
             out.extend_from_slice(b"\r\n");
         }
     }
+}
+
+/// The status in a head that we put together.
+fn status_of(head: &[u8]) -> Option<u16> {
+    let digits = head.get(b"HTTP/1.1 ".len()..)?.first_chunk::<3>()?;
+    digits.iter().try_fold(0, |status, digit| {
+        digit.is_ascii_digit().then(|| status * 10 + u16::from(digit - b'0'))
+    })
 }
 
 /// Field lines.

@@ -38,7 +38,6 @@ pub(super) async fn answer<C: Client>(
     let outcome = Outcome {
         status: response.status.as_u16(),
         cache: Some(CacheResult::Bypass),
-        upstream: Some(body.server().to_string()),
     };
     relay(job, client, response, body, Some(cache_status)).await?;
     Ok(outcome)
@@ -81,7 +80,10 @@ pub(super) async fn fetch<C: Client>(
 fn count(job: &Job, result: &Result<(OwnedResponse, ResponseBody), Failure>) {
     let cells = &job.local().cells;
     match result {
-        Ok((response, _)) => cells.origin.add(response.status.as_u16()),
+        Ok((response, body)) => {
+            job.asked.answered_by(body.server());
+            cells.origin.add(response.status.as_u16());
+        }
         Err(Failure::Origin(error)) => cells.origin_failed(error.label()),
         Err(Failure::Client(_) | Failure::TooLarge) => {}
     }

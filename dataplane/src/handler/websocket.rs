@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use super::client::{Client, Http1};
 use super::forward;
-use super::{After, Failure, Job, OVERLOADED, Outcome, after, conclude, page_with, proxy};
+use super::{After, End, Failure, Job, OVERLOADED, Outcome, after, conclude, page_with, proxy};
 use crate::config::{ResourceKind, WebSocketRoute};
 use crate::conn::Transport;
 use crate::telemetry::ResourceCells;
@@ -154,7 +154,13 @@ async fn connect(job: &Job, route: &WebSocketRoute, peer: IpAddr, offer: &Offer)
     let opened = shake_hands(job, route, peer, offer).await;
     let cells = &job.local().cells;
     match &opened {
-        Ok(Opened::Switched { response, .. } | Opened::Answered { response, .. }) => {
+        Ok(
+            Opened::Switched {
+                connection, response, ..
+            }
+            | Opened::Answered { connection, response },
+        ) => {
+            job.asked.answered_by(connection.server());
             cells.origin.add(response.status.as_u16());
         }
         Err(error) => cells.origin_failed(error.label()),
@@ -214,7 +220,6 @@ async fn answer<C: Client>(
     let outcome = Outcome {
         status: response.status.as_u16(),
         cache: None,
-        upstream: Some(connection.server().to_string()),
     };
     let body = job.local().upstream.body(connection.into(), &response);
     proxy::relay(job, client, response, body, None).await?;
@@ -235,16 +240,14 @@ async fn switch<S: Transport>(
     forward::response_fields(&mut fields, job);
     fields.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     fields.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    let upstream = connection.server().to_string();
     if let Err(error) = client.send_switch(&fields).await {
         return Err((client, error.into()));
     }
     let outcome = Outcome {
         status: 101,
         cache: None,
-        upstream: Some(upstream),
     };
-    super::count(worker, job, &outcome, 0);
+    super::count(worker, job, &outcome, 0, End::default());
     let local = job.local();
     let settings = local.settings.clone().unwrap_or_default();
     let (stream, early_client, _) = client.into_parts();

@@ -27,6 +27,10 @@ pub(crate) struct Entry<'a> {
     pub(crate) cache: Option<&'a str>,
     pub(crate) upstream: Option<&'a str>,
     pub(crate) waf: Option<&'a str>,
+    /// The response broke off behind its head.
+    pub(crate) aborted: bool,
+    /// Why there is no whole answer, in a word.
+    pub(crate) error: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -45,6 +49,8 @@ struct Line<'a> {
     cache: Option<&'a str>,
     upstream: Option<&'a str>,
     waf: Option<&'a str>,
+    aborted: bool,
+    error: Option<&'a str>,
 }
 
 /// Renders a line, newline included.
@@ -71,6 +77,8 @@ pub(crate) fn line(entry: &Entry<'_>) -> Vec<u8> {
         cache: entry.cache,
         upstream: entry.upstream,
         waf: entry.waf,
+        aborted: entry.aborted,
+        error: entry.error,
     };
     let mut text = Vec::with_capacity(512);
     write_json_line(&line, &mut text);
@@ -99,6 +107,8 @@ mod tests {
             cache: Some("hit"),
             upstream: None,
             waf: None,
+            aborted: false,
+            error: None,
         };
         let text = String::from_utf8(line(&entry)).unwrap();
         assert_eq!(text.matches('\n').count(), 1);

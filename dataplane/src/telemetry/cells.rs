@@ -255,6 +255,8 @@ pub(crate) struct WorkerCells {
     pub(crate) websockets: Cell,
     /// Connections at a PROXY header or a TLS handshake.
     pub(crate) beginning: Cell,
+    /// Bytes by which windows for uploads over HTTP/2 are wider than at first.
+    pub(crate) upload_windows: Cell,
     /// TLS handshakes that succeeded: 1.2, 1.2 resumed, 1.3, 1.3 resumed.
     handshakes: [Cell; 4],
     /// Requests that no resource serves.

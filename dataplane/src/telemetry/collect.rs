@@ -294,6 +294,12 @@ fn workers(metrics: &Metrics, listener: &str, out: &mut Families) {
         &[],
         total(&|c| c.beginning.get()) as f64,
     );
+    out.gauge(
+        "http2_upload_window_bytes",
+        "Bytes that clients may send over HTTP/2 beyond the ordinary windows.",
+        &[],
+        total(&|c| c.upload_windows.get()) as f64,
+    );
     for (index, c) in cells.iter().enumerate() {
         let open = c.accepted.get().saturating_sub(c.closed.get());
         out.gauge(

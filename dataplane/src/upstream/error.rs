@@ -55,6 +55,9 @@ pub(crate) enum OriginError {
     /// The answer is HTTP but not one that can be passed on.
     #[error("the origin's answer cannot be used: {0}")]
     Unexpected(&'static str),
+    /// The fetch that a request waited for, its own or another's, failed; in public words.
+    #[error("the fetch failed: {0}")]
+    Fetch(&'static str),
 }
 
 impl OriginError {
@@ -84,6 +87,7 @@ impl OriginError {
             Self::Head(_) => "malformed_head",
             Self::Body(_) => "malformed_body",
             Self::Unexpected(_) => "unexpected",
+            Self::Fetch(_) => "fetch",
         }
     }
 

@@ -113,6 +113,38 @@ async fn an_origin_that_reads_nothing_holds_the_upload_back_and_nobody_else() {
 }
 
 #[tokio::test]
+async fn an_upload_that_is_taken_as_it_comes_gets_a_wider_window() {
+    let origin = Origin::raw(async |mut peer| {
+        peer.only_head().await;
+        peer.rest().await;
+    })
+    .await;
+    let plane = Plane::before(&origin).await;
+    let mut client = Http2::connect(plane.address(), &[]).await;
+    let stream = client.request(&head("POST", "shop.test", "/upload"), false).await;
+    // Always as much as is allowed, until a mebibyte is.
+    let mut sent = 0;
+    loop {
+        let given = UPLOAD_WINDOW + client.windows.get(&stream).copied().unwrap_or(0) as usize;
+        if given - sent >= 1 << 20 {
+            break;
+        }
+        assert!(sent < 1 << 30, "it stays at {} bytes", given - sent);
+        while sent < given {
+            let piece = vec![b'x'; (given - sent).min(16 * 1024)];
+            client.send(DATA, 0, stream, &piece).await;
+            sent += piece.len();
+        }
+        let more = |client: &Http2| client.windows.get(&stream).copied().unwrap_or(0) as usize + UPLOAD_WINDOW > given;
+        assert!(client.until(more).await);
+    }
+    let series = "breakwater_http2_upload_window_bytes";
+    assert_eq!(plane.metric(series).await, (1024.0 - 64.0) * 1024.0);
+    drop(client);
+    plane.metric_reaches(series, 0.0).await;
+}
+
+#[tokio::test]
 async fn a_client_that_reads_one_stream_slowly_gets_the_others() {
     let body = vec![b'x'; 300_000];
     let origin = Origin::fixed(answer(200, "Cache-Control: max-age=60\r\n", &body)).await;

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod access_log;
 mod admin;
 mod advisories;
 mod cache_coalescing;

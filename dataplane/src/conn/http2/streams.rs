@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use super::output::{BATCH, Output};
-use super::windows::Windows;
+use super::windows::{UPLOAD_WINDOWS, Wider, Windows};
 use crate::handler::{Channel, Link, Outgoing, Over};
 use crate::worker::Worker;
 
@@ -185,11 +185,19 @@ impl Streams {
     }
 
     /// Takes what exchanges have: heads leave at once, bodies as windows allow.
-    pub(super) fn take_from_exchanges(&mut self, codec: &mut Codec, output: &mut Output<'_>, worker: &Worker) {
+    pub(super) fn take_from_exchanges(
+        &mut self,
+        codec: &mut Codec,
+        wider: &mut Wider,
+        output: &mut Output<'_>,
+        worker: &Worker,
+    ) {
         while !output.is_full()
             && let Some(id) = self.link.as_ref().and_then(|link| link.next())
         {
-            match self.take_from(id, codec, output) {
+            let room = UPLOAD_WINDOWS.saturating_sub(worker.cells.upload_windows.get());
+            let room = u32::try_from(room).unwrap_or(u32::MAX);
+            match self.take_from(id, room, codec, output) {
                 Ok(false) => {}
                 Ok(true) => drop(self.remove(id, worker)),
                 Err(Broken) => {
@@ -197,16 +205,23 @@ impl Streams {
                     self.abandon(id, Over::Gone, worker);
                 }
             }
+            wider.count(codec.wider(), worker);
         }
     }
 
     /// True when the response is complete.
-    fn take_from(&mut self, id: StreamId, codec: &mut Codec, output: &mut Output<'_>) -> Result<bool, Broken> {
+    fn take_from(
+        &mut self,
+        id: StreamId,
+        room: u32,
+        codec: &mut Codec,
+        output: &mut Output<'_>,
+    ) -> Result<bool, Broken> {
         let Some(stream) = self.find(id) else { return Ok(false) };
         let Some(channel) = stream.channel.clone() else {
             return Ok(false);
         };
-        codec.release(id, channel.take_consumed(), &mut output.frames);
+        codec.consume(id, channel.take_consumed(), room, &mut output.frames);
         while let Some(outgoing) = channel.take_outgoing() {
             match outgoing {
                 Outgoing::Head { bytes, end } => {

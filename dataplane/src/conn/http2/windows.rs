@@ -1,10 +1,30 @@
-//! How a client treats a window that bodies wait for: it may not keep it shut for long, nor open it by a few bytes now and
-//! then for ever.
+//! Windows in both directions: how wide those for uploads may become, and how a client treats those that responses wait
+//! for.
 //!
-//! Only time in which the window is shut and something waits for it counts; a body that waits for its turn, or for the
-//! socket, is not held against the client here.
+//! A window for uploads grows while a handler takes what comes as fast as it comes; what that may hold in the worst case
+//! is counted, and bounded for a worker ([`UPLOAD_WINDOWS`]). In the other direction a client may not keep a window shut
+//! for long, nor open it by a few bytes now and then for ever. Only time in which it is shut and something waits for it
+//! counts; a body that waits for its turn, or for the socket, is not held against the client here.
 
 use crate::pace::{Least, Pace};
+use crate::worker::Worker;
+
+/// Bytes by which the windows for uploads of all connections of a worker may be wider than at first.
+pub(super) const UPLOAD_WINDOWS: u64 = 32 * 1024 * 1024;
+
+/// What a connection's window for uploads is wider by than at first, as it is counted for the worker.
+#[derive(Default)]
+pub(super) struct Wider(u32);
+
+impl Wider {
+    pub(super) fn count(&mut self, now: u32, worker: &Worker) {
+        let before = std::mem::replace(&mut self.0, now);
+        if now != before {
+            worker.cells.upload_windows.add(u64::from(now));
+            worker.cells.upload_windows.sub(u64::from(before));
+        }
+    }
+}
 
 /// Longest a body may wait for a window without moving, milliseconds.
 const PATIENCE_MS: u64 = 30_000;

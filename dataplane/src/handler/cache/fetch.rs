@@ -20,8 +20,7 @@ use http::{HeaderMap, header};
 
 use crate::config::{Local, ResourceKind, Site, WorkerConfig};
 use crate::filter::{self, Content};
-use crate::handler::forward;
-use crate::handler::public;
+use crate::handler::{Asked, forward, public};
 use crate::upstream::{Asker, Body, OriginError, ResponseBody};
 use crate::worker::Worker;
 
@@ -42,6 +41,8 @@ pub(super) struct Fetch {
     pub(super) path: String,
     pub(super) meta: RequestMeta,
     pub(super) target: Target,
+    /// Where it tells, for the log, whom it asked.
+    pub(super) asked: Rc<Asked>,
     /// What is stored and needs confirmation.
     pub(super) stale: Option<(Arc<Object>, OnError)>,
 }
@@ -106,7 +107,10 @@ impl Fetch {
             response.headers.remove(forward::X_REQUEST_ID);
         }
         match &result {
-            Ok((response, _)) => local.cells.origin.add(response.status.as_u16()),
+            Ok((response, body)) => {
+                self.asked.answered_by(body.server());
+                local.cells.origin.add(response.status.as_u16());
+            }
             Err(error) => local.cells.origin_failed(error.label()),
         }
         result
@@ -187,6 +191,7 @@ impl Fetch {
                 Ok(None) => break,
                 Err(error) => {
                     local.cells.origin_failed(error.label());
+                    self.asked.failed(&error);
                     return writer.fail(failure(&error));
                 }
             }
@@ -221,6 +226,7 @@ impl Fetch {
     /// No answer: what is stored stands in where it may.
     fn failed(&self, error: &OriginError, writer: FillWriter) {
         tracing::debug!(path = self.path, reason = error.label(), "{error}");
+        self.asked.failed(error);
         match &self.stale {
             Some((object, on_error)) if on_error.covers(None) => writer.answer(Arc::clone(object)),
             _ => writer.fail(failure(error)),

@@ -13,7 +13,7 @@ use http::HeaderMap;
 use tokio::io::ReadBuf;
 
 use super::patience::Patience;
-use super::{Client, ClientError, RequestBody, ResponseHead, encode_head, encode_trailers};
+use super::{Client, ClientError, RequestBody, ResponseHead, encode_head, encode_trailers, status_of};
 use crate::conn::Transport;
 use crate::worker::Worker;
 
@@ -49,7 +49,8 @@ pub(crate) struct Http1<S> {
     ending: Ending,
     /// Bytes of the response body sent, without framing.
     sent: u64,
-    head_sent: bool,
+    /// The status of the head that was sent.
+    answered: Option<u16>,
     with_body: Patience,
     with_response: Patience,
 }
@@ -69,7 +70,7 @@ impl<S: Transport> Http1<S> {
             keep_alive: request.keep_alive,
             ending: Ending::NoBody,
             sent: 0,
-            head_sent: false,
+            answered: None,
             with_body: Patience::with_body(worker),
             with_response: Patience::with_response(worker),
         }
@@ -80,7 +81,7 @@ impl<S: Transport> Http1<S> {
         let mut head = Vec::with_capacity(512);
         encode_head(&mut head, 101, headers);
         head.extend_from_slice(b"\r\n");
-        self.head_sent = true;
+        self.answered = Some(101);
         self.write(&head).await
     }
 
@@ -145,8 +146,8 @@ impl<S: Transport> Client for Http1<S> {
         !self.body.is_done()
     }
 
-    fn answered(&self) -> bool {
-        self.head_sent
+    fn answered(&self) -> Option<u16> {
+        self.answered
     }
 
     fn close_after(&mut self) {
@@ -226,12 +227,12 @@ impl<S: Transport> Client for Http1<S> {
             out.extend_from_slice(b"Connection: keep-alive\r\n");
         }
         out.extend_from_slice(b"\r\n");
-        self.head_sent = true;
+        self.answered = Some(head.status);
         self.write(&out).await
     }
 
     async fn send_whole(&mut self, start: &[u8], rest: Vec<Bytes>, content: u64) -> Result<(), ClientError> {
-        self.head_sent = true;
+        self.answered = status_of(start);
         self.write(start).await?;
         for piece in rest {
             self.write(&piece).await?;

@@ -16,7 +16,7 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 
 use super::patience::Patience;
-use super::{Client, ClientError, ResponseHead, encode_head, encode_trailers};
+use super::{Client, ClientError, ResponseHead, encode_head, encode_trailers, status_of};
 use crate::worker::Worker;
 
 /// Bytes of a response body that may wait for the client's windows, for each stream.
@@ -304,7 +304,8 @@ pub(crate) struct Http2 {
     channel: Rc<Channel>,
     /// None once somebody reads it apart.
     request: Option<RequestBody>,
-    head_sent: bool,
+    /// The status of the head that was sent.
+    answered: Option<u16>,
     /// A body follows the head, of so many bytes if that is known.
     body: Option<Option<u64>>,
     sent: u64,
@@ -321,7 +322,7 @@ impl Http2 {
                 patience: Some(Patience::with_body(worker)),
             }),
             channel,
-            head_sent: false,
+            answered: None,
             body: None,
             sent: 0,
             ended: false,
@@ -335,7 +336,7 @@ impl Http2 {
     }
 
     fn send_head_bytes(&mut self, bytes: Vec<u8>, end: bool) {
-        self.head_sent = true;
+        self.answered = status_of(&bytes);
         self.ended = end;
         self.channel.send(Outgoing::Head { bytes, end });
     }
@@ -353,8 +354,8 @@ impl Client for Http2 {
         !inner.incoming_ended || !inner.incoming.is_empty() || inner.trailers.is_some()
     }
 
-    fn answered(&self) -> bool {
-        self.head_sent
+    fn answered(&self) -> Option<u16> {
+        self.answered
     }
 
     fn close_after(&mut self) {}

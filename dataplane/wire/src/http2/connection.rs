@@ -145,6 +145,10 @@ pub struct Connection {
     recv_window: u32,
     /// To be given back to the client with the next WINDOW_UPDATE of the connection.
     released: u32,
+    /// What the window is wider by than at first.
+    wider: u32,
+    /// The part of it that no stream needs any more: it is not given back once it was used.
+    withdrawn: u32,
     /// The client's SETTINGS_INITIAL_WINDOW_SIZE.
     first_send_window: u32,
     /// Counts what incremental streams send, for their turns.
@@ -167,7 +171,9 @@ impl Connection {
         let mut limits = *limits;
         limits.streams = limits.streams.min(1000);
         limits.stream_window = limits.stream_window.min(MAX_WINDOW as u32);
-        limits.connection_window = limits.connection_window.clamp(FIRST_WINDOW, MAX_WINDOW as u32);
+        limits.widest_stream_window = limits.widest_stream_window.min(MAX_WINDOW as u32 / 2);
+        limits.wider_connection = limits.wider_connection.min(MAX_WINDOW as u32 / 2);
+        limits.connection_window = limits.connection_window.clamp(FIRST_WINDOW, MAX_WINDOW as u32 / 2);
         frame::write_settings(
             out,
             &[
@@ -194,6 +200,8 @@ impl Connection {
             send_window: i64::from(FIRST_WINDOW),
             recv_window: limits.connection_window,
             released: 0,
+            wider: 0,
+            withdrawn: 0,
             first_send_window: FIRST_WINDOW,
             turn: 0,
             control: 0,
@@ -270,6 +278,12 @@ impl Connection {
         self.block.is_some() || self.phase != Phase::Open
     }
 
+    /// Bytes that the connection's window is wider by than at first: for those who bound the sum over connections.
+    #[must_use]
+    pub const fn wider(&self) -> u32 {
+        self.wider
+    }
+
     /// Bytes of answers that the client has caused since [`Connection::flushed`].
     #[must_use]
     pub fn control_pending(&self) -> usize {
@@ -343,6 +357,7 @@ impl Connection {
     /// Takes the stream away, and gives the connection's window back what was not consumed of it.
     fn remove(&mut self, stream: StreamId, out: &mut Vec<u8>) {
         if let Some(stream) = self.streams.remove(stream) {
+            self.withdrawn += stream.wider;
             self.give_back(stream.held, out);
         }
     }

@@ -11,6 +11,10 @@ pub struct Limits {
     /// The same for all streams of the connection together. Default 256 KiB; values below 65,535, which the
     /// protocol begins with, count as that.
     pub connection_window: u32,
+    /// How wide the window of a stream may become whose body is consumed as fast as it comes. Default 1 MiB.
+    pub widest_stream_window: u32,
+    /// By how much the connection's window may become wider for such streams, all together. Default 1 MiB.
+    pub wider_connection: u32,
     /// Size of a header list as RFC 9113 section 6.5.2 counts it (32 bytes more for each field). Default 32 KiB.
     /// Beyond it: 431.
     pub header_list: u32,
@@ -41,6 +45,8 @@ impl Limits {
         streams: 100,
         stream_window: 64 * 1024,
         connection_window: 256 * 1024,
+        widest_stream_window: 1024 * 1024,
+        wider_connection: 1024 * 1024,
         header_list: 32 * 1024,
         fields: 100,
         request_line: 8 * 1024,

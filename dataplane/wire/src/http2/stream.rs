@@ -17,6 +17,8 @@ pub(super) struct Stream {
     pub(super) recv_window: u32,
     /// Given back by the caller, not yet told to the client.
     pub(super) released: u32,
+    /// What its window is wider by than at first.
+    pub(super) wider: u32,
     /// Delivered to the caller and not given back.
     pub(super) held: u32,
     /// Bytes of content-length that have not come. None: there is no content-length.

@@ -200,6 +200,7 @@ impl Connection {
                 return self.fail_stream(id, StreamError::ContentLength, out);
             }
             stream.remote_ended = true;
+            self.withdrawn += std::mem::take(&mut stream.wider);
         }
         Ok(Event::Trailers { stream: id, fields })
     }
@@ -221,6 +222,7 @@ impl Connection {
             send_window: i64::from(self.first_send_window),
             recv_window,
             released: 0,
+            wider: 0,
             held: 0,
             length_left,
             priority,

@@ -19,6 +19,13 @@ pub(super) struct DataFrame {
     wanted: bool,
 }
 
+impl DataFrame {
+    /// Bytes of this stream's body that are still to come in it.
+    const fn to_come(&self, stream: StreamId) -> usize {
+        if self.stream == stream { self.left } else { 0 }
+    }
+}
+
 impl Connection {
     /// Checks a DATA frame by its header, and accounts for all of it. None: go on with the payload.
     pub(super) fn begin_data<'i>(
@@ -62,7 +69,7 @@ impl Connection {
         // Padding, or all of the frame when it is skipped. The window of a stream whose body is ignored stays shut.
         let skipped = if data.wanted { overhead as u32 } else { flow };
         if fault.is_none() && self.streams.get(frame.stream).is_some_and(|open| !open.ignored) {
-            self.give_back_to(frame.stream, skipped, out);
+            self.give_back_to(frame.stream, skipped, 0, out);
         } else {
             self.give_back(skipped, out);
         }
@@ -126,6 +133,9 @@ impl Connection {
         // The stream may be gone since the frame began: the rest of it is for nobody.
         let open = self.streams.get_mut(stream).filter(|_| wanted)?;
         open.remote_ended |= end_stream;
+        if end_stream {
+            self.withdrawn += std::mem::take(&mut open.wider);
+        }
         Some(Event::Data {
             stream,
             bytes,
@@ -136,29 +146,69 @@ impl Connection {
     /// Gives back `n` bytes of body that were consumed, so that as many can follow. Window updates are put
     /// together until half a window is free. Does nothing for a stream that is closed.
     pub fn release(&mut self, stream: StreamId, n: usize, out: &mut Vec<u8>) {
+        self.consume(stream, n, 0, out);
+    }
+
+    /// As [`Connection::release`]; and when nothing of the stream's body is left to be consumed, so that its window is
+    /// all that holds the client back, the window becomes twice as wide, as far as limits allow, and with it the
+    /// connection's, by `room` bytes at most.
+    pub fn consume(&mut self, stream: StreamId, n: usize, room: u32, out: &mut Vec<u8>) {
         let Some(open) = self.streams.get_mut(stream) else {
             return;
         };
         let n = u32::try_from(n).unwrap_or(u32::MAX).min(open.held);
         open.held -= n;
-        self.give_back_to(stream, n, out);
+        if n > 0 {
+            self.give_back_to(stream, n, room, out);
+        }
     }
 
     /// Gives back to a stream's window, and to the connection's.
-    fn give_back_to(&mut self, stream: StreamId, n: u32, out: &mut Vec<u8>) {
-        if let Some(stream) = self.streams.get_mut(stream) {
-            stream.released += n;
-            if stream.released > 0 && stream.released >= self.limits.stream_window / 2 && !stream.remote_ended {
-                frame::write_window_update(out, stream.id, stream.released);
-                stream.recv_window += std::mem::take(&mut stream.released);
+    fn give_back_to(&mut self, stream: StreamId, n: u32, room: u32, out: &mut Vec<u8>) {
+        if let Some(open) = self.streams.get_mut(stream) {
+            open.released += n;
+            let window = self.limits.stream_window + open.wider;
+            if open.released > 0 && open.released >= window / 2 && !open.remote_ended {
+                // Of a frame that has begun all counts as held; what has not come cannot be consumed.
+                let to_come = self.data.as_ref().map_or(0, |data| data.to_come(stream));
+                let more = if room > 0 && open.held as usize <= to_come {
+                    // What is still to come may be less than fits already.
+                    let left = open.length_left.unwrap_or(u64::MAX);
+                    let missing = left.saturating_sub(u64::from(open.recv_window + open.released));
+                    let widest = self.limits.widest_stream_window.saturating_sub(window);
+                    window.min(widest).min(u32::try_from(missing).unwrap_or(u32::MAX))
+                } else {
+                    0
+                };
+                let fresh = room.min(self.limits.wider_connection.saturating_sub(self.wider));
+                let more = more.min(self.withdrawn.saturating_add(fresh));
+                frame::write_window_update(out, stream, open.released + more);
+                open.recv_window += std::mem::take(&mut open.released) + more;
+                open.wider += more;
+                self.widen(more, out);
             }
         }
         self.give_back(n, out);
     }
 
+    /// Makes the connection's window wider for a stream's, which first takes over what others need no more.
+    fn widen(&mut self, by: u32, out: &mut Vec<u8>) {
+        let again = by.min(self.withdrawn);
+        self.withdrawn -= again;
+        let fresh = by - again;
+        if fresh > 0 {
+            self.wider += fresh;
+            self.recv_window += fresh;
+            frame::write_window_update(out, 0, fresh);
+        }
+    }
+
     /// Gives back to the connection's window.
     pub(super) fn give_back(&mut self, n: u32, out: &mut Vec<u8>) {
-        self.released += n;
+        let kept = n.min(self.withdrawn);
+        self.withdrawn -= kept;
+        self.wider -= kept;
+        self.released += n - kept;
         if self.released >= self.limits.connection_window / 2 {
             frame::write_window_update(out, 0, self.released);
             self.recv_window += std::mem::take(&mut self.released);

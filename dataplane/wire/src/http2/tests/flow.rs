@@ -90,6 +90,110 @@ fn the_window_of_the_connection_survives_whatever_becomes_of_its_streams() {
     }
 }
 
+/// The sum of the window updates for a stream that were sent since the last call; 0 is the connection.
+fn given(frames: &[Out], stream: u32) -> u32 {
+    let updates = frames
+        .iter()
+        .filter(|out| out.kind == WINDOW_UPDATE && out.stream == stream);
+    updates.map(|out| number(&out.payload)).sum()
+}
+
+/// Uploads as much as the window of a stream allows, and consumes it at once, with `room` for more.
+fn consumed_at_once(peer: &mut Peer, stream: u32, window: &mut u32, room: u32) {
+    upload(peer, stream, *window as usize);
+    peer.connection.consume(stream, *window as usize, room, &mut peer.out);
+    *window = given(&peer.frames(), stream);
+}
+
+const GROWING: Limits = Limits {
+    stream_window: 64 * 1024,
+    widest_stream_window: 1024 * 1024,
+    wider_connection: 1024 * 1024,
+    ..Limits::DEFAULT
+};
+
+#[test]
+fn a_window_that_is_consumed_as_fast_as_it_fills_doubles_up_to_the_widest() {
+    let mut peer = Peer::with(GROWING);
+    peer.request(1, &POST, false);
+    let mut window = 64 * 1024;
+    let mut windows = Vec::new();
+    for _ in 0..6 {
+        consumed_at_once(&mut peer, 1, &mut window, u32::MAX);
+        windows.push(window / 1024);
+    }
+    assert_eq!(windows, [128, 256, 512, 1024, 1024, 1024]);
+    assert_eq!(peer.connection.wider(), (1024 - 64) * 1024);
+    assert_eq!(upload(&mut peer, 1, 1024 * 1024).len(), 64);
+    peer.expect_failed(&data(1, b"x", false), 1, StreamError::FlowControl);
+}
+
+#[test]
+fn a_window_whose_content_waits_stays_as_it_is() {
+    let mut peer = Peer::with(GROWING);
+    peer.request(1, &POST, false);
+    for _ in 0..20 {
+        upload(&mut peer, 1, 40_000);
+        // A byte is left each time.
+        peer.connection.consume(1, 39_999, u32::MAX, &mut peer.out);
+        peer.connection.consume(1, 1, 0, &mut peer.out);
+    }
+    assert_eq!(peer.connection.wider(), 0);
+}
+
+#[test]
+fn a_window_grows_no_further_than_there_is_room_or_content_to_come() {
+    let mut peer = Peer::with(GROWING);
+    peer.request(1, &POST, false);
+    let mut window = 64 * 1024;
+    consumed_at_once(&mut peer, 1, &mut window, 10_000);
+    assert_eq!((window, peer.connection.wider()), (64 * 1024 + 10_000, 10_000));
+    let announced = [&POST[..], &[("content-length", "100000")]].concat();
+    peer.request(3, &announced, false);
+    let mut window = 64 * 1024;
+    consumed_at_once(&mut peer, 3, &mut window, u32::MAX);
+    assert_eq!(window, 64 * 1024, "all the rest fits");
+}
+
+#[test]
+fn what_a_stream_needs_no_more_is_another_s_or_is_taken_back() {
+    let mut peer = Peer::with(GROWING);
+    for stream in [1, 3] {
+        peer.request(stream, &POST, false);
+        let mut window = 64 * 1024;
+        for _ in 0..5 {
+            consumed_at_once(&mut peer, stream, &mut window, u32::MAX);
+        }
+        // The second takes over what the first had: nothing is added.
+        assert_eq!(peer.connection.wider(), (1024 - 64) * 1024);
+        assert_eq!(peer.feed(&data(stream, b"", true)).len(), 1);
+    }
+    // Ordinary uploads pay it back, and the connection's window is as wide as at first.
+    let mut stream = 5;
+    while peer.connection.wider() > 0 {
+        peer.request(stream, &POST, false);
+        upload(&mut peer, stream, 60_000);
+        peer.connection.release(stream, 60_000, &mut peer.out);
+        peer.feed(&data(stream, b"", true));
+        peer.connection
+            .send_head(stream, OK, true, &mut peer.out)
+            .expect("open");
+        peer.now_ms += 1000;
+        stream += 2;
+        assert!(stream < 100, "it comes to an end");
+    }
+    let mut waiting = 0;
+    for stream in [101, 103, 105, 107, 109] {
+        peer.request(stream, &POST, false);
+        let seen = upload(&mut peer, stream, 60_000);
+        if seen.contains(&Seen::Closed(ConnectionError::FlowControl)) {
+            break;
+        }
+        waiting += 60_000;
+    }
+    assert!((60_000..=256 * 1024).contains(&waiting), "{waiting} bytes wait");
+}
+
 #[test]
 fn padding_is_given_back_without_being_asked_for() {
     let mut peer = Peer::with(SMALL);
