@@ -24,7 +24,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "ADDR", value_parser = listen::tls)]
     listen_tls: Vec<Listen>,
     /// Port of https as clients see it, for redirects
-    #[arg(long, value_name = "PORT", default_value_t = 443)]
+    #[arg(long, value_name = "PORT", default_value_t = 443, value_parser = clap::value_parser!(u16).range(1..))]
     https_port: u16,
     /// Worker threads [default: one for each processor this process may use]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -32,8 +32,9 @@ pub(crate) struct ServeArgs {
     /// Memory for stored responses, such as 512Mi [default: half of the memory limit, or 256Mi without one]
     #[arg(long, value_name = "SIZE")]
     memory: Option<Size>,
-    /// Memory this process may use; near it the cache shrinks, then new work is refused [default: the control group's]
-    #[arg(long, value_name = "SIZE")]
+    /// Memory this process may use, 64Mi at the least; near it the cache shrinks, then new work is refused [default: the
+    /// control group's]
+    #[arg(long, value_name = "SIZE", value_parser = memory_limit)]
     memory_limit: Option<Size>,
     /// Client connections open at once [default: 100000; at most half of the open-file limit]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(64..))]
@@ -52,6 +53,17 @@ pub(crate) struct ServeArgs {
     access_log: Option<PathBuf>,
 }
 
+/// The least ceiling for the memory of a process, bytes: below it would refuse all work from the beginning.
+const LEAST_MEMORY: u64 = 64 << 20;
+
+fn memory_limit(text: &str) -> Result<Size, String> {
+    let limit: Size = text.parse()?;
+    if limit.bytes() < LEAST_MEMORY {
+        return Err("the process itself takes tens of mebibytes: give it 64Mi or more".to_owned());
+    }
+    Ok(limit)
+}
+
 /// A data plane that runs.
 pub(crate) struct Serving {
     pub(crate) data_plane: Arc<DataPlane>,
@@ -65,6 +77,14 @@ impl ServeArgs {
     /// Starts the data plane, with an empty configuration, and its admin port; on the sockets of the process it takes
     /// over, if there is one, where it does not accept yet.
     pub(crate) async fn start(self, admin: SocketAddr, inherited: Option<Sockets>) -> Result<Serving, Failure> {
+        if let (Some(memory), Some(limit)) = (self.memory, self.memory_limit)
+            && memory.bytes() >= limit.bytes()
+        {
+            return Err(Failure::environment(
+                "--memory leaves nothing of --memory-limit for the process itself",
+                "leave --memory away for half of the limit",
+            ));
+        }
         let defaults = Options::default();
         let memory_limit = self.memory_limit.map(Size::bytes).or_else(cgroup_memory_limit);
         let options = Options {

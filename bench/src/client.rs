@@ -2,7 +2,7 @@
 //!
 //! Invariant: what [`Client::ask`] returns is a whole answer. Left to others: what the answer should be ([`crate::check`]).
 
-mod http2;
+pub(crate) mod http2;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

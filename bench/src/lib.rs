@@ -10,6 +10,7 @@
 //! Left to others: what the rows are held against ([`report`]), options and files (`bin/bench.rs`).
 
 pub mod account;
+pub mod attack;
 pub mod certificate;
 pub mod check;
 pub mod client;
@@ -17,6 +18,7 @@ pub mod crowd;
 pub mod error;
 pub mod floor;
 pub mod idle;
+pub mod latency;
 pub mod load;
 pub mod machine;
 pub mod measure;

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::attack::Attack;
+use crate::latency::{self, UnderAttack};
 use crate::load::{self, Load, Run};
 use crate::origin::Origin;
 use crate::peer::{Kind, Protocol};
@@ -218,6 +220,49 @@ pub fn idle(kinds: &[Kind], common: Common<'_>, origin: &Origin, plan: Plan, onl
                     );
                 }
                 row.add(server.name, bytes);
+            }
+        }
+        rows.push(row);
+    }
+    rows
+}
+
+/// What a well-behaved client waits for at every server while it is attacked, each time on a fresh server.
+#[must_use]
+pub fn attacks(kinds: &[Kind], common: Common<'_>, origin: &Origin, plan: Plan) -> Vec<Row<UnderAttack>> {
+    let mut rows = Vec::new();
+    for attack in Attack::ALL {
+        let mut row = Row::new(attack.name());
+        for round in 1..=plan.rounds {
+            // The floor defends itself against nothing.
+            let attacked = |kind: &&Kind| !matches!(kind, Kind::Floor(_) | Kind::NginxTuned);
+            for kind in kinds.iter().filter(attacked) {
+                if row.absent.contains_key(kind.name()) {
+                    continue;
+                }
+                let figure = Server::start(kind, common).and_then(|server| {
+                    let path = format!("/{}-attacked/hit/1024", server.name);
+                    let address = |protocol| {
+                        server.address(protocol).map_err(|why| Error::Load {
+                            server: server.name.to_owned(),
+                            why: why.to_owned(),
+                        })
+                    };
+                    let (client, attacked) = (address(Protocol::Http1)?, address(attack.protocol())?);
+                    check::prove_hit(&server, Protocol::Http1, common.certificate, origin, &path, 1024)?;
+                    latency::under_attack(attack, client, attacked, &path, plan.seconds, plan.load_cpu)
+                });
+                if let Ok(figure) = &figure {
+                    eprintln!(
+                        "{}, round {round}/{}: {:11} p99 {:.0} us alone, {:.0} us under attack",
+                        attack.name(),
+                        plan.rounds,
+                        kind.name(),
+                        figure.alone.p99_us,
+                        figure.attacked.p99_us
+                    );
+                }
+                row.add(kind.name(), figure);
             }
         }
         rows.push(row);

@@ -3,6 +3,7 @@
 //! Invariant: a budget has a verdict only when both sides of its ratio were measured in this run, and "held" or "missed"
 //! only when every round says so; else it is within the noise of this run.
 
+mod attacks;
 mod budget;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use serde::Serialize;
 
 pub use budget::{Budget, Range, Verdict, budgets};
 
+use crate::latency::UnderAttack;
 use crate::load::Run;
 use crate::machine::Machine;
 use crate::measure::Row;
@@ -29,6 +31,8 @@ pub struct Report {
     pub rows: Vec<Row<Run>>,
     /// Resident bytes per idle connection.
     pub idle: Vec<Row<f64>>,
+    /// What a client waits for while others attack.
+    pub attacks: Vec<Row<UnderAttack>>,
     /// The budgets.
     pub budgets: Vec<Budget>,
     /// Servers left out: name and reason.
@@ -74,6 +78,12 @@ impl Report {
         writeln!(out, "\n| server | version | settings |\n|---|---|---|")?;
         for (name, (version, settings)) in &self.servers {
             writeln!(out, "| {name} | {version} | {settings} |")?;
+        }
+        for row in &self.attacks {
+            attacks::write_row(out, row)?;
+        }
+        if self.rows.is_empty() && self.idle.is_empty() {
+            return Ok(());
         }
         writeln!(
             out,
@@ -183,6 +193,7 @@ mod tests {
             budgets: budgets(std::slice::from_ref(&row), &[]),
             rows: vec![row],
             idle: Vec::new(),
+            attacks: Vec::new(),
             skipped: BTreeMap::from([("breakwater", "no binary".to_owned())]),
         };
         let text = report.markdown("bench.svg");

@@ -160,6 +160,27 @@ async fn up_ends_with_2_and_the_address_when_a_port_is_in_use() -> Result<()> {
 }
 
 #[tokio::test]
+async fn up_ends_with_2_and_the_flag_when_a_value_makes_no_sense() -> Result<()> {
+    let site = Site::new(&[])?;
+    let directory = site.manifests().to_string_lossy().into_owned();
+    let free = ["-f", &directory, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    for (arguments, flag) in [
+        (vec!["--https-port", "0"], "--https-port"),
+        (vec!["--memory-limit", "1Mi"], "--memory-limit"),
+        (vec!["--memory-limit", "lots"], "--memory-limit"),
+        (vec!["--memory", "1Gi", "--memory-limit", "512Mi"], "--memory"),
+    ] {
+        let ended = breakwater::run(["up"].into_iter().chain(arguments).chain(free)).await?;
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert!(
+            ended.stderr.starts_with("error: ") && ended.stderr.contains(flag),
+            "{ended:?}"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn up_ends_with_2_when_a_directory_is_not_there() -> Result<()> {
     let site = Site::new(&[])?;
     let absent = site.path("absent").to_string_lossy().into_owned();

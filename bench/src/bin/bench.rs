@@ -22,6 +22,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 const PLOT: &str = "bench.svg";
 
+/// The connections of the largest attack.
+const ATTACKERS: usize = 4000;
+
 #[derive(Debug, Parser)]
 #[command(
     about = "The same load on Breakwater and its peers in one run",
@@ -64,6 +67,9 @@ struct Options {
     /// Fewer and shorter rounds: under two minutes, for a first look.
     #[arg(long)]
     quick: bool,
+    /// Instead of all else: what a client waits for while others attack. Writes attacks.md and attacks.json.
+    #[arg(long)]
+    attacks: bool,
     /// Exit with 1 when a budget is missed.
     #[arg(long)]
     strict: bool,
@@ -174,7 +180,7 @@ fn bench(options: &Options) -> Result<bool, Error> {
     machine::require("taskset", "it is part of util-linux")?;
     machine::require("wrk", "apt-get install wrk")?;
     machine::require("h2load", "apt-get install nghttp2-client")?;
-    machine::open_files(plan.idle as u64 + 1000)?;
+    machine::open_files(plan.idle.max(ATTACKERS) as u64 + 1000)?;
     let machine = Machine::read();
     let (kinds, skipped) = choose(options)?;
     for (name, reason) in &skipped {
@@ -188,8 +194,13 @@ fn bench(options: &Options) -> Result<bool, Error> {
         certificate: &certificate,
         sizes: &SIZES,
     };
-    let rows = measure::requests(&kinds, common, &origin, plan, &options.only);
-    let idle = measure::idle(&kinds, common, &origin, plan, &options.only);
+    let (mut rows, mut idle, mut attacks) = (Vec::new(), Vec::new(), Vec::new());
+    if options.attacks {
+        attacks = measure::attacks(&kinds, common, &origin, plan);
+    } else {
+        rows = measure::requests(&kinds, common, &origin, plan, &options.only);
+        idle = measure::idle(&kinds, common, &origin, plan, &options.only);
+    }
     let servers = kinds
         .iter()
         .map(|kind| (kind.name(), (kind.version(), kind.settings())))
@@ -201,6 +212,7 @@ fn bench(options: &Options) -> Result<bool, Error> {
         settings: settings(options, plan),
         rows,
         idle,
+        attacks,
         budgets,
         skipped,
     };
@@ -210,12 +222,35 @@ fn bench(options: &Options) -> Result<bool, Error> {
         Format::Markdown => print!("{markdown}"),
         Format::Json => print!("{json}"),
     }
+    if options.attacks {
+        write(&options.results, &[("attacks.md", markdown), ("attacks.json", json)])?;
+        return Ok(false);
+    }
     let files = [("bench.md", markdown), ("bench.json", json), (PLOT, plot::svg(&report))];
     write(&options.results, &files)?;
     Ok(options.strict && report.missed())
 }
 
 fn settings(options: &Options, plan: Plan) -> BTreeMap<&'static str, String> {
+    if options.attacks {
+        return BTreeMap::from([
+            (
+                "load",
+                format!(
+                    "{} rounds; a client that asks for a stored KiB every millisecond on one connection, {} s alone and then \
+                     {} s under attack, at a fresh server each time; attackers keep a fixed pace and open again what is ended",
+                    plan.rounds, plan.seconds, plan.seconds
+                ),
+            ),
+            (
+                "placement",
+                format!(
+                    "servers on CPU {}, client and attackers on CPU {}: what attackers take of the client's CPU is in the figures",
+                    options.server_cpu, options.load_cpu
+                ),
+            ),
+        ]);
+    }
     BTreeMap::from([
         (
             "load",

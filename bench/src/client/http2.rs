@@ -11,21 +11,21 @@ use crate::load::HOST;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
+pub(crate) const CONTINUATION: u8 = 9;
 
 /// On DATA and HEADERS; the same bit is ACK on SETTINGS and PING.
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
 const PADDED: u8 = 8;
 
 pub(super) fn exchange(stream: &mut (impl Read + Write), path: &str) -> Result<Answer> {
-    let mut bytes = PREFACE.to_vec();
-    frame(&mut bytes, SETTINGS, 0, 0, &[]);
-    frame(&mut bytes, HEADERS, END_STREAM | END_HEADERS, 1, &request(path)?);
+    let mut bytes = opening();
+    frame(&mut bytes, HEADERS, END_STREAM | END_HEADERS, 1, &request(path));
     stream.write_all(&bytes)?;
     let mut body = Vec::new();
     loop {
@@ -56,24 +56,31 @@ pub(super) fn exchange(stream: &mut (impl Read + Write), path: &str) -> Result<A
     }
 }
 
-fn frame(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+/// What a connection begins with.
+pub(crate) fn opening() -> Vec<u8> {
+    let mut bytes = PREFACE.to_vec();
+    frame(&mut bytes, SETTINGS, 0, 0, &[]);
+    bytes
+}
+
+/// Appends a frame.
+pub(crate) fn frame(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
     out.extend_from_slice(&(payload.len() as u32).to_be_bytes()[1..]);
     out.extend_from_slice(&[kind, flags]);
     out.extend_from_slice(&stream.to_be_bytes());
     out.extend_from_slice(payload);
 }
 
-/// A field section (RFC 7541) of the static table and literals that are not indexed.
-fn request(path: &str) -> Result<Vec<u8>> {
+/// A field section (RFC 7541) of the static table and literals that are not indexed. The bench's own paths are short.
+pub(crate) fn request(path: &str) -> Vec<u8> {
     // :method GET, :scheme http
     let mut block = vec![0x82, 0x86];
     for (name, value) in [(4, path), (1, HOST)] {
-        let length = u8::try_from(value.len()).ok().filter(|length| *length < 127);
-        let length = length.ok_or_else(|| Error::other("a path that is too long"))?;
-        block.extend_from_slice(&[name, length]);
+        let value = value.get(..126).unwrap_or(value);
+        block.extend_from_slice(&[name, value.len() as u8]);
         block.extend_from_slice(value.as_bytes());
     }
-    Ok(block)
+    block
 }
 
 #[cfg(test)]
