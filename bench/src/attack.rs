@@ -2,7 +2,8 @@
 //!
 //! Invariant: every server is attacked with the same connections and the same bytes at the same pace; a connection that
 //! the server ends is opened again with the next beat, as an attacker would. The pace is moderate, so that attackers
-//! leave the CPU of the load generator to the client that is measured ([`crate::latency`]).
+//! leave the CPU of the load generator to the client that is measured ([`crate::latency`]). They come from several
+//! addresses, none of them the client's: limits for each client are no defence, and not the client's concern.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -11,13 +12,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::client::{connect, http2};
+use rustix::net;
+
+use crate::client::http2;
 use crate::load::HOST;
 use crate::peer::Protocol;
 use crate::{Error, machine};
 
 /// How long attackers may take to be there.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The addresses they come from: 127.0.1.1 and so many that follow.
+const SOURCES: u8 = 16;
 
 /// Frames, or pairs of frames, in one write.
 const BATCH: usize = 32;
@@ -73,7 +79,7 @@ impl Attack {
     const fn beat(self) -> Duration {
         match self {
             Self::Slowloris | Self::Idle => Duration::from_millis(500),
-            Self::RapidReset | Self::Continuation => Duration::from_millis(5),
+            Self::RapidReset | Self::Continuation => Duration::from_millis(10),
         }
     }
 
@@ -212,9 +218,9 @@ fn run(attack: Attack, address: SocketAddr, path: &str, shared: &Shared) {
     let mut slots: Vec<Option<Open>> = (0..attack.connections()).map(|_| None).collect();
     let mut first = true;
     while !shared.stop.load(Ordering::Relaxed) {
-        for slot in &mut slots {
+        for (n, slot) in slots.iter_mut().enumerate() {
             if slot.is_none()
-                && let Ok(stream) = connect(address)
+                && let Ok(stream) = connect_from(n, address)
                 && stream.set_nonblocking(true).is_ok()
             {
                 *slot = Some(Open {
@@ -235,6 +241,17 @@ fn run(attack: Attack, address: SocketAddr, path: &str, shared: &Shared) {
         first = false;
         pause(attack.beat());
     }
+}
+
+/// Connects from one of the attackers' addresses.
+fn connect_from(n: usize, address: SocketAddr) -> std::io::Result<TcpStream> {
+    let last = (n % usize::from(SOURCES)) as u8 + 1;
+    let socket = net::socket(net::AddressFamily::INET, net::SocketType::STREAM, None)?;
+    net::bind(&socket, &SocketAddr::from(([127, 0, 1, last], 0)))?;
+    net::connect(&socket, &address)?;
+    let stream = TcpStream::from(socket);
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 #[expect(
