@@ -339,6 +339,11 @@ impl Cache {
         }
     }
 
+    /// The purges themselves: which were carried out, and what of them outlives the process.
+    pub const fn epochs(&self) -> &Epochs {
+        &self.epochs
+    }
+
     /// Forgets the sites that `keep` refuses.
     pub fn retain_sites(&self, keep: impl Fn(u64) -> bool) {
         self.epochs.retain_sites(keep);

@@ -191,6 +191,11 @@ impl Object {
         self.head.len() as u64 + self.body.len() + tags + OVERHEAD
     }
 
+    /// When, in purges, it was asked for.
+    pub const fn stamp(&self) -> &Stamp {
+        &self.stamp
+    }
+
     /// What purges say about it.
     pub fn purged(&self) -> Purged {
         self.stamp.purged(&self.meta.tags, &self.checked)

@@ -2,25 +2,40 @@
 //!
 //! One logical clock for the process. A fill takes a [`Stamp`] before it asks the origin; a purge advances the
 //! clock and writes the new time against a site or a tag. A stored response whose stamp is older than a mark
-//! that concerns it is gone (or, by a soft purge, stale). Each response carries its URL as a tag, so that a URL
-//! purge reaches every variant and key of it.
+//! that concerns it is gone (or, by a soft purge, stale). Each response carries its URL and the paths above it as
+//! tags ([`crate::key::Keyer::prefix_tags`]), so that a purge by URL or prefix reaches every variant and key of it.
 //!
 //! Invariant: when [`Epochs::purge`] has returned, no response whose fill began before is served as fresh, nor
 //! becomes so by being stored late: the comparison is made at each hit, not at the purge.
 //!
-//! Bounds: a site's marks are a table of `max_marks` entries (default 262,144, 24 bytes each). When it is full
-//! the whole site is marked instead and the table begins anew: more is forgotten than was asked, never less.
-//! Space is given back by the store when a purged response is met or evicted.
+//! Bounds: [`DEFAULT_MAX_MARKS`] of a site, four times as many of all sites together, 40 bytes each; see
+//! [`marks`]. Space is given back by the store when a purged response is met or evicted. What outlives the process
+//! is in [`journal`].
 
-use std::collections::HashMap;
+pub mod journal;
+mod marks;
+
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use foldhash::fast::RandomState;
 use parking_lot::{Mutex, RwLock};
 
-/// Marks a site keeps before it is purged as a whole.
+pub use journal::Record;
+use marks::{Limits, Site};
+
+/// Marks a site keeps before its older half becomes one mark on the whole site.
 pub const DEFAULT_MAX_MARKS: usize = 262_144;
+
+/// Sites' worth of marks that all sites together keep.
+const SITES_OF_MARKS: usize = 4;
+
+/// Purges that are remembered as carried out.
+const MAX_DONE: usize = 16_384;
+
+/// Bytes that wait to be appended to the journal; beyond, it is written anew.
+const MAX_PENDING: usize = 4 << 20;
 
 /// What a purge concerns, tags and URLs already hashed by [`crate::key::Keyer`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +43,7 @@ pub const DEFAULT_MAX_MARKS: usize = 262_144;
 pub enum Selector {
     /// Every response of the site.
     Everything,
-    /// Every response with one of these tags; URLs are tags too.
+    /// Every response with one of these tags; URLs and prefixes are tags too.
     Tags(Vec<u64>),
 }
 
@@ -52,21 +67,51 @@ pub enum Purged {
     Hard,
 }
 
+/// What a purge did: all there was to do, however many responses it concerns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marked {
+    /// The logical time that was written.
+    pub at: u64,
+    /// How often it was written: once for a site or a tag.
+    pub marks: usize,
+}
+
+/// What has to be done to a journal to bring it up to date.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pending {
+    /// Append these bytes; there may be none.
+    Append(Vec<u8>),
+    /// Too much happened: replace it by [`Epochs::export`].
+    Rewrite,
+}
+
 /// All sites' marks.
 #[derive(Debug)]
 pub struct Epochs {
     clock: AtomicU64,
-    max_marks: usize,
+    limits: Limits,
     sites: RwLock<HashMap<u64, Arc<Site>, RandomState>>,
+    marks: AtomicUsize,
+    /// Purges that were carried out, by the caller's names for them.
+    done: Mutex<HashSet<u128, RandomState>>,
+    /// None: there is no journal.
+    pending: Mutex<Option<Pending>>,
 }
 
 impl Epochs {
     /// No purges yet; each site keeps `max_marks` at most.
     pub fn new(max_marks: usize) -> Self {
+        let site = max_marks.max(1);
         Self {
             clock: AtomicU64::new(1),
-            max_marks: max_marks.max(1),
+            limits: Limits {
+                site,
+                total: site.saturating_mul(SITES_OF_MARKS),
+            },
             sites: RwLock::default(),
+            marks: AtomicUsize::new(0),
+            done: Mutex::default(),
+            pending: Mutex::default(),
         }
     }
 
@@ -79,14 +124,58 @@ impl Epochs {
         }
     }
 
+    /// The stamp of a response from before a restart, by [`Stamp::site`] and [`Stamp::at`]. `None`: the site is not
+    /// known, and what was stored of it is gone.
+    pub fn stamp_at(&self, site: u64, at: u64) -> Option<Stamp> {
+        let site = Arc::clone(self.sites.read().get(&site)?);
+        Some(Stamp { site, at })
+    }
+
     /// Makes `selector`'s responses of `site` gone or stale, those of fills now under way included.
-    pub fn purge(&self, site: u64, selector: &Selector, mode: Mode) {
+    pub fn purge(&self, site: u64, selector: &Selector, mode: Mode) -> Marked {
         let site = self.site(site);
         let at = self.advance();
-        match selector {
-            Selector::Everything => site.mark_all(at, mode),
-            Selector::Tags(tags) => site.mark(tags, at, mode, self.max_marks),
+        let marks = match selector {
+            Selector::Everything => {
+                site.mark_all(at, mode);
+                self.note(Record::Everything {
+                    site: site.id,
+                    at,
+                    mode,
+                });
+                1
+            }
+            Selector::Tags(tags) => {
+                site.mark(tags, at, mode, self.limits, &self.marks, |record| self.note(record));
+                let site = site.id;
+                tags.iter()
+                    .for_each(|&tag| self.note(Record::Tag { site, tag, at, mode }));
+                tags.len()
+            }
+        };
+        Marked { at, marks }
+    }
+
+    /// Whether the purge that the caller names `uid` was carried out: [`Self::set_done`] was called since.
+    pub fn is_done(&self, uid: u128) -> bool {
+        self.done.lock().contains(&uid)
+    }
+
+    /// Remembers that the purge `uid` was carried out. Past a bound others are forgotten, and may be carried out
+    /// again.
+    pub fn set_done(&self, uid: u128) {
+        let mut done = self.done.lock();
+        if done.len() >= MAX_DONE && !done.contains(&uid) {
+            done.clear();
         }
+        done.insert(uid);
+        let at = self.clock.load(Ordering::SeqCst);
+        self.note(Record::Done { uid, at });
+    }
+
+    /// Forgets the purges that `keep` refuses: they will not be asked for again.
+    pub fn retain_done(&self, keep: impl Fn(u128) -> bool) {
+        self.done.lock().retain(|&uid| keep(uid));
     }
 
     /// Advances the clock: stamps from before are older than the result.
@@ -100,22 +189,127 @@ impl Epochs {
             let kept = keep(id);
             if !kept {
                 site.mark_all(u64::MAX, Mode::Hard);
+                self.marks.fetch_sub(site.len(), Ordering::Relaxed);
+                let at = self.advance();
+                self.note(Record::Closed { site: id, at });
             }
             kept
         });
+    }
+
+    /// Marks of tags that are kept, of all sites.
+    pub fn marks(&self) -> usize {
+        self.marks.load(Ordering::Relaxed)
+    }
+
+    /// Begins to keep what [`Self::take_journal`] gives. The first is [`Pending::Rewrite`].
+    pub fn keep_journal(&self) {
+        *self.pending.lock() = Some(Pending::Rewrite);
+    }
+
+    /// What was not given yet; `None` without [`Self::keep_journal`]. A purge that has returned is in it.
+    pub fn take_journal(&self) -> Option<Pending> {
+        let mut pending = self.pending.lock();
+        let kept = pending.as_mut()?;
+        Some(std::mem::replace(kept, Pending::Append(Vec::new())))
+    }
+
+    /// A whole journal. `secret` is [`crate::key::Keyer::identity`].
+    pub fn export(&self, secret: u64) -> Vec<u8> {
+        // Before the marks are read: none in the file is newer than the clock that is restored from it.
+        let mut out = journal::header(secret, self.clock.load(Ordering::SeqCst)).to_vec();
+        let sites: Vec<_> = self.sites.read().values().map(Arc::clone).collect();
+        for site in sites {
+            site.records(|record| out.extend(record.encode()));
+        }
+        let at = self.clock.load(Ordering::SeqCst);
+        for &uid in &*self.done.lock() {
+            out.extend(Record::Done { uid, at }.encode());
+        }
+        out
+    }
+
+    /// Takes in what a journal says; to be called before anything is stored. Returns the journal's length without a
+    /// torn tail: where appending goes on. `newest` is the newest [`Stamp::at`] of what is stored, if that is known:
+    /// the clock goes on after it.
+    ///
+    /// # Errors
+    /// It cannot be read: no site is known, and with [`Self::stamp_at`] everything is gone.
+    pub fn restore(&self, bytes: &[u8], secret: u64, newest: u64) -> Result<usize, journal::Error> {
+        let journal = journal::read(bytes, secret)?;
+        let mut clock = journal.clock.max(newest);
+        let mut sites = self.sites.write();
+        for record in journal.records {
+            // An unknown site begins here: what is older than the first word of it is gone.
+            let open = |at| move || Arc::new(Site::new(site_of(record), at));
+            match record {
+                Record::Everything { site, at, mode } => {
+                    // A site becomes known by a hard mark; a soft one alone says nothing of what was before.
+                    sites.entry(site).or_insert_with(open(at)).mark_all(at, mode);
+                    clock = clock.max(at);
+                }
+                Record::Tag { site, tag, at, mode } => {
+                    let site = sites.entry(site).or_insert_with(open(at));
+                    site.mark(&[tag], at, mode, self.limits, &self.marks, |_| {});
+                    clock = clock.max(at);
+                }
+                Record::Closed { site, at } => {
+                    if let Some(site) = sites.remove(&site) {
+                        self.marks.fetch_sub(site.len(), Ordering::Relaxed);
+                    }
+                    clock = clock.max(at);
+                }
+                Record::Done { uid, at } => {
+                    let mut done = self.done.lock();
+                    if done.len() < MAX_DONE {
+                        done.insert(uid);
+                    }
+                    clock = clock.max(at);
+                }
+            }
+        }
+        self.clock.fetch_max(clock.saturating_add(1), Ordering::SeqCst);
+        Ok(journal.end)
     }
 
     fn site(&self, id: u64) -> Arc<Site> {
         if let Some(site) = self.sites.read().get(&id) {
             return Arc::clone(site);
         }
-        Arc::clone(self.sites.write().entry(id).or_default())
+        let mut sites = self.sites.write();
+        let open = || {
+            let at = self.clock.load(Ordering::SeqCst);
+            self.note(Record::Everything {
+                site: id,
+                at,
+                mode: Mode::Hard,
+            });
+            Arc::new(Site::new(id, at))
+        };
+        Arc::clone(sites.entry(id).or_insert_with(open))
+    }
+
+    /// Keeps a record for the journal, if there is one.
+    fn note(&self, record: Record) {
+        let mut pending = self.pending.lock();
+        match &mut *pending {
+            Some(Pending::Append(bytes)) if bytes.len() < MAX_PENDING => bytes.extend(record.encode()),
+            Some(full @ Pending::Append(_)) => *full = Pending::Rewrite,
+            _ => {}
+        }
     }
 }
 
 impl Default for Epochs {
     fn default() -> Self {
         Self::new(DEFAULT_MAX_MARKS)
+    }
+}
+
+const fn site_of(record: Record) -> u64 {
+    match record {
+        Record::Everything { site, .. } | Record::Tag { site, .. } | Record::Closed { site, .. } => site,
+        Record::Done { .. } => 0,
     }
 }
 
@@ -127,6 +321,16 @@ pub struct Stamp {
 }
 
 impl Stamp {
+    /// The site. With [`Self::at`], what a record that outlives the process has to keep.
+    pub fn site(&self) -> u64 {
+        self.site.id
+    }
+
+    /// The logical time.
+    pub const fn at(&self) -> u64 {
+        self.at
+    }
+
     /// Whether it was taken before the clock came to `time`.
     pub(crate) const fn is_before(&self, time: u64) -> bool {
         self.at < time
@@ -135,152 +339,9 @@ impl Stamp {
     /// What purges since this stamp say about a response with `tags`. `checked` is the response's own memory of
     /// how far it was compared already, so that tables are only read once per response and purge.
     pub fn purged(&self, tags: &[u64], checked: &AtomicU64) -> Purged {
-        let site = &*self.site;
-        if site.everything.hard.load(Ordering::Acquire) > self.at {
-            return Purged::Hard;
-        }
-        let soft = site.everything.soft.load(Ordering::Acquire) > self.at;
-        let latest = site.latest_mark.load(Ordering::Acquire);
-        let mut verdict = if soft { Purged::Soft } else { Purged::No };
-        if latest > self.at && latest > checked.load(Ordering::Relaxed) {
-            let marks = site.marks.lock();
-            for mark in tags.iter().filter_map(|tag| marks.get(tag)) {
-                if mark.hard > self.at {
-                    return Purged::Hard;
-                }
-                if mark.soft > self.at {
-                    verdict = Purged::Soft;
-                }
-            }
-            // A soft mark has to be seen again at the next hit.
-            if verdict == Purged::No {
-                checked.fetch_max(latest, Ordering::Relaxed);
-            }
-        }
-        verdict
-    }
-}
-
-/// One site's marks. A mark is the logical time of the last purge; zero is none.
-#[derive(Debug, Default)]
-struct Site {
-    everything: AtomicMark,
-    /// The newest mark in `marks`.
-    latest_mark: AtomicU64,
-    marks: Mutex<HashMap<u64, Mark, RandomState>>,
-}
-
-#[derive(Debug, Default)]
-struct AtomicMark {
-    hard: AtomicU64,
-    soft: AtomicU64,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Mark {
-    hard: u64,
-    soft: u64,
-}
-
-impl Site {
-    fn mark_all(&self, at: u64, mode: Mode) {
-        match mode {
-            Mode::Hard => self.everything.hard.fetch_max(at, Ordering::AcqRel),
-            Mode::Soft => self.everything.soft.fetch_max(at, Ordering::AcqRel),
-        };
-    }
-
-    fn mark(&self, tags: &[u64], at: u64, mode: Mode, max_marks: usize) {
-        let mut marks = self.marks.lock();
-        for &tag in tags {
-            if marks.len() >= max_marks && !marks.contains_key(&tag) {
-                self.mark_all(at, Mode::Hard);
-                marks.clear();
-            }
-            let mark = marks.entry(tag).or_default();
-            match mode {
-                Mode::Hard => mark.hard = mark.hard.max(at),
-                Mode::Soft => mark.soft = mark.soft.max(at),
-            }
-        }
-        // Published last, under the lock: who sees it finds the marks.
-        self.latest_mark.fetch_max(at, Ordering::AcqRel);
+        self.site.purged(self.at, tags, checked)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn purged(stamp: &Stamp, tags: &[u64]) -> Purged {
-        stamp.purged(tags, &AtomicU64::new(0))
-    }
-
-    #[test]
-    fn everything_of_a_site_is_gone_and_nothing_of_another() {
-        let epochs = Epochs::default();
-        let (mine, other) = (epochs.stamp(1), epochs.stamp(2));
-        assert_eq!(purged(&mine, &[]), Purged::No);
-        epochs.purge(1, &Selector::Everything, Mode::Hard);
-        assert_eq!(purged(&mine, &[]), Purged::Hard);
-        assert_eq!(purged(&other, &[]), Purged::No);
-        assert_eq!(
-            purged(&epochs.stamp(1), &[]),
-            Purged::No,
-            "a fill that begins afterwards is not concerned"
-        );
-    }
-
-    #[test]
-    fn a_tag_concerns_those_that_carry_it_even_when_they_are_stored_after_the_purge() {
-        let epochs = Epochs::default();
-        let before = epochs.stamp(1);
-        epochs.purge(1, &Selector::Tags(vec![10, 11]), Mode::Hard);
-        assert_eq!(purged(&before, &[9, 11]), Purged::Hard);
-        assert_eq!(purged(&before, &[9]), Purged::No);
-        assert_eq!(purged(&epochs.stamp(1), &[11]), Purged::No);
-    }
-
-    #[test]
-    fn what_was_compared_once_is_compared_again_after_the_next_purge() {
-        let epochs = Epochs::default();
-        let (stamp, checked) = (epochs.stamp(1), AtomicU64::new(0));
-        epochs.purge(1, &Selector::Tags(vec![10]), Mode::Hard);
-        assert_eq!(stamp.purged(&[11], &checked), Purged::No);
-        assert!(checked.load(Ordering::Relaxed) > 0);
-        epochs.purge(1, &Selector::Tags(vec![11]), Mode::Hard);
-        assert_eq!(stamp.purged(&[11], &checked), Purged::Hard);
-    }
-
-    #[test]
-    fn a_soft_purge_makes_stale_at_every_hit_and_a_hard_one_prevails() {
-        let epochs = Epochs::default();
-        let (stamp, checked) = (epochs.stamp(1), AtomicU64::new(0));
-        epochs.purge(1, &Selector::Tags(vec![10]), Mode::Soft);
-        assert_eq!(stamp.purged(&[10], &checked), Purged::Soft);
-        assert_eq!(stamp.purged(&[10], &checked), Purged::Soft);
-        epochs.purge(1, &Selector::Everything, Mode::Hard);
-        assert_eq!(stamp.purged(&[10], &checked), Purged::Hard);
-    }
-
-    #[test]
-    fn a_full_table_forgets_more_than_asked_never_less() {
-        let epochs = Epochs::new(2);
-        let stamp = epochs.stamp(1);
-        epochs.purge(1, &Selector::Tags(vec![1, 2]), Mode::Hard);
-        assert_eq!(purged(&stamp, &[5]), Purged::No);
-        epochs.purge(1, &Selector::Tags(vec![3]), Mode::Hard);
-        assert_eq!(purged(&stamp, &[1]), Purged::Hard);
-        assert_eq!(purged(&stamp, &[5]), Purged::Hard);
-        assert_eq!(purged(&epochs.stamp(1), &[1]), Purged::No);
-    }
-
-    #[test]
-    fn a_site_that_was_forgotten_takes_its_responses_along() {
-        let epochs = Epochs::default();
-        let stamp = epochs.stamp(1);
-        epochs.retain_sites(|id| id != 1);
-        assert_eq!(purged(&stamp, &[]), Purged::Hard);
-        assert_eq!(purged(&epochs.stamp(1), &[]), Purged::No);
-    }
-}
+mod tests;

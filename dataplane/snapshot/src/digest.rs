@@ -15,6 +15,18 @@ impl Digest {
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
+
+    /// Its first 64 bits.
+    pub const fn prefix(&self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    }
+
+    /// Its first 128 bits.
+    pub const fn half(&self) -> u128 {
+        let [_, _, _, _, _, _, _, _, a, b, c, d, e, f, g, h, ..] = self.0;
+        (self.prefix() as u128) << 64 | u64::from_be_bytes([a, b, c, d, e, f, g, h]) as u128
+    }
 }
 
 impl fmt::Display for Digest {

@@ -1,6 +1,5 @@
 //! Building one object: from a compiled unit to what requests use. A unit that cannot be built says why.
 
-use std::hash::{BuildHasher, Hasher};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -8,7 +7,7 @@ use breakwater_cache::key::QueryFilter;
 use breakwater_cache::policy::site::{self, SitePolicy};
 use breakwater_cache::{Cache, Key, Purge, purge::Mode as PurgeMode};
 use breakwater_snapshot::unit::{self, PathKind, PathMatch, PurgeSelector, Unit, WsLimits};
-use breakwater_snapshot::{ObjectId, unit::Claim};
+use breakwater_snapshot::{Digest, ObjectId, unit::Claim};
 use breakwater_waf::ClientKey;
 use breakwater_waf::address::Fallback;
 use breakwater_waf::limit::{ConnectionGuard, Tables};
@@ -66,11 +65,11 @@ pub(super) fn build(
     }
 }
 
-/// The cache's name for a site: the same after a reload, on every node.
+/// The cache's name for a site: the same on every node, after a restart and in every version, because records on disk
+/// carry it; and nobody can find the name of an EdgeCache that shares another's.
 pub(super) fn site_id(id: &ObjectId) -> u64 {
-    let mut hasher = foldhash::quality::FixedState::with_seed(0).build_hasher();
-    hasher.write(id.to_string().as_bytes());
-    hasher.finish()
+    let digest = Digest::of(id.to_string().as_bytes());
+    digest.prefix()
 }
 
 fn site(id: &ObjectId, unit: unit::EdgeCache, realms: &Realms) -> Result<Site, String> {
