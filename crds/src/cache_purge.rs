@@ -25,6 +25,13 @@ use serde::{Deserialize, Serialize};
         description = "Whose responses are forgotten."
     ),
     printcolumn(
+        name = "Mode",
+        type_ = "string",
+        json_path = ".spec.mode",
+        description = "How they are forgotten.",
+        priority = 1
+    ),
+    printcolumn(
         name = "Complete",
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Complete\")].status",
@@ -47,8 +54,8 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
     {
-        "rule": "[has(self.urls), has(self.tags), has(self.everything)].exists_one(given, given)",
-        "message": "name exactly one of urls, tags and everything",
+        "rule": "[has(self.urls), has(self.prefixes), has(self.tags), has(self.everything)].exists_one(given, given)",
+        "message": "name exactly one of urls, prefixes, tags and everything",
     },
     {
         "rule": "self == oldSelf",
@@ -62,6 +69,12 @@ pub struct CachePurgeSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256), inner(length(min = 8, max = 4096)), extend("x-kubernetes-list-type" = "set"))]
     pub urls: Option<Vec<String>>,
+    /// Paths with all that is below them, by whole segments: https://shop.example.com/static reaches /static and
+    /// /static/app.js, not /statics. Scheme and port do not count. Without a host, such as /static: on every host of the
+    /// EdgeCache. Segments beyond the sixteenth are not told apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256), inner(length(min = 1, max = 4096)), extend("x-kubernetes-list-type" = "set"))]
+    pub prefixes: Option<Vec<String>>,
     /// Tags; every response that carries one of them is forgotten.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256), inner(length(min = 1, max = 256)), extend("x-kubernetes-list-type" = "set"))]
@@ -70,10 +83,11 @@ pub struct CachePurgeSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-validations" = [{
         "rule": "self",
-        "message": "the only value is true: leave the field out and name urls or tags",
+        "message": "the only value is true: leave the field out and name urls, prefixes or tags",
     }]))]
     pub everything: Option<bool>,
-    /// How responses are forgotten. Hard: the next request goes to the origin.
+    /// How responses are forgotten. Hard: the next request goes to the origin. Soft: they become stale; they are
+    /// validated at the next use, and served meanwhile where staleness is allowed.
     #[serde(default)]
     pub mode: PurgeMode,
 }
@@ -93,6 +107,8 @@ pub enum PurgeMode {
     /// The next request goes to the origin.
     #[default]
     Hard,
+    /// The next request has them validated; they are served stale where that is allowed.
+    Soft,
 }
 
 /// How far a purge has come.

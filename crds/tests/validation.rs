@@ -84,6 +84,9 @@ fn good_objects_pass() {
     assert_eq!(refused("EdgeCache", named, None), Vec::<String>::new());
     let all = with(with(purge(), "/everything", json!(true)), "/tags", json!(null));
     assert_eq!(refused("CachePurge", all, None), Vec::<String>::new());
+    let soft = with(with(purge(), "/prefixes", json!(["/a"])), "/tags", json!(null));
+    let soft = with(soft, "/mode", json!("Soft"));
+    assert_eq!(refused("CachePurge", soft, None), Vec::<String>::new());
 }
 
 #[test]
@@ -248,14 +251,14 @@ fn each_broken_rule_is_refused_with_its_message() {
             purge(),
             "/everything",
             json!(true),
-            "exactly one of urls, tags and everything",
+            "exactly one of urls, prefixes, tags and everything",
         ),
         (
             "CachePurge",
             purge(),
             "/tags",
             json!(null),
-            "exactly one of urls, tags and everything",
+            "exactly one of urls, prefixes, tags and everything",
         ),
         (
             "CachePurge",
@@ -263,6 +266,13 @@ fn each_broken_rule_is_refused_with_its_message() {
             "/everything",
             json!(false),
             "the only value is true",
+        ),
+        (
+            "CachePurge",
+            purge(),
+            "/prefixes",
+            json!(["/static"]),
+            "exactly one of urls, prefixes, tags and everything",
         ),
     ];
     for (kind, good, pointer, value, expected) in cases {

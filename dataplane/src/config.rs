@@ -5,6 +5,7 @@
 
 mod assemble;
 mod build;
+mod purge;
 
 use std::collections::HashMap;
 use std::rc::Rc;

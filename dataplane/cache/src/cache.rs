@@ -9,7 +9,7 @@
 
 mod types;
 
-pub use types::{Config, Joined, Lookup, Purge, Revalidated, Stats, Target};
+pub use types::{Config, Joined, Lookup, Prefix, Purge, Revalidated, Stats, Target};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,7 +29,7 @@ use crate::policy::request::{Admission, RequestMeta};
 use crate::policy::site::{Rule, SitePolicy};
 use crate::policy::store::{Candidate, Decision, Reason, Storable, decide};
 use crate::policy::validate::{self, Mismatch};
-use crate::purge::{Epochs, Mode, Purged, Selector, Stamp};
+use crate::purge::{Epochs, Marked, Mode, Purged, Selector, Stamp};
 use crate::store::Ram;
 use crate::time::Timestamp;
 use crate::vary::{self, FieldValues};
@@ -326,17 +326,24 @@ impl Cache {
     }
 
     /// Makes responses of a site gone or stale.
-    pub fn purge(&self, site: u64, what: Purge<'_>, mode: Mode) {
+    pub fn purge(&self, site: u64, what: Purge<'_>, mode: Mode) -> Marked {
         let selector = match what {
             Purge::Everything => Selector::Everything,
             Purge::Tags(tags) => Selector::Tags(tags.iter().map(|tag| self.keyer.tag(site, tag.as_bytes())).collect()),
             Purge::Urls(urls) => Selector::Tags(urls.iter().map(|&url| self.keyer.url_tag(url)).collect()),
+            Purge::Prefixes(prefixes) => Selector::Tags(
+                prefixes
+                    .iter()
+                    .map(|prefix| self.keyer.prefix_tag(site, prefix.host, prefix.path))
+                    .collect(),
+            ),
         };
-        self.epochs.purge(site, &selector, mode);
+        let marked = self.epochs.purge(site, &selector, mode);
         if let (Purge::Urls(urls), Mode::Hard) = (what, mode) {
             // Where nothing else is part of keys, the space is given back at once.
             urls.iter().for_each(|&url| self.remove(url));
         }
+        marked
     }
 
     /// The purges themselves: which were carried out, and what of them outlives the process.

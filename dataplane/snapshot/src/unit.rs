@@ -269,6 +269,19 @@ pub struct CachePurge {
     pub target: ObjectId,
     /// Which of them.
     pub selector: PurgeSelector,
+    /// How they are forgotten.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub mode: PurgeMode,
+}
+
+/// How stored responses are forgotten.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PurgeMode {
+    /// The next request goes to the origin.
+    #[default]
+    Hard,
+    /// They become stale: validated before the next use, and served where staleness is allowed.
+    Soft,
 }
 
 /// Which stored responses a purge forgets.
@@ -276,8 +289,20 @@ pub struct CachePurge {
 pub enum PurgeSelector {
     /// All variants of these absolute URLs.
     Urls(Vec<String>),
+    /// All responses below one of these paths.
+    Prefixes(Vec<PurgePrefix>),
     /// All responses that carry one of these tags.
     Tags(Vec<String>),
     /// All of them.
     Everything,
+}
+
+/// What a purge by prefix reaches.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PurgePrefix {
+    /// Lower-case host without port; none means every host of the EdgeCache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// A path beginning with `/`, in any spelling; matches as [`PathKind::Prefix`].
+    pub path: String,
 }

@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use breakwater_cache::Cache;
+use breakwater_cache::purge::Mode;
 use breakwater_snapshot::unit::{self, Unit};
-use breakwater_snapshot::{Blob, Digest, Entry, Kind, ObjectId, Rejection, Snapshot};
+use breakwater_snapshot::{Blob, Digest, Entry, Kind, Manifest, ObjectId, Rejection, Snapshot};
 use breakwater_waf::limit::Tables;
 use serde::Serialize;
 
@@ -25,8 +26,6 @@ use crate::upstream::Origin;
 /// Keeps what was built, and builds what changed.
 pub(crate) struct Assembler {
     held: BTreeMap<ObjectId, Held>,
-    /// UIDs of the purges that were carried out and are still in the manifest.
-    purged: BTreeSet<String>,
     metrics: Arc<Metrics>,
     cache: Arc<Cache>,
     tables: Arc<Tables>,
@@ -66,7 +65,6 @@ impl Assembler {
     pub(crate) fn new(metrics: Arc<Metrics>, cache: Arc<Cache>, tables: Arc<Tables>, https_port: u16) -> Self {
         Self {
             held: BTreeMap::new(),
-            purged: BTreeSet::new(),
             metrics,
             cache,
             tables,
@@ -98,7 +96,7 @@ impl Assembler {
             }
         }
         self.held.retain(|id, _| manifest.get(id).is_some());
-        self.forget_sites();
+        self.forget_sites(manifest);
         self.forget_purges();
         self.note_certificates();
         let kept = rejected
@@ -135,12 +133,8 @@ impl Assembler {
                 Err(message)
             }
         })?;
-        if let Built::Purge(purge) = &built
-            && self.purged.insert(purge.uid.clone())
-            && let Some(Built::Site(site)) = self.held.get(&purge.target).map(|held| &held.built)
-        {
-            // Without the site there is nothing stored: what comes later is newer than the purge.
-            build::purge(&self.cache, site, purge);
+        if let Built::Purge(purge) = &built {
+            self.purge(purge);
         }
         let held = Held {
             digest: entry.sha256,
@@ -149,6 +143,24 @@ impl Assembler {
         };
         self.held.insert(entry.id.clone(), held);
         Ok(())
+    }
+
+    /// Carries out a purge, unless that was done. Sites come before purges in a manifest, so the site is held if it has
+    /// a good version.
+    fn purge(&self, purge: &unit::CachePurge) {
+        let (epochs, uid) = (self.cache.epochs(), purge_uid(&purge.uid));
+        if epochs.is_done(uid) {
+            return;
+        }
+        match self.held.get(&purge.target).map(|held| &held.built) {
+            Some(Built::Site(site)) => super::purge::purge(&self.cache, site, &purge.selector, purge.mode),
+            // Something may be stored of it from before a restart; what its keys are made of is not known.
+            _ => {
+                let all = breakwater_cache::Purge::Everything;
+                self.cache.purge(build::site_id(&purge.target), all, Mode::Hard)
+            }
+        };
+        epochs.set_done(uid);
     }
 
     /// Lets a policy that has no good version refuse everything on its targets.
@@ -172,29 +184,27 @@ impl Assembler {
             .is_some_and(|held| !matches!(held.built, Built::Closed(..)))
     }
 
-    /// What a removed site stored is gone: one of the same name that comes later may be quite another.
-    fn forget_sites(&self) {
-        let sites: BTreeSet<u64> = self
-            .held
-            .values()
-            .filter_map(|held| match &held.built {
-                Built::Site(site) => Some(site.id),
-                _ => None,
-            })
+    /// What a removed site stored is gone: one of the same name that comes later may be quite another. One that is
+    /// invalid at present is not removed.
+    fn forget_sites(&self, manifest: &Manifest) {
+        let listed = manifest.entries.iter().map(|entry| &entry.id);
+        let sites: BTreeSet<u64> = listed
+            .filter(|id| id.kind == Kind::EdgeCache)
+            .map(build::site_id)
             .collect();
         self.cache.retain_sites(|id| sites.contains(&id));
     }
 
-    fn forget_purges(&mut self) {
+    fn forget_purges(&self) {
         let known: BTreeSet<_> = self
             .held
             .values()
             .filter_map(|held| match &held.built {
-                Built::Purge(purge) => Some(purge.uid.as_str()),
+                Built::Purge(purge) => Some(purge_uid(&purge.uid)),
                 _ => None,
             })
             .collect();
-        self.purged.retain(|uid| known.contains(uid.as_str()));
+        self.cache.epochs().retain_done(|uid| known.contains(&uid));
     }
 
     /// When certificates expire, for metrics.
@@ -311,6 +321,11 @@ impl Held {
             last_good: entry.is_some_and(|entry| entry.sha256 != self.digest),
         }
     }
+}
+
+/// The cache's name for a purge, which outlives the process with what is stored.
+fn purge_uid(uid: &str) -> u128 {
+    Digest::of(uid.as_bytes()).half()
 }
 
 /// Whether a unit is of the kind its name says.

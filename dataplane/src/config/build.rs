@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use breakwater_cache::key::QueryFilter;
 use breakwater_cache::policy::site::{self, SitePolicy};
-use breakwater_cache::{Cache, Key, Purge, purge::Mode as PurgeMode};
-use breakwater_snapshot::unit::{self, PathKind, PathMatch, PurgeSelector, Unit, WsLimits};
+use breakwater_snapshot::unit::{self, PathKind, PathMatch, Unit, WsLimits};
 use breakwater_snapshot::{Digest, ObjectId, unit::Claim};
 use breakwater_waf::ClientKey;
 use breakwater_waf::address::Fallback;
@@ -14,8 +13,6 @@ use breakwater_waf::limit::{ConnectionGuard, Tables};
 use breakwater_waf::policy::{self, Policy};
 use breakwater_waf::uri::{Kind as UriKind, Pattern, UriSet};
 use breakwater_websocket::{Settings, Sizes, handshake};
-use breakwater_wire::http1::Host;
-use breakwater_wire::path::normalize;
 use http::HeaderName;
 
 use super::assemble::kind_of;
@@ -335,45 +332,4 @@ impl Full {
             Self::PerClient => "you have as many connections here as one client may have",
         }
     }
-}
-
-/// Carries out a purge on this node.
-pub(super) fn purge(cache: &Cache, site: &Site, purge: &unit::CachePurge) {
-    let selector = &purge.selector;
-    match selector {
-        PurgeSelector::Everything => cache.purge(site.id, Purge::Everything, PurgeMode::Hard),
-        PurgeSelector::Tags(tags) => {
-            let tags: Vec<_> = tags.iter().map(String::as_str).collect();
-            cache.purge(site.id, Purge::Tags(&tags), PurgeMode::Hard);
-        }
-        PurgeSelector::Urls(urls) => {
-            let keys: Vec<_> = urls.iter().filter_map(|url| url_key(cache, site, url)).collect();
-            cache.purge(site.id, Purge::Urls(&keys), PurgeMode::Hard);
-        }
-    }
-}
-
-/// The key of a URL without header and cookie values, as `handler::hit` makes it. The compile step checked the URL.
-fn url_key(cache: &Cache, site: &Site, url: &str) -> Option<Key> {
-    let (_, rest) = url.split_once("://")?;
-    let rest = rest.split('#').next().unwrap_or(rest);
-    let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    let (path, query) = match target.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
-        None => (target, None),
-    };
-    let host = Host::parse(authority)?;
-    let path = normalize(if path.is_empty() { "/" } else { path }).ok()?;
-    let query = query.map(str::as_bytes);
-    let key = cache.key(site.id);
-    Some(
-        key.target(
-            b"http",
-            host.name().as_bytes(),
-            path.as_str().as_bytes(),
-            query,
-            &site.policy.ignore_query,
-        )
-        .finish(),
-    )
 }

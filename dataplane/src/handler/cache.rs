@@ -305,6 +305,7 @@ impl Request<'_> {
             path: self.job.path.clone(),
             meta: self.meta.clone(),
             target: self.target,
+            prefixes: hit::prefixes(self.worker, self.site, authority(self.job), &self.job.path),
             stale: stale.map(|(object, on_error)| (Arc::clone(object), on_error)),
         })
     }

@@ -120,6 +120,11 @@ pub(super) struct Authority<'a> {
     pub(super) secure: bool,
 }
 
+/// The tags by which a purge by prefix reaches the answer to a request.
+pub(super) fn prefixes(worker: &Worker, site: &Site, authority: Authority<'_>, path: &str) -> Vec<u64> {
+    worker.cache.keyer().prefix_tags(site.id, authority.name, path)
+}
+
 /// The key of a request: normalised host and path, the query, and what the site adds. The port and the
 /// scheme are in the key, because the origin sees them and may answer with them, but not in what a purge by URL reaches.
 pub(super) fn target(

@@ -1,11 +1,13 @@
 //! Purges: by URL, by tag, of everything; each carried out once, and no fill escapes one.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use breakwater_snapshot::unit::{PurgeSelector, Unit};
+use breakwater_snapshot::Blob;
+use breakwater_snapshot::unit::{PurgeMode, PurgePrefix, PurgeSelector, Unit};
 use tokio::sync::Semaphore;
 
-use crate::support::{Client, Objects, Origin, Plane, Request, answer, edge_cache, objects, purge};
+use crate::support::{Client, Objects, Origin, Plane, Request, answer, edge_cache, objects, purge, purge_by};
 
 async fn tagged() -> Origin {
     Origin::start(async |request| {
@@ -87,6 +89,117 @@ async fn a_purge_by_tag_forgets_what_carries_it() {
     plane
         .apply(site_and(&origin, [("p", purge("1", one)), ("q", purge("2", all))]))
         .await;
+    assert_eq!(hits(&mut client, &ALL).await, [false, true, false, true]);
+}
+
+#[tokio::test]
+async fn a_purge_by_prefix_forgets_whole_segments_of_a_host_in_any_spelling() {
+    let origin = tagged().await;
+    let plane = Plane::before(&origin).await;
+    let mut client = plane.client().await;
+    let paths = ["/st", "/st?q=1", "/st/", "/st/a/b", "/static", "/a/st"];
+    for (uid, host, path, expected) in [
+        ("1", Some("shop.test"), "/st", [false, false, false, false, true, true]),
+        ("2", Some("other.test"), "/st", [true; 6]),
+        ("3", None, "/%73t/./a/", [true, true, true, false, true, true]),
+        ("4", Some("shop.test"), "/", [false; 6]),
+    ] {
+        hits(&mut client, &paths).await;
+        assert_eq!(hits(&mut client, &paths).await, [true; 6]);
+        let prefixes = PurgeSelector::Prefixes(vec![PurgePrefix {
+            host: host.map(str::to_owned),
+            path: path.to_owned(),
+        }]);
+        plane.apply(site_and(&origin, [("p", purge(uid, prefixes))])).await;
+        assert_eq!(hits(&mut client, &paths).await, expected, "{uid}");
+    }
+}
+
+#[tokio::test]
+async fn a_soft_purge_has_responses_validated_and_serves_them_while_the_origin_is_down() {
+    let down = Arc::new(AtomicBool::new(false));
+    let is_down = Arc::clone(&down);
+    let origin = Origin::start(move |request: Request| {
+        let down = is_down.load(Ordering::SeqCst);
+        async move {
+            if down {
+                return answer(503, "", "");
+            }
+            if request.field("if-none-match").is_some() {
+                return b"HTTP/1.1 304 Not Modified\r\nETag: \"1\"\r\n\r\n".to_vec();
+            }
+            let fields = "Cache-Control: max-age=60, stale-if-error=60\r\nETag: \"1\"\r\nSurrogate-Key: t\r\n";
+            answer(200, fields, "stored")
+        }
+    })
+    .await;
+    let plane = Plane::before(&origin).await;
+    let mut client = plane.client().await;
+    for (uid, selector) in [
+        ("1", PurgeSelector::Everything),
+        ("2", PurgeSelector::Tags(vec!["t".to_owned()])),
+        ("3", PurgeSelector::Urls(vec!["http://shop.test/a".to_owned()])),
+        (
+            "4",
+            PurgeSelector::Prefixes(vec![PurgePrefix {
+                host: None,
+                path: "/a".to_owned(),
+            }]),
+        ),
+    ] {
+        client.get("shop.test", "/a", "").await;
+        assert!(client.get("shop.test", "/a", "").await.is_hit());
+        let soft = purge_by(uid, selector, PurgeMode::Soft);
+        plane.apply(site_and(&origin, [("p", soft)])).await;
+        down.store(true, Ordering::SeqCst);
+        let served = client.get("shop.test", "/a", "").await;
+        assert_eq!((served.status, served.text().as_str()), (200, "stored"), "{uid}");
+        down.store(false, Ordering::SeqCst);
+        let validated = client.get("shop.test", "/a", "").await;
+        assert!(!validated.is_hit());
+        assert_eq!(validated.text(), "stored");
+        assert!(origin.last().field("if-none-match").is_some(), "{uid}");
+    }
+}
+
+#[tokio::test]
+async fn purges_that_a_node_missed_are_carried_out_before_it_acknowledges_or_serves_by_the_new_configuration() {
+    let origin = tagged().await;
+    let plane = Plane::before(&origin).await;
+    let mut client = plane.client().await;
+    fill(&mut client, &ALL).await;
+    // What three manifests brought while it was away comes as one.
+    let missed = [
+        (
+            "p",
+            purge("1", PurgeSelector::Urls(vec!["http://shop.test/three".to_owned()])),
+        ),
+        ("q", purge("2", PurgeSelector::Tags(vec!["product-1".to_owned()]))),
+        (
+            "r",
+            purge_by("3", PurgeSelector::Tags(vec!["product-2".to_owned()]), PurgeMode::Soft),
+        ),
+    ];
+    let applied = plane.try_apply(site_and(&origin, missed)).await;
+    assert!(applied.rejected.is_empty());
+    assert_eq!(hits(&mut client, &ALL).await, [false, true, false, false]);
+}
+
+#[tokio::test]
+async fn a_purge_of_a_site_that_is_invalid_at_present_reaches_what_it_stored() {
+    let origin = tagged().await;
+    let plane = Plane::before(&origin).await;
+    let mut client = plane.client().await;
+    fill(&mut client, &ALL).await;
+    let mut objects = site_and(
+        &origin,
+        [("p", purge("1", PurgeSelector::Tags(vec!["all".to_owned()])))],
+    );
+    objects[0].2 = Blob::Invalid {
+        message: "broken".to_owned(),
+        targets: Vec::new(),
+    };
+    plane.try_apply(objects).await;
     assert_eq!(hits(&mut client, &ALL).await, [false, true, false, true]);
 }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use breakwater_snapshot::unit::{
     Addresses, CachePolicy, CachePurge, Claim, ClientAddress, EdgeCache, Endpoint, Field, FieldEdit, Filters, Limit,
-    Mode, Origin, PathKind, PathMatch, PurgeSelector, Redact, Unit, Uris, WafPolicy, WsLimits, WsRoute,
+    Mode, Origin, PathKind, PathMatch, PurgeMode, PurgeSelector, Redact, Unit, Uris, WafPolicy, WsLimits, WsRoute,
 };
 use breakwater_snapshot::{Blob, Kind, ObjectId};
 
@@ -127,10 +127,16 @@ pub(crate) fn limit(name: &str) -> Limit {
 
 /// A purge of the EdgeCache `site`.
 pub(crate) fn purge(uid: &str, selector: PurgeSelector) -> Unit {
+    purge_by(uid, selector, PurgeMode::Hard)
+}
+
+/// A purge of the EdgeCache `site` in a mode.
+pub(crate) fn purge_by(uid: &str, selector: PurgeSelector, mode: PurgeMode) -> Unit {
     Unit::CachePurge(CachePurge {
         uid: uid.to_owned(),
         target: id(Kind::EdgeCache, "site"),
         selector,
+        mode,
     })
 }
 

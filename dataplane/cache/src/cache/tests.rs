@@ -23,6 +23,7 @@ struct Edge {
 /// A request under way.
 struct Request {
     target: Target,
+    prefixes: Vec<u64>,
     meta: RequestMeta,
     fields: HeaderMap,
 }
@@ -58,7 +59,12 @@ impl Edge {
         };
         let method: Method = method.parse().unwrap();
         let meta = RequestMeta::new(&method, false, &self.policy, &values_of(&fields));
-        Request { target, meta, fields }
+        Request {
+            target,
+            prefixes: self.cache.keyer().prefix_tags(SITE, "a.example", path),
+            meta,
+            fields,
+        }
     }
 
     fn get(&self, path: &str) -> Request {
@@ -99,6 +105,7 @@ impl Edge {
             keyer: self.cache.keyer(),
             site: SITE,
             url: request.target.url,
+            prefixes: &request.prefixes,
         }
     }
 
@@ -468,6 +475,87 @@ fn purges_by_url_tag_and_everything_concern_what_they_say() {
 }
 
 #[test]
+fn a_purge_by_prefix_forgets_whole_segments_on_its_host_or_on_all() {
+    let edge = Edge::new();
+    let paths = ["/a", "/a/", "/a/b/c", "/ab", "/b/a"];
+    let left = |host, path| {
+        for request in paths.map(|path| edge.get(path)) {
+            if edge.body(&request).is_none() {
+                edge.fetch(&request, FRESH, "x").unwrap();
+            }
+        }
+        let marked = edge
+            .cache
+            .purge(SITE, Purge::Prefixes(&[Prefix { host, path }]), Mode::Hard);
+        assert_eq!(marked.marks, 1);
+        paths.map(|path| edge.body(&edge.get(path)).is_some())
+    };
+    for host in [Some("A.example"), None] {
+        assert_eq!(left(host, "/a"), [false, false, false, true, true]);
+        assert_eq!(left(host, "/a/b"), [true, true, false, true, true]);
+        assert_eq!(left(host, "/"), [false; 5]);
+        assert_eq!(left(host, "/c"), [true; 5]);
+    }
+    assert_eq!(left(Some("b.example"), "/a"), [true; 5]);
+}
+
+#[test]
+fn a_purge_by_tag_does_as_much_for_a_hundred_thousand_responses_as_for_one() {
+    let work = |responses: usize| {
+        let cache = Cache::new(Config::new(512 << 20, 1));
+        let edge = Edge { cache, ..Edge::new() };
+        let requests: Vec<_> = (0..responses).map(|i| edge.get(&format!("/{i}"))).collect();
+        let fields = [("cache-control", "max-age=60"), ("surrogate-key", "one")];
+        for request in &requests {
+            edge.fetch(request, &fields, "x").unwrap();
+        }
+        let marked = edge.cache.purge(SITE, Purge::Tags(&["one"]), Mode::Hard);
+        assert_eq!(
+            edge.cache.stats().ram.objects,
+            responses as u64,
+            "nothing stored is walked over"
+        );
+        assert!(requests.iter().all(|request| edge.body(request).is_none()));
+        (marked.marks, edge.cache.epochs().marks())
+    };
+    assert_eq!(work(1), (1, 1));
+    assert_eq!(work(100_000), work(1));
+}
+
+#[test]
+fn who_joins_a_validation_after_a_purge_does_not_get_what_it_confirms() {
+    let mut edge = Edge::new();
+    let request = edge.get("/x");
+    let fields = [
+        ("cache-control", "max-age=60"),
+        ("surrogate-key", "one"),
+        ("etag", "\"1\""),
+    ];
+    edge.fetch(&request, &fields, "old").unwrap();
+    edge.later(61);
+    let Lookup::Stale { object, .. } = edge.lookup(&request) else {
+        panic!("it is stale")
+    };
+    let (writer, mut own) = edge.lead(&request);
+    edge.cache.purge(SITE, Purge::Tags(&["one"]), Mode::Hard);
+    let Joined::Follower(mut follower) = edge.join(&request) else {
+        panic!("what it validates is not known to the fill")
+    };
+    let confirmation = map(&[("etag", "\"1\"")]);
+    let candidate = edge.candidate(&request, 304, &confirmation);
+    let values = values_of(&request.fields);
+    let stamp = writer.stamp().clone();
+    let revalidated = edge
+        .cache
+        .revalidated(request.target.key, &object, &candidate, &values, &stamp)
+        .unwrap();
+    assert!(!revalidated.stored);
+    writer.answer(revalidated.object);
+    assert!(matches!(poll(follower.head()), HeadOutcome::Released));
+    assert!(matches!(poll(own.head()), HeadOutcome::Object(_)));
+}
+
+#[test]
 fn a_url_purge_reaches_every_key_and_variant_of_the_url() {
     let mut edge = Edge::new();
     edge.policy.key_headers = vec![HeaderName::from_static("x-device")];
@@ -506,7 +594,13 @@ fn a_soft_purge_leaves_a_stale_object() {
 fn what_was_asked_for_before_a_purge_is_not_stored_after_it() {
     let edge = Edge::new();
     let url = edge.get("/x").target.url;
-    for purge in [Purge::Everything, Purge::Tags(&["one"]), Purge::Urls(&[url])] {
+    let above = [Prefix { host: None, path: "/" }];
+    for purge in [
+        Purge::Everything,
+        Purge::Tags(&["one"]),
+        Purge::Urls(&[url]),
+        Purge::Prefixes(&above),
+    ] {
         let request = edge.get("/x");
         let (mut writer, mut own) = edge.lead(&request);
         edge.answer(
@@ -614,12 +708,16 @@ fn four_threads_of_lookups_inserts_and_purges_keep_within_the_limit() {
                             edge.cache
                                 .insert(request.target.key, &head, Bytes::from(body).into(), &stamp);
                         }
-                        match round % 500 {
-                            100 => edge.cache.purge(SITE, Purge::Tags(&["one"]), Mode::Hard),
-                            200 => edge.cache.purge(SITE, Purge::Urls(&[request.target.url]), Mode::Hard),
-                            300 => edge.cache.invalidate(&request.target, &edge.policy),
-                            400 => edge.cache.purge(SITE, Purge::Everything, Mode::Hard),
-                            _ => {}
+                        let purge = match round % 500 {
+                            100 => Some(Purge::Tags(&["one"])),
+                            200 => Some(Purge::Urls(std::slice::from_ref(&request.target.url))),
+                            400 => Some(Purge::Everything),
+                            _ => None,
+                        };
+                        if let Some(purge) = purge {
+                            edge.cache.purge(SITE, purge, Mode::Hard);
+                        } else if round % 500 == 300 {
+                            edge.cache.invalidate(&request.target, &edge.policy);
                         }
                     }
                     hits

@@ -132,4 +132,15 @@ pub enum Purge<'a> {
     Tags(&'a [&'a str]),
     /// All variants of these URLs: keys without header and cookie values.
     Urls(&'a [Key]),
+    /// Everything below these paths.
+    Prefixes(&'a [Prefix<'a>]),
+}
+
+/// A path and all that is below it, by whole segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefix<'a> {
+    /// Without case; none means any host.
+    pub host: Option<&'a str>,
+    /// In its normal form.
+    pub path: &'a str,
 }

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use super::state::{Fate, Fill, Phase, Wakers, wake};
 use super::{Failure, FillHead};
 use crate::key::Key;
 use crate::object::{Body, Object};
-use crate::purge::Stamp;
+use crate::purge::{Purged, Stamp};
 use crate::time::Timestamp;
 
 /// Who may have a response.
@@ -217,8 +217,16 @@ impl FillWriter {
         Ok(())
     }
 
-    /// Answers everyone with a stored object: the origin confirmed it, or it was stored meanwhile.
+    /// Answers everyone with a stored object: the origin confirmed it, or it was stored meanwhile. When a purge since
+    /// the fetch began concerns it, only the request it was fetched for has it; the others fetch for themselves, because
+    /// those who joined since the purge cannot be told from those who came before.
     pub fn answer(mut self, object: Arc<Object>) {
+        if self.fill.stamp.purged(&object.meta.tags, &AtomicU64::new(0)) != Purged::No {
+            let own = self.own;
+            let mut state = self.fill.state.lock();
+            let others = state.readers.iter_mut().filter(|(id, _)| Some(**id) != own);
+            others.for_each(|(_, cursor)| cursor.end(Fate::Released));
+        }
         self.end(Phase::Stored(object));
     }
 

@@ -12,13 +12,16 @@ use http::{HeaderMap, HeaderValue};
 
 use super::request::{MethodClass, RequestMeta};
 use super::site::{Rule, SitePolicy};
-use crate::key::{Key, Keyer};
+use crate::key::{Key, Keyer, MAX_PREFIX_TAGS};
 use crate::object::{Freshness, LastModified, Metadata};
 use crate::time::Timestamp;
 use crate::vary;
 
-/// Tags of one response; with more it is not stored, because a purge could miss it.
-pub const MAX_TAGS: usize = 128;
+/// Tags that a response may list; with more it is not stored, because a purge could miss it.
+pub const MAX_LISTED_TAGS: usize = 128;
+
+/// Tags of one response in all: those it lists, its URL, and the paths above it.
+pub const MAX_TAGS: usize = MAX_LISTED_TAGS + 1 + MAX_PREFIX_TAGS;
 
 /// Statuses with a heuristic lifetime (RFC 9110 section 15.1, without 206).
 const HEURISTIC: [u16; 13] = [200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501, 421, 451];
@@ -57,6 +60,8 @@ pub struct Candidate<'a> {
     pub site: u64,
     /// The key without header and cookie values: the response's tag for purges by URL.
     pub url: Key,
+    /// Its tags for purges by prefix ([`Keyer::prefix_tags`]).
+    pub prefixes: &'a [u64],
 }
 
 /// What becomes of a response.
@@ -277,9 +282,12 @@ fn initial_age(fields: &HeaderMap, date: Timestamp, asked: Timestamp, received: 
     apparent.max(said.saturating_add(received.millis_since(asked)))
 }
 
-/// Hashes of the response's tags and of its URL.
+/// Hashes of the response's URL, of the paths above it, and of the tags it lists.
 fn tags(response: &Candidate<'_>) -> Result<Box<[u64]>, Reason> {
-    let mut hashes = vec![response.keyer.url_tag(response.url)];
+    let mut hashes = Vec::with_capacity(1 + response.prefixes.len());
+    hashes.push(response.keyer.url_tag(response.url));
+    hashes.extend(response.prefixes.iter().take(MAX_PREFIX_TAGS));
+    let most = hashes.len() + MAX_LISTED_TAGS;
     if let Some(name) = &response.policy.tag_header {
         let separators = |b: &u8| matches!(b, b' ' | b'\t' | b',');
         let words = lines(response.fields, name).flat_map(|line| line.split(separators));
@@ -288,7 +296,7 @@ fn tags(response: &Candidate<'_>) -> Result<Box<[u64]>, Reason> {
             if !hashes.contains(&hash) {
                 hashes.push(hash);
             }
-            if hashes.len() > MAX_TAGS {
+            if hashes.len() > most {
                 return Err(Reason::Tags);
             }
         }

@@ -276,7 +276,7 @@ mod tests {
             assert_eq!(read.records.len(), cut / RECORD - 1);
             assert_eq!(read.end, cut / RECORD * RECORD);
         }
-        let mut zeros = whole.clone();
+        let mut zeros = whole;
         zeros.extend([0; 100]);
         assert_eq!(read(&zeros, 77).unwrap().records, ALL);
     }

@@ -43,6 +43,8 @@ pub(super) struct Fetch {
     pub(super) target: Target,
     /// Where it tells, for the log, whom it asked.
     pub(super) asked: Rc<Asked>,
+    /// The response's tags for purges by prefix.
+    pub(super) prefixes: Vec<u64>,
     /// What is stored and needs confirmation.
     pub(super) stale: Option<(Arc<Object>, OnError)>,
 }
@@ -220,6 +222,7 @@ impl Fetch {
             keyer: self.worker.cache.keyer(),
             site: site.id,
             url: self.target.url,
+            prefixes: &self.prefixes,
         }
     }
 

@@ -73,6 +73,7 @@ impl Case {
             keyer: &Keyer::new(1),
             site: 1,
             url: Key(1),
+            prefixes: &[],
         })
     }
 
@@ -447,7 +448,10 @@ fn tags_are_words_of_the_tag_field_and_the_url_is_one() {
         keyer.tag(1, b"three"),
     ];
     assert_eq!(*found.storable().unwrap().metadata.tags, expected);
-    let many = (0..=MAX_TAGS).map(|i| i.to_string()).collect::<Vec<_>>().join(" ");
+    let many = (0..=MAX_LISTED_TAGS)
+        .map(|i| i.to_string())
+        .collect::<Vec<_>>()
+        .join(" ");
     assert_eq!(
         response(&[("etag", "\"a\""), ("surrogate-key", &many)]).reason(),
         Some(Reason::Tags)
