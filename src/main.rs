@@ -1,12 +1,15 @@
 //! Breakwater: one binary, one page of subcommands.
 
+mod cache;
 mod check;
 mod crds;
 mod dataplane;
 mod exit;
 mod explain;
 mod manifests;
+mod node;
 mod operator;
+mod purge;
 mod serve;
 mod size;
 mod stop;
@@ -43,6 +46,10 @@ enum Command {
     Check(check::CheckArgs),
     /// Say which object serves a URL, which policies apply, the cache key and the rules in force
     Explain(explain::ExplainArgs),
+    /// Have nodes forget what they stored: by URL, prefix, tag, or everything
+    Purge(purge::PurgeArgs),
+    /// Look at what a node has stored
+    Cache(cache::CacheArgs),
     /// Print the CustomResourceDefinitions as YAML
     Crds(crds::CrdsArgs),
 }
@@ -64,6 +71,8 @@ fn main() -> ExitCode {
         Command::Dataplane(args) => dataplane::run(args),
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Purge(args) => purge::run(&args),
+        Command::Cache(args) => cache::run(&args),
         Command::Crds(args) => crds::run(&args),
     };
     done.unwrap_or_else(|failure| {

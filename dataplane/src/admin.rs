@@ -1,14 +1,18 @@
-//! The admin port: metrics, health, and what is loaded. Served by the control thread, so that a scrape never delays a
+//! The admin port: metrics, health, what is loaded and stored, and purges. Served by the control thread, so that a scrape never delays a
 //! request; whether the process is ready is read from what the workers report.
+
+mod inspect;
+mod purge;
+mod stored;
 
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use parking_lot::Mutex;
 use prometheus::{Encoder, Registry, TextEncoder};
@@ -56,7 +60,12 @@ pub(crate) async fn serve(
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/v1/snapshot", get(snapshot))
-        .route("/v1/cache", get(cache))
+        .route("/v1/cache", get(stored::get))
+        .route("/v1/cache/inspect", get(inspect::get))
+        .route(
+            "/v1/purge",
+            post(purge::post).layer(DefaultBodyLimit::max(purge::MAX_BODY)),
+        )
         .with_state(admin)
         .merge(extra);
     tokio::spawn(async move {
@@ -119,12 +128,4 @@ async fn ready(State(admin): State<Arc<Admin>>) -> Response {
 
 async fn snapshot(State(admin): State<Arc<Admin>>) -> Response {
     Json(admin.data_plane.loaded()).into_response()
-}
-
-async fn cache(State(admin): State<Arc<Admin>>) -> Response {
-    let stats = admin.data_plane.metrics.cache.stats().ram;
-    Json(serde_json::json!({
-        "tiers": [{ "tier": "ram", "bytes": stats.bytes, "limit": stats.limit, "objects": stats.objects, "evictions": stats.evictions }]
-    }))
-    .into_response()
 }

@@ -5,7 +5,7 @@
 
 mod assemble;
 mod build;
-mod purge;
+pub(crate) mod purge;
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -129,6 +129,16 @@ struct Rule {
 }
 
 impl Site {
+    /// Whether some path of `host`, a name in lower case without port, is this site's.
+    pub(crate) fn serves(&self, host: &str) -> bool {
+        self.claims.iter().any(|claim| match claim.host.strip_prefix("*.") {
+            Some(suffix) => host
+                .strip_suffix(suffix)
+                .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.')),
+            None => claim.host == "*" || claim.host == host,
+        })
+    }
+
     /// The rules whose paths match, in order; which of them decides may depend on the response's status.
     pub(crate) fn rules<'a>(&'a self, path: &'a str) -> impl Iterator<Item = &'a site::Rule> {
         let matching = move |rule: &&Rule| rule.paths.as_ref().is_none_or(|paths| paths.matches(path).is_some());
@@ -153,6 +163,23 @@ impl Config {
     /// The hosts that are served over TLS.
     pub(crate) const fn tls(&self) -> &Hosts {
         &self.tls
+    }
+
+    /// The EdgeCaches, with their names as `Kind/namespace/name`.
+    pub(crate) fn sites(&self) -> impl Iterator<Item = (&Resource, &Arc<Site>)> {
+        self.resources.iter().filter_map(|resource| match &resource.kind {
+            ResourceKind::Cache(site) => Some((resource, site)),
+            ResourceKind::WebSocket(_) => None,
+        })
+    }
+
+    /// The EdgeCache that serves `path` of `host`.
+    pub(crate) fn site(&self, host: &str, path: &str) -> Option<(&Resource, &Arc<Site>)> {
+        let resource = self.resource(self.router.find(host, path)?.resource)?;
+        match &resource.kind {
+            ResourceKind::Cache(site) => Some((resource, site)),
+            ResourceKind::WebSocket(_) => None,
+        }
     }
 
     fn resource(&self, index: u32) -> Option<&Resource> {

@@ -7,7 +7,7 @@ mod cache;
 mod client;
 mod filtered;
 mod forward;
-mod hit;
+pub(crate) mod hit;
 mod https;
 mod proxy;
 mod stored;
@@ -659,6 +659,9 @@ fn count(worker: &Worker, job: &Job, outcome: &Outcome, bytes: u64, end: End) {
     let duration = job.started.elapsed();
     cells.requests.add(outcome.status);
     cells.durations.observe(duration);
+    if let Some(result) = outcome.cache {
+        cells.cache_bytes(result).add(bytes);
+    }
     if let Some(log) = &worker.metrics.access_log {
         let upstream = job.asked.server.borrow().as_ref().map(ToString::to_string);
         log.write(access_log::line(&access_log::Entry {

@@ -383,6 +383,11 @@ impl DataPlane {
         next
     }
 
+    /// The configuration in force.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.control.borrow().config)
+    }
+
     pub(crate) fn loaded(&self) -> Loaded {
         self.assembler.lock().loaded()
     }

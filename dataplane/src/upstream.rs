@@ -39,6 +39,7 @@ use budget::Budget;
 use connection::Http1Body;
 pub(crate) use connection::{Connection, Hold};
 pub(crate) use error::OriginError;
+use exchange::Framed;
 pub(crate) use exchange::{Exchange, ResponseBody};
 pub(crate) use head::{Body, Head};
 pub(crate) use http2::Upload;
@@ -271,14 +272,16 @@ impl Upstream {
     /// The body of `response`, whose head was just read from `exchange`.
     pub(crate) fn body(&self, exchange: Exchange, response: &OwnedResponse) -> ResponseBody {
         let patience = self.response_timeout();
-        match exchange {
+        let from = match exchange {
             Exchange::Http1(connection, _) => {
                 let reusable = response.keep_alive && response.framing != ResponseFraming::UntilClose;
                 let body = Http1Body::new(*connection, response.framing, reusable, patience);
-                ResponseBody::Http1(Box::new(body))
+                Framed::Http1(Box::new(body))
             }
-            Exchange::Http2(exchange) => ResponseBody::Http2(Box::new(exchange.into_body(response.framing, patience))),
-        }
+            Exchange::Http2(exchange) => Framed::Http2(Box::new(exchange.into_body(response.framing, patience))),
+        };
+        let cells = Arc::clone(&self.cells);
+        ResponseBody { from, cells }
     }
 
     /// Sends the head to the next server.

@@ -22,7 +22,7 @@ use breakwater_dataplane::follow::{Config, FollowState, Follower, Sink};
 use breakwater_operator::Metrics;
 use breakwater_operator::publish::serve::{ServeLimits, serve};
 use breakwater_operator::publish::{Limits, NodeState, Publisher, admin_router, router};
-use breakwater_snapshot::unit::{CachePurge, PurgeSelector, Unit};
+use breakwater_snapshot::unit::{CachePurge, PurgeMode, PurgeSelector, Unit};
 use breakwater_snapshot::{Blob, Digest, Kind, ObjectId, Rejection, Snapshot};
 
 /// Long enough for anything that is going to happen on a busy machine.
@@ -325,6 +325,7 @@ fn purge(name: &str, generation: i64) -> (ObjectId, i64, Blob) {
         uid: format!("{name}-{generation}"),
         target: ObjectId::new(Kind::EdgeCache, "default", "shop"),
         selector: PurgeSelector::Everything,
+        mode: PurgeMode::default(),
     });
     let id = ObjectId::new(Kind::CachePurge, "default", name);
     (id, generation, Blob::Valid { unit: Box::new(unit) })

@@ -9,7 +9,7 @@
 
 mod types;
 
-pub use types::{Config, Joined, Lookup, Prefix, Purge, Revalidated, Stats, Target};
+pub use types::{Config, Joined, Lookup, Prefix, Purge, Revalidated, Stats, Stored, Target};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -313,6 +313,12 @@ impl Cache {
             }
         };
         Ok(Revalidated { object: new, stored })
+    }
+
+    /// All that is stored under a key, for people: it counts as no use.
+    pub fn stored(&self, key: Key) -> Vec<Stored> {
+        let in_ram = self.ram.variants(key).into_iter();
+        in_ram.map(|object| Stored { object, tier: "ram" }).collect()
     }
 
     /// Forgets what a successful unsafe request has made out of date (see [`crate::policy::invalidate`]).

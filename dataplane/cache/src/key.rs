@@ -339,6 +339,7 @@ mod tests {
         }
     }
 
+    #[test]
     fn a_path_carries_the_tags_of_whole_segments_above_it_and_no_others() {
         let keyer = Keyer::new(7);
         let carries = |path: &str, host: Option<&str>, prefix: &str| {

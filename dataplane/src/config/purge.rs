@@ -46,15 +46,8 @@ fn parts(prefix: &PurgePrefix) -> Option<(Option<&str>, String)> {
 
 /// The key of a URL without header and cookie values, as `handler::hit` makes it. The compile step checked the URL.
 fn url_key(cache: &Cache, site: &Site, url: &str) -> Option<Key> {
-    let (_, rest) = url.split_once("://")?;
-    let rest = rest.split('#').next().unwrap_or(rest);
-    let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    let (path, query) = match target.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
-        None => (target, None),
-    };
-    let host = Host::parse(authority)?;
-    let path = normalize(if path.is_empty() { "/" } else { path }).ok()?;
+    let Url { host, path, query, .. } = Url::parse(url)?;
+    let path = normalize(path).ok()?;
     let key = cache.key(site.id).target(
         b"http",
         host.name().as_bytes(),
@@ -63,4 +56,38 @@ fn url_key(cache: &Cache, site: &Site, url: &str) -> Option<Key> {
         &site.policy.ignore_query,
     );
     Some(key.finish())
+}
+
+/// An absolute URL, in parts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Url<'a> {
+    /// `https`, not `http`.
+    pub(crate) secure: bool,
+    pub(crate) host: Host<'a>,
+    /// As written; `/` if there is none.
+    pub(crate) path: &'a str,
+    pub(crate) query: Option<&'a str>,
+}
+
+impl<'a> Url<'a> {
+    /// What follows `#` is left out.
+    pub(crate) fn parse(text: &'a str) -> Option<Self> {
+        let (scheme, rest) = text.split_once("://")?;
+        let secure = scheme.eq_ignore_ascii_case("https");
+        if !secure && !scheme.eq_ignore_ascii_case("http") {
+            return None;
+        }
+        let rest = rest.split('#').next().unwrap_or(rest);
+        let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        let (path, query) = match target.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (target, None),
+        };
+        Some(Self {
+            secure,
+            host: Host::parse(authority)?,
+            path: if path.is_empty() { "/" } else { path },
+            query,
+        })
+    }
 }

@@ -1,6 +1,6 @@
 //! Small snapshots for the tests of this module.
 
-use breakwater_snapshot::unit::{CachePurge, Certificate, PurgeSelector, Unit};
+use breakwater_snapshot::unit::{CachePurge, Certificate, PurgeMode, PurgeSelector, Unit};
 use breakwater_snapshot::{Blob, Kind, ObjectId, Snapshot};
 
 pub(super) type Object = (ObjectId, i64, Blob);
@@ -14,6 +14,7 @@ pub(super) fn purge(name: &str, generation: i64) -> Object {
         uid: format!("{name}-{generation}"),
         target: ObjectId::new(Kind::EdgeCache, "default", "shop"),
         selector: PurgeSelector::Everything,
+        mode: PurgeMode::default(),
     });
     let blob = Blob::Valid { unit: Box::new(unit) };
     (ObjectId::new(Kind::CachePurge, "default", name), generation, blob)

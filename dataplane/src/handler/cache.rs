@@ -24,7 +24,7 @@ use super::client::{Client, ResponseHead};
 use super::filtered;
 use super::hit::{self, Authority};
 use super::stored::{Reply, connection};
-use super::{Asked, Failure, Job, OVERLOADED, Outcome, forward, page, proxy};
+use super::{Asked, Failure, Job, OVERLOADED, Outcome, forward, host_name, page, proxy};
 use crate::config::{ResourceKind, Site};
 use crate::telemetry::CacheResult;
 use crate::upstream::OriginError;
@@ -305,7 +305,12 @@ impl Request<'_> {
             path: self.job.path.clone(),
             meta: self.meta.clone(),
             target: self.target,
-            prefixes: hit::prefixes(self.worker, self.site, authority(self.job), &self.job.path),
+            prefixes: hit::prefixes(
+                self.worker,
+                self.site,
+                host_name(&self.job.request.host),
+                &self.job.path,
+            ),
             stale: stale.map(|(object, on_error)| (Arc::clone(object), on_error)),
         })
     }

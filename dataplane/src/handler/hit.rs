@@ -1,8 +1,9 @@
 //! The hit path: a stored response that answers at once, from borrowed bytes, without a header map.
 
+use breakwater_cache::key::Keyer;
 use breakwater_cache::policy::request::RequestMeta;
 use breakwater_cache::vary::{FieldValues, values_of_head};
-use breakwater_cache::{Lookup, Target, cache_status};
+use breakwater_cache::{Cache, Lookup, Target, cache_status};
 use breakwater_wire::conditional::Preconditions;
 use breakwater_wire::forwarded;
 use breakwater_wire::http1::{RequestHead, Version};
@@ -79,6 +80,7 @@ pub(super) fn answer(worker: &Worker, site: &Site, routed: &Routed<'_, '_>, out:
     let cells = &routed.local().cells;
     cells.requests.add(written.status);
     cells.cache(CacheResult::Hit).add(1);
+    cells.cache_bytes(CacheResult::Hit).add(written.length);
     cells.durations.observe(routed.started.elapsed());
     if let Some(log) = &worker.metrics.access_log {
         log.write(access_log::line(&access_log::Entry {
@@ -102,27 +104,32 @@ fn coding(compression: &Compression, head: &RequestHead<'_>) -> Option<&'static 
 /// What a trusted proxy says of the request as the client sent it, in one number: the origin sees it, and may answer
 /// with it. The order of fields does not count.
 pub(super) fn claims<'v, I: Iterator<Item = (&'v str, &'v [u8])>>(worker: &Worker, fields: impl Fn() -> I) -> u128 {
+    claims_under(worker.cache.keyer(), fields)
+}
+
+/// [`claims`], outside of a worker.
+pub(crate) fn claims_under<'v, I: Iterator<Item = (&'v str, &'v [u8])>>(keyer: &Keyer, fields: impl Fn() -> I) -> u128 {
     let mut sum = 0_u128;
     forwarded::claims_of_request(fields, |name, place, value| {
-        sum = sum.wrapping_add(worker.cache.keyer().claim(name, place, value));
+        sum = sum.wrapping_add(keyer.claim(name, place, value));
     });
     sum
 }
 
 /// The authority of a request, as keys are made of it.
 #[derive(Clone, Copy)]
-pub(super) struct Authority<'a> {
-    pub(super) name: &'a str,
-    pub(super) port: Option<u16>,
+pub(crate) struct Authority<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) port: Option<u16>,
     /// What the origin is told of the client's own request ([`claims`]). 0: nothing.
-    pub(super) claims: u128,
+    pub(crate) claims: u128,
     /// The request came over TLS.
-    pub(super) secure: bool,
+    pub(crate) secure: bool,
 }
 
 /// The tags by which a purge by prefix reaches the answer to a request.
-pub(super) fn prefixes(worker: &Worker, site: &Site, authority: Authority<'_>, path: &str) -> Vec<u64> {
-    worker.cache.keyer().prefix_tags(site.id, authority.name, path)
+pub(super) fn prefixes(worker: &Worker, site: &Site, host: &str, path: &str) -> Vec<u64> {
+    worker.cache.keyer().prefix_tags(site.id, host, path)
 }
 
 /// The key of a request: normalised host and path, the query, and what the site adds. The port and the
@@ -135,9 +142,21 @@ pub(super) fn target(
     query: Option<&str>,
     values: &FieldValues<'_>,
 ) -> Target {
+    target_in(&worker.cache, site, authority, path, query, values)
+}
+
+/// [`target`], outside of a worker.
+pub(crate) fn target_in(
+    cache: &Cache,
+    site: &Site,
+    authority: Authority<'_>,
+    path: &str,
+    query: Option<&str>,
+    values: &FieldValues<'_>,
+) -> Target {
     let policy = &site.policy;
     let query = query.map(str::as_bytes);
-    let start = worker.cache.key(site.id);
+    let start = cache.key(site.id);
     let mut key = start.target(
         b"http",
         authority.name.as_bytes(),

@@ -191,7 +191,11 @@ pub(crate) struct ResourceCells {
     pub(crate) compressed_out: Cell,
     /// Responses that went as they were because there were too many encoders.
     pub(crate) compression_skipped: Cell,
+    /// Content that came from the origin.
+    pub(crate) origin_bytes: Cell,
     cache: [Cell; CacheResult::ALL.len()],
+    cache_bytes: [Cell; CacheResult::ALL.len()],
+    not_stored: Mutex<BTreeMap<&'static str, u64>>,
     pub(crate) websockets_opened: Cell,
     pub(crate) websockets_closed: Cell,
     /// Live counters of every relay of this resource on this worker.
@@ -221,6 +225,20 @@ impl ResourceCells {
             .iter()
             .map(|(reason, n)| (*reason, *n))
             .collect()
+    }
+
+    /// Content sent to clients.
+    pub(crate) fn cache_bytes(&self, result: CacheResult) -> &Cell {
+        &self.cache_bytes[result as usize]
+    }
+
+    /// Counts a fetch whose answer was not stored, by a reason of a fixed set.
+    pub(crate) fn not_stored(&self, reason: &'static str) {
+        *self.not_stored.lock().entry(reason).or_default() += 1;
+    }
+
+    pub(crate) fn reasons_not_stored(&self) -> Vec<(&'static str, u64)> {
+        self.not_stored.lock().iter().map(|(reason, n)| (*reason, *n)).collect()
     }
 
     pub(crate) fn origin_refused(&self, reason: Refusal) -> &Cell {

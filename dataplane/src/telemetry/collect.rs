@@ -105,6 +105,28 @@ fn resources(metrics: &Metrics, out: &mut Families) {
                 let labels = [("resource", r), ("result", result.label())];
                 let n = total(&workers, |cells| cells.cache(result).get());
                 out.counter("cache_requests_total", "Cache look-ups, by result.", &labels, n);
+                let n = total(&workers, |cells| cells.cache_bytes(result).get());
+                out.counter(
+                    "cache_response_bytes_total",
+                    "Bytes of content sent to clients, by result of the look-up.",
+                    &labels,
+                    n,
+                );
+            }
+            let n = total(&workers, |cells| cells.origin_bytes.get());
+            out.counter(
+                "origin_response_bytes_total",
+                "Bytes of content that came from the origin.",
+                &[("resource", r)],
+                n,
+            );
+            for (reason, n) in sum(workers.iter().flat_map(|cells| cells.reasons_not_stored())) {
+                out.counter(
+                    "cache_not_stored_total",
+                    "Answers to shared fetches that were not stored, by reason.",
+                    &[("resource", r), ("reason", reason)],
+                    n,
+                );
             }
             let n = total(&workers, |cells| cells.collapsed.get());
             out.counter(
@@ -378,6 +400,37 @@ fn process(metrics: &Metrics, out: &mut Families) {
         "Bytes that fetches under way hold.",
         &[],
         fills.buffered as f64,
+    );
+    for (name, help, n) in [
+        (
+            "cache_fills_refused_total",
+            "Requests that fetched for themselves because there were too many fetches or waiters.",
+            fills.refused,
+        ),
+        (
+            "cache_fills_outgrown_total",
+            "Fetches that outgrew their room and passed through unstored.",
+            fills.passed_through,
+        ),
+        (
+            "cache_fills_taken_over_total",
+            "Fetches that a waiting request took over after a failure.",
+            fills.successions,
+        ),
+    ] {
+        out.counter(name, help, &[], n);
+    }
+    out.gauge(
+        "cache_limit_bytes",
+        "Bytes that may be stored.",
+        &tier,
+        stats.ram.limit as f64,
+    );
+    out.gauge(
+        "cache_purge_marks",
+        "Marks of purges that responses are compared with.",
+        &[],
+        metrics.cache.epochs().marks() as f64,
     );
     let tables = &metrics.tables;
     let evicted = tables.rates.evictions();

@@ -9,12 +9,13 @@ use bytes::Bytes;
 use http::HeaderMap;
 use tokio::time::Instant;
 
+use super::OriginError;
 use super::connection::{Connection, Http1Body};
 use super::head::Body;
+use super::http2::{self, Upload};
 use super::lease::Lease;
 use super::server::Server;
-use super::{OriginError, http2};
-use http2::Upload;
+use crate::telemetry::ResourceCells;
 
 /// A request whose head was sent.
 pub(crate) enum Exchange {
@@ -109,7 +110,14 @@ impl Exchange {
 }
 
 /// The body of a response.
-pub(crate) enum ResponseBody {
+pub(crate) struct ResponseBody {
+    pub(super) from: Framed,
+    /// Counts what comes.
+    pub(super) cells: Arc<ResourceCells>,
+}
+
+/// What a body is read from.
+pub(super) enum Framed {
     Http1(Box<Http1Body>),
     Http2(Box<http2::Body>),
 }
@@ -117,9 +125,9 @@ pub(crate) enum ResponseBody {
 impl ResponseBody {
     /// The server that answers.
     pub(crate) fn server(&self) -> &Arc<Server> {
-        match self {
-            Self::Http1(body) => body.server(),
-            Self::Http2(body) => body.server(),
+        match &self.from {
+            Framed::Http1(body) => body.server(),
+            Framed::Http2(body) => body.server(),
         }
     }
 
@@ -128,32 +136,35 @@ impl ResponseBody {
     /// # Errors
     /// When the server is too slow, fails, or frames the body wrongly. The body is then incomplete.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, OriginError> {
-        match self {
-            Self::Http1(body) => body.next().await,
-            Self::Http2(body) => body.next().await,
-        }
+        let piece = match &mut self.from {
+            Framed::Http1(body) => body.next().await,
+            Framed::Http2(body) => body.next().await,
+        }?;
+        let size = piece.as_ref().map_or(0, Bytes::len);
+        self.cells.origin_bytes.add(size as u64);
+        Ok(piece)
     }
 
     /// What is left of the request, where the protocol has both ways at once and the request is not sent to its end.
     pub(crate) fn take_upload(&mut self) -> Option<Upload> {
-        match self {
-            Self::Http1(_) => None,
-            Self::Http2(body) => body.take_upload(),
+        match &mut self.from {
+            Framed::Http1(_) => None,
+            Framed::Http2(body) => body.take_upload(),
         }
     }
 
     /// So many bytes of the request's body may follow.
     pub(crate) fn limit_upload(&mut self, left: u64) {
-        if let Self::Http2(body) = self {
+        if let Framed::Http2(body) = &mut self.from {
             body.limit_upload(left);
         }
     }
 
     /// The fields that came behind the body, once that has ended.
     pub(crate) fn take_trailers(&mut self) -> Option<HeaderMap> {
-        match self {
-            Self::Http1(body) => body.take_trailers(),
-            Self::Http2(body) => body.take_trailers(),
+        match &mut self.from {
+            Framed::Http1(body) => body.take_trailers(),
+            Framed::Http2(body) => body.take_trailers(),
         }
     }
 }

@@ -141,3 +141,53 @@ async fn the_store_can_be_read() {
         "{cache}"
     );
 }
+
+#[tokio::test]
+async fn the_ratios_people_run_a_cdn_by_can_be_read() {
+    let origin = Origin::start(async |request| match request.target() {
+        "/private" => answer(200, "Cache-Control: private\r\n", vec![b'x'; 100]),
+        _ => answer(200, "Cache-Control: max-age=60\r\n", vec![b'x'; 10_000]),
+    })
+    .await;
+    let plane = Plane::before(&origin).await;
+    let mut client = plane.client().await;
+    for target in ["/a", "/a", "/a", "/private"] {
+        client.get("shop.test", target, "").await;
+    }
+    let resource = "resource=\"EdgeCache/default/site\"";
+    for (series, value) in [
+        (
+            format!("cache_response_bytes_total{{{resource},result=\"hit\"}}"),
+            20_000.0,
+        ),
+        (
+            format!("cache_response_bytes_total{{{resource},result=\"miss\"}}"),
+            10_100.0,
+        ),
+        (format!("origin_response_bytes_total{{{resource}}}"), 10_100.0),
+        (format!("cache_not_stored_total{{{resource},reason=\"private\"}}"), 1.0),
+        ("cache_purge_marks".to_owned(), 0.0),
+    ] {
+        plane.metric_reaches(&format!("breakwater_{series}"), value).await;
+    }
+    let (_, text) = admin_text(plane.admin, "/v1/cache?edgeCache=default/site").await;
+    let cache: Value = serde_json::from_str(&text).unwrap();
+    let site = &cache["edgeCaches"][0];
+    assert_eq!(site["edgeCache"], "default/site");
+    assert_eq!(
+        (&site["requests"]["hit"], &site["requests"]["miss"]),
+        (&2.into(), &2.into())
+    );
+    assert_eq!(site["hitRatio"], 0.5);
+    assert_eq!(site["byteHitRatio"], 20_000.0 / 30_100.0);
+    assert_eq!(
+        (&site["originRequests"], &site["originBytes"]),
+        (&2.into(), &10_100.into())
+    );
+    assert_eq!(site["notStored"], serde_json::json!({"private": 1}));
+    let (_, text) = admin_text(plane.admin, "/v1/cache?edgeCache=default/other").await;
+    assert_eq!(
+        serde_json::from_str::<Value>(&text).unwrap()["edgeCaches"],
+        serde_json::json!([])
+    );
+}

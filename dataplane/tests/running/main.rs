@@ -6,6 +6,7 @@
 
 mod access_log;
 mod admin;
+mod admin_cache;
 mod advisories;
 mod cache_coalescing;
 mod cache_hits;

@@ -19,8 +19,8 @@ pub(crate) use origin::{Origin, Request, answer};
 pub(crate) use plane::{Plane, admin_text};
 pub(crate) use tls::{Authority, Dialer, der, secure_listen, tls};
 pub(crate) use units::{
-    Objects, claims, edge_cache, edit, exact, http_origin, id, limit, objects, prefix, purge, purge_by, regex, waf_policy,
-    ws_route,
+    Objects, claims, edge_cache, edit, exact, http_origin, id, limit, objects, prefix, purge, purge_by, regex,
+    waf_policy, ws_route,
 };
 
 /// Longest wait for anything: only a test that is about to fail reaches it.

@@ -134,6 +134,13 @@ impl Ram {
             .cloned()
     }
 
+    /// All variants of `key`, newest first, without counting as a use of them.
+    pub fn variants(&self, key: Key) -> Vec<Arc<Object>> {
+        self.slots
+            .peek(&key)
+            .map_or_else(Vec::new, |slot| slot.objects().to_vec())
+    }
+
     /// The `Vary` of the newest response of `key`: under it a new request waits for a fill.
     pub fn rule(&self, key: Key) -> Option<Rule> {
         self.slots

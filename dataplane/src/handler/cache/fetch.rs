@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use breakwater_cache::fill::{Failure, FillWriter};
 use breakwater_cache::object::Object;
@@ -13,6 +14,7 @@ use breakwater_cache::policy::fresh::OnError;
 use breakwater_cache::policy::request::RequestMeta;
 use breakwater_cache::policy::store::Candidate;
 use breakwater_cache::policy::validate;
+use breakwater_cache::purge::Purged;
 use breakwater_cache::vary::values_of;
 use breakwater_cache::{Target, Timestamp};
 use breakwater_wire::http1::{OwnedResponse, ResponseFraming};
@@ -179,6 +181,7 @@ impl Fetch {
         let candidate = self.candidate(site, &response, &rules, asked, received);
         let (head, reason) = cache.head(&candidate, length, &values);
         if let Some(reason) = reason {
+            local.cells.not_stored(reason.as_str());
             tracing::trace!(path = self.path, ?reason, "not stored");
         }
         cache.publish(&mut writer, head, &site.policy, received);
@@ -198,8 +201,17 @@ impl Fetch {
                 }
             }
         }
-        if let Err(error) = cache.complete(self.target.key, writer) {
-            tracing::debug!(path = self.path, %error, "a response is not stored");
+        // What may be stored and is not was too large for the store, or for the memory of all fetches, or a purge came
+        // meanwhile.
+        let may_be = reason.is_none();
+        let outgrown = writer.is_passing() && !overtaken(&writer);
+        match cache.complete(self.target.key, writer) {
+            Ok(None) if may_be => local.cells.not_stored(if outgrown { "size" } else { "purged" }),
+            Ok(_) => {}
+            Err(error) => {
+                local.cells.not_stored("truncated");
+                tracing::debug!(path = self.path, %error, "a response is not stored");
+            }
         }
     }
 
@@ -235,6 +247,16 @@ impl Fetch {
             _ => writer.fail(failure(error)),
         }
     }
+}
+
+/// Whether a purge since the fetch began concerns what it brings.
+fn overtaken(writer: &FillWriter) -> bool {
+    let head = writer.head();
+    let storable = head.as_ref().and_then(|head| head.storable.as_ref());
+    storable.is_some_and(|storable| {
+        let tags = &storable.metadata.tags;
+        writer.stamp().purged(tags, &AtomicU64::default()) != Purged::No
+    })
 }
 
 fn failure(error: &OriginError) -> Failure {

@@ -1,0 +1,244 @@
+//! `GET /v1/cache/inspect?url=…&header=Name: value`: what is stored for a request, and what the key is made of.
+//!
+//! Looking counts as no use of what is stored, and changes nothing. The answer is bounded by the variants of a key.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use breakwater_cache::key::cookie_value;
+use breakwater_cache::object::Object;
+use breakwater_cache::policy::fresh::{Verdict, evaluate};
+use breakwater_cache::policy::request::{Admission, RequestMeta};
+use breakwater_cache::purge::Purged;
+use breakwater_cache::vary::values_of;
+use breakwater_cache::{Cache, Stored, Timestamp};
+use breakwater_wire::path::normalize;
+use http::header::{self, HeaderName};
+use http::{HeaderMap, HeaderValue, Method};
+use serde_json::{Map, Value, json};
+
+use super::Admin;
+use crate::config::purge::Url;
+use crate::config::{Config, Resource, Site};
+use crate::handler::hit::{Authority, claims_under, target_in};
+
+/// Request fields that may be given.
+const MAX_FIELDS: usize = 64;
+
+pub(super) async fn get(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> Response {
+    let now = Timestamp::from(SystemTime::now());
+    let answer = Asked::parse(query.as_deref().unwrap_or_default())
+        .map_err(|message| (StatusCode::BAD_REQUEST, message))
+        .and_then(|asked| inspect(&admin.data_plane.config(), &admin.data_plane.metrics.cache, &asked, now));
+    match answer {
+        Ok(found) => Json(found).into_response(),
+        Err((status, error)) => (status, Json(json!({ "error": error }))).into_response(),
+    }
+}
+
+/// What is asked.
+#[derive(Debug, Default)]
+struct Asked {
+    url: String,
+    fields: HeaderMap,
+}
+
+impl Asked {
+    fn parse(query: &str) -> Result<Self, String> {
+        let mut asked = Self::default();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let value = decode(value).ok_or_else(|| format!("the value of `{name}` is not percent-encoded UTF-8"))?;
+            match name {
+                "url" => asked.url = value,
+                "header" => {
+                    let field = value.split_once(':').and_then(|(name, value)| {
+                        let name = HeaderName::from_bytes(name.trim().as_bytes()).ok()?;
+                        Some((name, HeaderValue::from_str(value.trim()).ok()?))
+                    });
+                    let (name, value) = field.ok_or_else(|| format!("`{value}` is no header field `Name: value`"))?;
+                    if asked.fields.len() >= MAX_FIELDS {
+                        return Err(format!("more than {MAX_FIELDS} header fields"));
+                    }
+                    asked.fields.append(name, value);
+                }
+                _ => {
+                    return Err(format!(
+                        "`{name}` is not known: give url, and header for each request field"
+                    ));
+                }
+            }
+        }
+        if asked.url.is_empty() {
+            return Err("give url=, percent-encoded".to_owned());
+        }
+        Ok(asked)
+    }
+}
+
+fn decode(text: &str) -> Option<String> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        out.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let digit = |byte: Option<u8>| (byte? as char).to_digit(16);
+                let (high, low) = (digit(bytes.next())?, digit(bytes.next())?);
+                u8::try_from(high << 4 | low).ok()?
+            }
+            other => other,
+        });
+    }
+    String::from_utf8(out).ok()
+}
+
+fn inspect(config: &Config, cache: &Cache, asked: &Asked, now: Timestamp) -> Result<Value, (StatusCode, String)> {
+    let bad = |message: String| (StatusCode::BAD_REQUEST, message);
+    let url = Url::parse(&asked.url).ok_or_else(|| bad(format!("`{}` is not an absolute URL", asked.url)))?;
+    let path = normalize(url.path).map_err(|error| bad(format!("`{}` is answered 400: {error}", asked.url)))?;
+    let path = path.as_str();
+    let (resource, site) = config.site(url.host.name(), path).ok_or_else(|| {
+        let message = format!("no EdgeCache on this node serves {}", asked.url);
+        (StatusCode::NOT_FOUND, message)
+    })?;
+    let mut fields = asked.fields.clone();
+    if let Some(compression) = resource.compression() {
+        compression.negotiate(&mut fields);
+    }
+    let values = values_of(&fields);
+    let authority = Authority {
+        name: url.host.name(),
+        port: url.host.port(),
+        claims: claims_under(cache.keyer(), || {
+            fields.iter().map(|(name, value)| (name.as_str(), value.as_bytes()))
+        }),
+        secure: url.secure,
+    };
+    let target = target_in(cache, site, authority, path, url.query, &values);
+    let meta = RequestMeta::new(&Method::GET, false, &site.policy, &values);
+    let bypass = matches!(meta.admission(site.rules(path).next()), Admission::Bypass(_));
+    let variants: Vec<Value> = cache
+        .stored(target.key)
+        .iter()
+        .map(|stored| {
+            let selected = cache.selects_object(&stored.object, &values);
+            variant(site, stored, selected, &meta, now)
+        })
+        .collect();
+    Ok(json!({
+        "url": asked.url,
+        "edgeCache": resource.label.trim_start_matches("EdgeCache/"),
+        "bypass": bypass,
+        "key": key(resource, site, &url, path, &fields),
+        "variants": variants,
+    }))
+}
+
+/// What the key is made of, for people. A value that is absent is null.
+fn key(resource: &Resource, site: &Site, url: &Url<'_>, path: &str, fields: &HeaderMap) -> Value {
+    let policy = &site.policy;
+    let kept = |query: &str| {
+        let parameters = query
+            .split('&')
+            .filter(|parameter| !policy.ignore_query.ignores(parameter.as_bytes()));
+        parameters.collect::<Vec<_>>().join("&")
+    };
+    let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+    let headers: Map<String, Value> = policy
+        .key_headers
+        .iter()
+        .map(|name| {
+            let lines: Vec<_> = fields
+                .get_all(name)
+                .iter()
+                .map(|value| text(value.as_bytes()))
+                .collect();
+            (
+                name.as_str().to_owned(),
+                if lines.is_empty() {
+                    Value::Null
+                } else {
+                    lines.join(", ").into()
+                },
+            )
+        })
+        .collect();
+    let cookies: Map<String, Value> = policy
+        .key_cookies
+        .iter()
+        .map(|name| {
+            let mut lines = fields.get_all(header::COOKIE).iter();
+            let value = lines.find_map(|line| cookie_value(line.as_bytes(), name));
+            (name.to_string(), value.map(text).into())
+        })
+        .collect();
+    json!({
+        "edgeCache": resource.label.trim_start_matches("EdgeCache/"),
+        "scheme": if url.secure { "https" } else { "http" },
+        "host": url.host.name().to_ascii_lowercase(),
+        "port": url.host.port().unwrap_or(if url.secure { 443 } else { 80 }),
+        "path": path,
+        "query": url.query.map(kept),
+        "headers": headers,
+        "cookies": cookies,
+    })
+}
+
+fn variant(site: &Site, stored: &Stored, selected: bool, meta: &RequestMeta, now: Timestamp) -> Value {
+    let object = &*stored.object;
+    let purged = object.purged();
+    let (state, age, ttl) = match evaluate(&object.meta.freshness, &meta.directives, purged == Purged::Soft, now) {
+        _ if purged == Purged::Hard => ("gone", object.meta.freshness.age(now), 0),
+        Verdict::Fresh { age, ttl } => ("fresh", age, ttl),
+        Verdict::Stale { age, ttl, .. } => ("stale", age, ttl),
+        Verdict::MustRevalidate { age, .. } => ("validate", age, 0),
+    };
+    let fields = object.fields();
+    let field = |name: &HeaderName| {
+        fields
+            .get(name)
+            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+    };
+    json!({
+        "selected": selected,
+        "tier": stored.tier,
+        "state": state,
+        "status": object.status,
+        "age": age / 1000,
+        "ttl": ttl / 1000,
+        "bytes": object.body.len(),
+        "stored": object.size(),
+        "purged": match purged {
+            Purged::No => "no",
+            Purged::Soft => "soft",
+            Purged::Hard => "hard",
+        },
+        "vary": object.meta.vary.names().iter().map(HeaderName::as_str).collect::<Vec<_>>(),
+        "contentType": field(&header::CONTENT_TYPE),
+        "contentEncoding": field(&header::CONTENT_ENCODING),
+        "etag": field(&header::ETAG),
+        "lastModified": field(&header::LAST_MODIFIED),
+        "tags": tags(site, object, &fields),
+    })
+}
+
+/// The tags a response lists.
+fn tags(site: &Site, object: &Object, fields: &HeaderMap) -> Vec<String> {
+    let Some(name) = &site.policy.tag_header else {
+        return Vec::new();
+    };
+    let lines = fields
+        .get_all(name)
+        .iter()
+        .map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let words = lines.flat_map(|line| line.split([' ', '\t', ',']).map(str::to_owned).collect::<Vec<_>>());
+    words
+        .filter(|tag| !tag.is_empty())
+        .take(object.meta.tags.len())
+        .collect()
+}
