@@ -3,10 +3,11 @@
 //! Nothing here is a stand-in: [`cluster`] starts the upstream Kubernetes programs on this machine,
 //! [`kubectl`] and [`helm`] are the clients people use, [`client`] is a machine outside the pod
 //! network; [`breakwater`] runs the program itself, without a cluster, [`load`] asks it steadily, and
-//! [`origin`] stands behind it. The invariant of the crate: whatever a test starts is gone when its guard is dropped,
+//! [`origin`] stands behind it, [`cache_tests`] is the conformance suite. The invariant of the crate: whatever a test starts is gone when its guard is dropped,
 //! also when the test panics, and what a killed test left behind is removed by the next one.
 
 pub mod breakwater;
+pub mod cache_tests;
 pub mod client;
 pub mod cluster;
 pub mod command;
