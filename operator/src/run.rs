@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use breakwater_compile::{Output, compile};
+use breakwater_compile::{Memo, Output, compile_again};
 use breakwater_snapshot::Kind;
 
 use crate::debounce::Debounce;
@@ -198,12 +198,19 @@ async fn compile_changes(
 ) {
     watched.synced().await;
     let mut changed = watched.changed();
+    let mut memo = Memo::default();
     loop {
         changed.mark_unchanged();
         let world = watched.world();
         let begun = Instant::now();
-        match tokio::task::spawn_blocking(move || compile(&world)).await {
-            Ok(output) => {
+        let mut remembered = std::mem::take(&mut memo);
+        let compiled = tokio::task::spawn_blocking(move || {
+            let output = compile_again(&world, &mut remembered);
+            (output, remembered)
+        });
+        match compiled.await {
+            Ok((output, remembered)) => {
+                memo = remembered;
                 let news = publisher.publish(&output.snapshot);
                 metrics.compiled(begun.elapsed(), news);
                 count(&output, &metrics);
@@ -239,7 +246,7 @@ fn count(output: &Output, metrics: &Metrics) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use breakwater_compile::World;
+    use breakwater_compile::{World, compile};
 
     #[test]
     fn an_empty_world_publishes_an_empty_manifest() {

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use breakwater_compile::compile;
+use breakwater_compile::{Memo, compile_again};
 use breakwater_dataplane::follow::LastGoodCopy;
 use breakwater_dataplane::{Applied, DataPlane};
 use breakwater_snapshot::{Digest, Snapshot};
@@ -18,6 +18,7 @@ pub(super) struct Reloader {
     dir: PathBuf,
     state: Option<LastGoodCopy>,
     loaded: Loaded,
+    memo: Memo,
     digest: Option<Digest>,
     said: Vec<String>,
     /// What an earlier run held, as long as a file has been unreadable since the start.
@@ -32,6 +33,7 @@ impl Reloader {
             dir,
             state: state_dir.map(LastGoodCopy::open),
             loaded,
+            memo: Memo::default(),
             digest: None,
             said: Vec::new(),
             earlier: None,
@@ -107,7 +109,7 @@ impl Reloader {
 
     /// Compiles what was read, and says what is wrong with it unless that was said before.
     fn compile(&mut self) -> Snapshot {
-        let output = compile(&self.loaded.world());
+        let output = compile_again(&self.loaded.world(), &mut self.memo);
         let lines: Vec<_> = self
             .loaded
             .report(&output, Services::Absent)

@@ -3,14 +3,17 @@
 //! Invariants: a message names the Secret and the fault and never holds any of its content; a Secret is judged once,
 //! and only when an object names it; one that no object names is nowhere in the output. Whether a certificate is still
 //! in force is left to the nodes and to clients: there is no clock here.
+//!
+//! To parse a certificate and its key takes longer than all else that is done for a route. So what was found of a content
+//! is remembered under its digest, in a [`Memo`] that its caller keeps: it changes no output, only the time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use breakwater_snapshot::unit::Certificate;
-use breakwater_snapshot::{Blob, Kind, ObjectId};
+use breakwater_snapshot::{Blob, Digest, Kind, ObjectId};
 use rustls::client::verify_server_name;
 use rustls::crypto::ring::sign::any_supported_type;
 use rustls::pki_types::pem::PemObject as _;
@@ -24,16 +27,46 @@ use crate::{Secret, World};
 /// The type of a Secret that holds a certificate and its key.
 pub(crate) const TLS_SECRET: &str = "kubernetes.io/tls";
 
+/// What earlier compilations found of certificates. Holds no key, and nothing that the last compilation did not need.
+#[derive(Clone, Debug, Default)]
+pub struct Memo {
+    known: HashMap<Digest, Found>,
+    parsed: u64,
+}
+
+/// The server's own certificate, or what is wrong, of some content.
+type Found = Result<Arc<CertificateDer<'static>>, Arc<str>>;
+
+impl Memo {
+    /// How many contents are remembered.
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// How often a content was parsed, in all compilations with this memo.
+    pub const fn parsed(&self) -> u64 {
+        self.parsed
+    }
+}
+
 /// The Secrets that objects name.
 pub(crate) struct Certificates<'a> {
     secrets: BTreeMap<(&'a str, &'a str), &'a Secret>,
+    memo: &'a mut Memo,
+    /// What is remembered for the next time.
+    used: HashMap<Digest, Found>,
     judged: BTreeMap<ObjectId, Result<Good, Fault>>,
 }
 
 /// A Secret that can be used.
 pub(crate) struct Good {
     unit: Certificate,
-    own: CertificateDer<'static>,
+    own: Arc<CertificateDer<'static>>,
 }
 
 /// Why a Secret cannot be used.
@@ -45,7 +78,7 @@ pub(crate) struct Fault {
 }
 
 impl<'a> Certificates<'a> {
-    pub(crate) fn new(world: &'a World) -> Self {
+    pub(crate) fn new(world: &'a World, memo: &'a mut Memo) -> Self {
         let mut secrets: BTreeMap<_, &Secret> = BTreeMap::new();
         for secret in &world.secrets {
             // Two of one name are a caller's fault; which one counts must not depend on their order.
@@ -60,6 +93,8 @@ impl<'a> Certificates<'a> {
         }
         Self {
             secrets,
+            memo,
+            used: HashMap::new(),
             judged: BTreeMap::new(),
         }
     }
@@ -67,6 +102,7 @@ impl<'a> Certificates<'a> {
     /// Judges a Secret that an object names.
     pub(crate) fn judge(&mut self, id: &ObjectId) -> &Result<Good, Fault> {
         let secret = self.secrets.get(&(id.namespace.as_str(), id.name.as_str()));
+        let (memo, used) = (&mut *self.memo, &mut self.used);
         self.judged.entry(id.clone()).or_insert_with(|| {
             let place = format!("Secret {}/{}", id.namespace, id.name);
             let Some(secret) = secret else {
@@ -86,7 +122,16 @@ impl<'a> Certificates<'a> {
                     there: false,
                 });
             }
-            read(secret).map_err(|message| Fault {
+            let border = (secret.certificate.len() as u64).to_be_bytes();
+            let content = Digest::of(&[&border[..], &secret.certificate, &secret.key].concat());
+            let found = used.entry(content).or_insert_with(|| match memo.known.remove(&content) {
+                Some(found) => found,
+                None => {
+                    memo.parsed += 1;
+                    parse(secret).map(Arc::new).map_err(Into::into)
+                }
+            });
+            good(secret, found).map_err(|message| Fault {
                 message: format!("{place}: {message}"),
                 there: true,
             })
@@ -95,6 +140,7 @@ impl<'a> Certificates<'a> {
 
     /// What nodes get: each Secret that was judged and is there.
     pub(crate) fn blobs(self) -> impl Iterator<Item = (ObjectId, i64, Blob)> {
+        self.memo.known = self.used;
         self.judged.into_iter().filter_map(|(id, judged)| {
             debug_assert_eq!(id.kind, Kind::Secret);
             let blob = match judged {
@@ -122,15 +168,29 @@ impl Good {
             Some(suffix) => format!("any-name{suffix}"),
             None => host.to_owned(),
         };
-        let (Ok(name), Ok(own)) = (ServerName::try_from(name), ParsedCertificate::try_from(&self.own)) else {
+        let (Ok(name), Ok(own)) = (ServerName::try_from(name), ParsedCertificate::try_from(&*self.own)) else {
             return false;
         };
         verify_server_name(&own, &name).is_ok()
     }
 }
 
-/// Reads a Secret of the right type. The error names the fault and none of the content.
-fn read(secret: &Secret) -> Result<Good, String> {
+/// A Secret with what was found of its content.
+fn good(secret: &Secret, found: &Found) -> Result<Good, String> {
+    let own = found.as_ref().map_err(|message| message.to_string())?;
+    Ok(Good {
+        unit: Certificate {
+            chain_pem: text(&secret.certificate, "tls.crt")?.to_owned(),
+            key_pem: text(&secret.key, "tls.key")?.to_owned(),
+            ocsp: secret.ocsp.as_ref().map(|der| STANDARD.encode(der)),
+        },
+        own: Arc::clone(own),
+    })
+}
+
+/// Parses the content of a Secret of the right type: the server's own certificate. The error names the fault and none of
+/// the content, and depends on nothing else.
+fn parse(secret: &Secret) -> Result<CertificateDer<'static>, String> {
     let chain_pem = text(&secret.certificate, "tls.crt")?;
     let key_pem = text(&secret.key, "tls.key")?;
     let chain = CertificateDer::pem_slice_iter(chain_pem.as_bytes())
@@ -159,24 +219,14 @@ fn read(secret: &Secret) -> Result<Good, String> {
         }
         Err(_) => return Err("the first certificate of tls.crt cannot be used: it is damaged".to_owned()),
     }
-    Ok(Good {
-        unit: Certificate {
-            chain_pem,
-            key_pem,
-            ocsp: secret.ocsp.as_ref().map(|der| STANDARD.encode(der)),
-        },
-        own,
-    })
+    Ok(own)
 }
 
-fn text(bytes: &[u8], key: &str) -> Result<String, String> {
+fn text<'s>(bytes: &'s [u8], key: &str) -> Result<&'s str, String> {
     if bytes.is_empty() {
         return Err(format!("{key} is missing or empty"));
     }
-    match std::str::from_utf8(bytes) {
-        Ok(text) => Ok(text.to_owned()),
-        Err(_) => Err(format!("{key} is not text: it must be PEM, not DER")),
-    }
+    std::str::from_utf8(bytes).map_err(|_| format!("{key} is not text: it must be PEM, not DER"))
 }
 
 /// Checks a list of authorities: one certificate at least, each of which can be believed.

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use breakwater_snapshot::unit::{Claim, EdgeCache, Origin, Tls, Unit, WsRoute};
 use breakwater_snapshot::{Blob, Kind, ObjectId, Snapshot};
 
-use crate::certificate::Certificates;
+use crate::certificate::{Certificates, Memo};
 use crate::claims::{Age, Claims, Held, Owners, age};
 use crate::findings::Findings;
 use crate::index::Index;
@@ -27,6 +27,12 @@ pub struct Output {
 
 /// Compiles a World. Never fails: what cannot be compiled is a verdict.
 pub fn compile(world: &World) -> Output {
+    compile_again(world, &mut Memo::default())
+}
+
+/// As [`compile`], for whoever compiles again and again: what `memo` holds of the time before is not done anew. The
+/// output is the same, whatever it holds.
+pub fn compile_again(world: &World, memo: &mut Memo) -> Output {
     let index = Index::new(world);
     let mut out = Builder::default();
 
@@ -80,7 +86,7 @@ pub fn compile(world: &World) -> Output {
         index,
         owners,
         deciders,
-        certificates: Certificates::new(world),
+        certificates: Certificates::new(world, memo),
     };
     for read in edge_caches {
         read.finish(&mut settled, &mut out);

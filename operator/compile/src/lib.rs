@@ -38,7 +38,8 @@ mod world;
 mod ws_route;
 
 pub use cache_purge::MOST_PURGES;
-pub use compile::{Output, compile};
+pub use certificate::Memo;
+pub use compile::{Output, compile, compile_again};
 pub use explain::{
     CacheView, Explanation, LimitView, ListView, Note, PolicyView, Request, RouteView, RuleView, TlsView,
     WebSocketView, explain,

@@ -8,7 +8,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use breakwater_compile::{Output, compile};
+use breakwater_compile::{Memo, Output, World, compile, compile_again};
 use breakwater_snapshot::Blob;
 use serde_json::{Value, json};
 
@@ -82,6 +82,48 @@ fn every_case_compiles_to_its_golden_output() {
         "outputs differ from their golden files: {}",
         wrong.join("\n")
     );
+}
+
+/// What is remembered of other Worlds, and of this one, changes nothing.
+#[test]
+fn a_memo_changes_no_byte_of_the_output() {
+    let mut memo = Memo::default();
+    let worlds: Vec<World> = cases()
+        .iter()
+        .map(|name| support::world(&std::fs::read_to_string(dir().join(format!("{name}.in.yaml"))).unwrap()))
+        .collect();
+    for world in worlds.iter().chain(worlds.iter().rev()) {
+        for _ in 0..2 {
+            let (fresh, again) = (compile(world), compile_again(world, &mut memo));
+            assert_eq!(fresh.verdicts, again.verdicts);
+            assert_eq!(fresh.snapshot.manifest().to_json(), again.snapshot.manifest().to_json());
+        }
+    }
+}
+
+#[test]
+fn a_certificate_is_parsed_once_for_as_long_as_something_names_it() {
+    let text = std::fs::read_to_string(dir().join("tls_hosts.in.yaml")).unwrap();
+    let world = support::world(&text);
+    let mut memo = Memo::default();
+    compile_again(&world, &mut memo);
+    let (parsed, remembered) = (memo.parsed(), memo.len());
+    assert!(parsed > 0 && parsed == remembered as u64, "{parsed}, {remembered}");
+    // An edit of something else, and of one Secret.
+    let mut edited = world.clone();
+    edited.waf_policies.clear();
+    compile_again(&edited, &mut memo);
+    assert_eq!((memo.parsed(), memo.len()), (parsed, remembered));
+    for secret in &mut edited.secrets {
+        secret.ocsp = Some(vec![1]);
+    }
+    compile_again(&edited, &mut memo);
+    assert_eq!(memo.parsed(), parsed, "what is stapled is not parsed");
+    edited.secrets[0].certificate.push(b'\n');
+    compile_again(&edited, &mut memo);
+    assert_eq!((memo.parsed(), memo.len()), (parsed + 1, remembered));
+    compile_again(&World::default(), &mut memo);
+    assert!(memo.is_empty());
 }
 
 #[test]
