@@ -483,9 +483,10 @@ pub(crate) fn exchange<S: Transport>(
 pub(crate) async fn exchange_of_a_stream(worker: Rc<Worker>, peer: IpAddr, job: Box<Job>, mut client: Http2) {
     let over = client.over();
     let outcome = tokio::select! {
+        // First: a request that was reset with the bytes it came in begins nothing, and no fetch that would outlive it.
         biased;
-        outcome = respond(&worker, &job, peer, &mut client) => outcome,
         over = over => Err(over.into()),
+        outcome = respond(&worker, &job, peer, &mut client) => outcome,
     };
     // What was cut short is reset when the client's side is dropped.
     conclude(&worker, &job, &mut client, outcome).await;

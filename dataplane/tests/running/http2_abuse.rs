@@ -52,6 +52,23 @@ async fn rapid_reset_is_cut_off_before_the_origin_has_much_of_it() {
 }
 
 #[tokio::test]
+async fn a_request_that_is_reset_with_the_bytes_it_came_in_costs_the_origin_nothing() {
+    let (origin, plane, mut client) = setup().await;
+    let mut many = Vec::new();
+    for n in 0..50 {
+        let stream = client.open();
+        let fields = block(&head("GET", "shop.test", &format!("/{n}")));
+        many.extend(frame(HEADERS, END | END_HEADERS, stream, &fields));
+        many.extend(frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
+    }
+    client.write(&many).await;
+    assert!(client.ping().await);
+    let series = "breakwater_requests_total{resource=\"EdgeCache/default/site\",code=\"499\"}";
+    plane.metric_reaches(series, 50.0).await;
+    assert_eq!(origin.count(), 0);
+}
+
+#[tokio::test]
 async fn resets_that_the_client_provokes_are_counted_like_its_own() {
     let (origin, plane, mut client) = setup().await;
     // A window update of nothing makes us reset the stream (MadeYouReset, CVE-2025-8671).

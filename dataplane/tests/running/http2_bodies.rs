@@ -211,7 +211,12 @@ async fn a_client_that_opens_no_window_holds_the_origin_back() {
     .await;
     assert!(*seen.borrow() < 50_000_000, "{} bytes were taken", *seen.borrow());
     client.send(RST_STREAM, 0, stream, &8_u32.to_be_bytes()).await;
-    assert_eq!(plane.access(1).await[0]["status"], 499);
+    let line = &plane.access(1).await[0];
+    assert_eq!(
+        (&line["status"], &line["aborted"]),
+        (&200.into(), &true.into()),
+        "{line}"
+    );
 }
 
 #[tokio::test]
