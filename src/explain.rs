@@ -223,6 +223,14 @@ fn cache_text(out: &mut String, cache: &CacheView) {
             Some(ttl) => format!("fresh for {ttl} ms"),
             None => "the origin's headers decide".to_owned(),
         };
+        let windows = [
+            ("while it is revalidated", rule.stale_while_revalidate_ms),
+            ("if the origin fails", rule.stale_if_error_ms),
+        ];
+        let stale = windows
+            .iter()
+            .filter_map(|(when, millis)| Some(format!("; stale for {} ms {when}", (*millis)?)));
+        let effect = effect + &stale.collect::<String>();
         let statuses: Vec<String> = rule.statuses.iter().map(u16::to_string).collect();
         let when = match statuses.as_slice() {
             [] => String::new(),

@@ -132,8 +132,8 @@ impl Default for CacheSpec {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "has(self.ttl) != (has(self.bypass) && self.bypass)",
-    "message": "a rule has either a ttl or bypass: true",
+    "rule": "(has(self.ttl) || has(self.stale)) != (has(self.bypass) && self.bypass)",
+    "message": "a rule has a ttl, stale, or both, or else bypass: true",
 }]))]
 pub struct CacheRule {
     /// The paths the rule is for; none means all.
@@ -147,6 +147,10 @@ pub struct CacheRule {
     /// How long a response is fresh, in place of what the origin says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<Duration>,
+    /// When such a response may be served after its freshness has ended, in place of what the origin says and of the
+    /// cache's own `stale`. A response that must be validated (must-revalidate, s-maxage, no-cache) is never served stale.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale: Option<Stale>,
     /// Neither look up nor store.
     #[serde(default)]
     pub bypass: bool,
@@ -169,14 +173,26 @@ pub struct CacheKey {
     pub cookies: Vec<CookieName>,
 }
 
-/// The query's part in the key: all parameters but the ignored ones.
+/// The query's part in the key: all parameters as they were sent, but for what is said here.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "!(has(self.ignore) && size(self.ignore) > 0 && has(self.include) && size(self.include) > 0)",
+    "message": "ignore and include exclude each other",
+}]))]
 pub struct QueryKey {
     /// Parameters left out of the key: names, or beginnings of names followed by * (utm_*).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "set"))]
     pub ignore: Vec<QueryPattern>,
+    /// The only parameters in the key, written in the same way; all others are left out. Not together with `ignore`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "set"))]
+    pub include: Vec<QueryPattern>,
+    /// Parameters are sorted by name before they are put into the key, so that their order does not count. That of several
+    /// with one name does.
+    #[serde(default)]
+    pub sort: bool,
 }
 
 /// When a response may be served after its freshness has ended (RFC 5861). The response's own directives come first.

@@ -42,7 +42,7 @@ fn edge_cache() -> Value {
         "paths": [{"type": "Prefix", "value": "/"}, {"type": "Regex", "value": ".*[.]js"}],
         "origin": {"service": {"name": "shop", "port": 8080}, "timeouts": {"connect": "2s", "response": "1m30s"}},
         "cache": {
-            "rules": [{"ttl": "1h", "bypass": false}, {"bypass": true}],
+            "rules": [{"ttl": "1h", "bypass": false}, {"stale": {"ifError": "1h"}}, {"bypass": true}],
             "key": {"query": {"ignore": ["utm_*"]}, "headers": ["Accept-Language"], "cookies": ["currency"]},
             "tagHeader": "Surrogate-Key",
             "maxObjectSize": "1Gi"
@@ -153,14 +153,28 @@ fn each_broken_rule_is_refused_with_its_message() {
             edge_cache(),
             "/cache/rules",
             json!([{"ttl": "1h", "bypass": true}]),
-            "either a ttl or bypass",
+            "a ttl, stale, or both, or else bypass",
+        ),
+        (
+            "EdgeCache",
+            edge_cache(),
+            "/cache/rules",
+            json!([{"stale": {"ifError": "1h"}, "bypass": true}]),
+            "a ttl, stale, or both, or else bypass",
+        ),
+        (
+            "EdgeCache",
+            edge_cache(),
+            "/cache/key",
+            json!({"query": {"ignore": ["a"], "include": ["b"]}}),
+            "ignore and include exclude each other",
         ),
         (
             "EdgeCache",
             edge_cache(),
             "/cache/rules",
             json!([{"statuses": [200]}]),
-            "either a ttl or bypass",
+            "a ttl, stale, or both, or else bypass",
         ),
         (
             "EdgeCache",

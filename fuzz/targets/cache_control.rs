@@ -2,7 +2,8 @@
 #![no_main]
 
 use breakwater_wire::cache_control::{CacheControl, MAX_DELTA, MAX_FIELD_NAMES, Scope};
-use breakwater_wire::{cdn_cache_control, structured};
+use breakwater_wire::no_vary_search::NoVarySearch;
+use breakwater_wire::{cdn_cache_control, structured, surrogate_control};
 use libfuzzer_sys::fuzz_target;
 
 fn check(directives: &CacheControl) {
@@ -38,6 +39,24 @@ fuzz_target!(|data: &[u8]| {
         CacheControl::parse([data.to_ascii_uppercase().as_slice()]),
         CacheControl::parse([data])
     );
+
+    // The first line is a rule, the rest queries: what is compared equal stays so with one more parameter.
+    let mut parts = lines();
+    if let (Some(rule), Some(a), Some(b)) = (parts.next(), parts.next(), parts.next())
+        && let Some(rule) = NoVarySearch::parse([rule])
+    {
+        let more = |query: &[u8]| rule.normalize(&[query, b"&zz=1"].concat());
+        assert!(rule.normalize(a) != rule.normalize(b) || more(a) == more(b));
+    }
+    let strings = structured::parse_strings(lines());
+    assert!(strings.is_none_or(|strings| strings.len() <= structured::MAX_STRINGS));
+
+    if let Some(targeted) = surrogate_control::parse(lines(), "breakwater") {
+        check(&targeted);
+    }
+    // What is for us is found whatever stands on other lines.
+    let more = surrogate_control::parse(lines().chain([&b"no-store;breakwater"[..]]), "breakwater");
+    assert!(more.is_some_and(|more| more.no_store));
 
     if let Some(targeted) = cdn_cache_control::parse(lines()) {
         check(&targeted);

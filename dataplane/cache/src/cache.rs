@@ -14,28 +14,36 @@ pub use types::{Config, Joined, Lookup, Prefix, Purge, Revalidated, Stats, Store
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use breakwater_wire::etag::EntityTag;
 use breakwater_wire::hop::strip_hop_by_hop;
 use breakwater_wire::http1::encode::imf_fixdate;
+use breakwater_wire::range::{ByteRange, ContentRange};
 use bytes::Bytes;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
 
-use crate::fill::{Disposition, Failure, FillHead, FillWriter, Fills, Join};
+use crate::fill::{Disposition, Failure, FillHead, FillReader, FillWriter, Fills, Join};
 use crate::head;
 use crate::key::{Key, KeyBuilder, Keyer};
-use crate::object::{Body, Object};
+use crate::object::{Body, Metadata, Object};
+use crate::partial::Parts;
 use crate::policy::fresh::{Verdict, evaluate};
-use crate::policy::request::{Admission, RequestMeta};
+use crate::policy::request::{Admission, MethodClass, RequestMeta};
 use crate::policy::site::{Rule, SitePolicy};
 use crate::policy::store::{Candidate, Decision, Reason, Storable, decide};
 use crate::policy::validate::{self, Mismatch};
 use crate::purge::{Epochs, Marked, Mode, Purged, Selector, Stamp};
+use crate::searches::{Search, Searches};
 use crate::store::Ram;
 use crate::time::Timestamp;
 use crate::vary::{self, FieldValues};
 
 /// Keys of one guard share when they were last invalidated: now and then a response is not stored for nothing.
 const GUARDS: usize = 4096;
+
+/// Parts of a response are stored under its key with these bits changed. The upper half, which chooses a guard, is the
+/// same.
+const PARTS: u128 = 0x6a09_e667_f3bc_c908;
 
 /// A cache, shared by all workers.
 #[derive(Debug)]
@@ -44,6 +52,7 @@ pub struct Cache {
     ram: Ram,
     fills: Fills,
     epochs: Epochs,
+    searches: Searches,
     guards: Box<[AtomicU64]>,
 }
 
@@ -55,6 +64,7 @@ impl Cache {
             ram: Ram::new(config.ram),
             fills: Fills::new(config.fills),
             epochs: Epochs::new(config.max_marks),
+            searches: Searches::default(),
             guards: (0..GUARDS).map(|_| AtomicU64::new(0)).collect(),
         })
     }
@@ -72,6 +82,20 @@ impl Cache {
     /// Begins a key.
     pub fn key(&self, site: u64) -> KeyBuilder {
         self.keyer.start(site)
+    }
+
+    /// How the queries of a path are compared, where its origin has said so. `path` has no query yet.
+    pub fn search(&self, path: &KeyBuilder) -> Option<Arc<Search>> {
+        if !self.searches.any() {
+            return None;
+        }
+        self.searches.get(path.clone().any_query().finish())
+    }
+
+    /// Takes in what a response says about the queries of its path ([`KeyBuilder::any_query`]). Returns whether keys of this
+    /// path have changed.
+    pub fn learn_search(&self, path: Key, fields: &HeaderMap) -> bool {
+        self.searches.learn(path, fields)
     }
 
     /// The fills, for what the methods here do not cover.
@@ -148,6 +172,40 @@ impl Cache {
         }
     }
 
+    /// A stored part that answers a request for one range: all of it is there and fresh.
+    pub fn lookup_part(
+        &self,
+        key: Key,
+        request: &RequestMeta,
+        range: ByteRange,
+        values: &FieldValues<'_>,
+        now: Timestamp,
+    ) -> Option<Lookup> {
+        let found = self.find(part_key(key), request, values, now);
+        match &found {
+            Lookup::Hit { object, .. } => object.parts.as_ref()?.resolve(range).map(|_| found),
+            _ => None,
+        }
+    }
+
+    /// Stored parts that begin with the first byte of the response: the rest completes them.
+    pub fn beginning(&self, key: Key, values: &FieldValues<'_>) -> Option<Arc<Object>> {
+        let object = self.ram.get(part_key(key), &self.keyer, values)?;
+        let begins = object.parts.as_ref().is_some_and(|parts| parts.beginning().is_some());
+        (begins && object.purged() == Purged::No).then_some(object)
+    }
+
+    /// Forgets stored parts.
+    pub fn forget_parts(&self, key: Key) {
+        self.ram.lock(part_key(key)).remove();
+    }
+
+    /// A fill that nobody can join, for a response that came to one request alone and may be stored. `None` when there are
+    /// too many fills.
+    pub fn alone(&self, key: Key, stamp: &Stamp) -> Option<(FillWriter, FillReader)> {
+        self.fills.alone(key, stamp)
+    }
+
     /// Joins or begins the fetch for a request that the store does not answer.
     pub fn join(&self, target: &Target, request: &RequestMeta, values: &FieldValues<'_>, now: Timestamp) -> Joined {
         let rule = self.ram.rule(target.key).unwrap_or_default();
@@ -221,6 +279,9 @@ impl Cache {
                 .as_ref()
                 .map(|storable| storable.metadata.vary.fingerprint(&self.keyer, values))
                 .unwrap_or_default(),
+            in_language: storable
+                .as_ref()
+                .and_then(|storable| self.in_language(&storable.metadata.vary, response.fields, values)),
             storable,
         };
         (head, reason)
@@ -241,15 +302,17 @@ impl Cache {
         writer.publish(head, disposition);
     }
 
-    /// Stores what a fill has brought, and ends it. Returns the object if it was stored.
+    /// Stores what a fill has brought, and ends it. `last` is the end of the content, if it is known to be that: readers
+    /// get it when all of it is stored, so that whoever has read everything finds it. Returns the object if it was stored.
     ///
     /// # Errors
     /// The content is not as long as announced: nothing is stored, readers are told.
-    pub fn complete(&self, key: Key, writer: FillWriter) -> Result<Option<Arc<Object>>, Failure> {
-        let stored = match (writer.head(), writer.body()) {
+    pub fn complete(&self, key: Key, mut writer: FillWriter, last: Bytes) -> Result<Option<Arc<Object>>, Failure> {
+        let stored = match (writer.head(), writer.body(last.clone())) {
             (Some(head), Some(body)) => self.insert(key, &head, body, writer.stamp()),
             _ => None,
         };
+        writer.push(last);
         writer.finish()?;
         Ok(stored)
     }
@@ -260,6 +323,9 @@ impl Cache {
         if head.content_length.is_some_and(|length| length != body.len()) {
             return None;
         }
+        if head.status == 206 {
+            return self.insert_part(key, head, storable, body, stamp);
+        }
         let shared = shared_fields(&head.fields, Some(storable), head.status, Some(body.len()));
         let bytes = head::encode(head.status, &shared);
         let object = Object::new(
@@ -269,11 +335,83 @@ impl Cache {
             storable.metadata.clone(),
             head.variant,
             stamp.clone(),
-        );
+        )
+        .found_in(head.in_language);
         let stored = self.put(key, Arc::new(object), stamp)?;
         self.fills.forget_uncacheable(key);
         self.fills.forget_uncacheable(head.variant.fill_key(key));
         Some(stored)
+    }
+
+    /// Stores a part, with the parts that are there if they are of the same representation; what is the whole then is
+    /// stored as such.
+    fn insert_part(
+        &self,
+        key: Key,
+        head: &FillHead,
+        storable: &Storable,
+        body: Body,
+        stamp: &Stamp,
+    ) -> Option<Arc<Object>> {
+        let mut ranges = head.fields.get_all(header::CONTENT_RANGE).iter();
+        let range = ContentRange::parse(ranges.next()?.as_bytes()).filter(|_| ranges.next().is_none())?;
+        let mut parts = Parts::new(range, body)?;
+        let mut fields = head.fields.clone();
+        let meta = &storable.metadata;
+        let known = self.ram.lock(part_key(key)).find(&meta.vary, head.variant);
+        if let Some(known) = known.filter(|known| known.purged() == Purged::No && same_strong_tag(known, meta))
+            && let Some(combined) = known.parts.as_ref().and_then(|known| known.combined(&parts))
+        {
+            parts = combined;
+            let stored = known.fields();
+            for name in stored.keys().filter(|name| !head.fields.contains_key(*name)) {
+                for value in stored.get_all(name) {
+                    fields.append(name, value.clone());
+                }
+            }
+        }
+        fields.remove(header::CONTENT_RANGE);
+        let whole = parts.whole().cloned();
+        let status = if whole.is_some() { 200 } else { 206 };
+        let shared = shared_fields(&fields, Some(storable), status, whole.as_ref().map(Body::len));
+        let bytes = head::encode(status, &shared);
+        let (at, body) = match &whole {
+            Some(body) => (key, body.clone()),
+            None => (part_key(key), Body::default()),
+        };
+        let mut object =
+            Object::new(status, bytes, body, meta.clone(), head.variant, stamp.clone()).found_in(head.in_language);
+        if whole.is_some() {
+            self.forget_parts(key);
+        } else {
+            object = object.of_parts(parts);
+        }
+        self.put(at, Arc::new(object), stamp)
+    }
+
+    /// Takes in what a HEAD brought for a stored response (RFC 9111 section 4.3.5): `response` has its fields and status
+    /// 200. `None` if it is about another representation; what is stored is then no longer fresh.
+    pub fn updated_by_head(
+        &self,
+        key: Key,
+        object: &Arc<Object>,
+        response: &Candidate<'_>,
+        values: &FieldValues<'_>,
+        stamp: &Stamp,
+    ) -> Option<Revalidated> {
+        if !validate::is_same(object, response.fields) {
+            self.ram.lock(key).remove_object(object);
+            return None;
+        }
+        let get = RequestMeta {
+            method: MethodClass::Get,
+            ..response.request.clone()
+        };
+        let as_get = Candidate {
+            request: &get,
+            ..*response
+        };
+        self.revalidated(key, object, &as_get, values, stamp).ok()
     }
 
     /// Takes a 304 in: `response` has its fields and status 304; `stamp` is from before the origin was asked.
@@ -301,7 +439,9 @@ impl Cache {
         let variant = meta.vary.fingerprint(&self.keyer, values);
         let shared = shared_fields(&fields, storable, object.status, Some(object.body.len()));
         let bytes = head::encode(object.status, &shared);
+        let in_language = self.in_language(&meta.vary, &fields, values);
         let new = Object::new(object.status, bytes, object.body.clone(), meta, variant, stamp.clone());
+        let new = new.found_in(in_language);
         let new = Arc::new(new);
         let stored = match reason {
             None => self.put(key, Arc::clone(&new), stamp).is_some(),
@@ -329,6 +469,14 @@ impl Cache {
             let tags = vec![self.keyer.url_tag(target.url)];
             self.epochs.purge(target.site, &Selector::Tags(tags), Mode::Hard);
         }
+    }
+
+    /// Forgets the responses of an origin that are in one of these groups (RFC 9875 section 3).
+    pub fn invalidate_groups(&self, site: u64, origin: Key, groups: &[String]) {
+        let tags = groups
+            .iter()
+            .map(|group| self.keyer.group_tag(origin, group.as_bytes()));
+        self.epochs.purge(site, &Selector::Tags(tags.collect()), Mode::Hard);
     }
 
     /// Makes responses of a site gone or stale.
@@ -370,11 +518,26 @@ impl Cache {
         }
     }
 
+    /// What finds a response by its language.
+    fn in_language(
+        &self,
+        rule: &vary::Rule,
+        fields: &HeaderMap,
+        values: &FieldValues<'_>,
+    ) -> Option<vary::Fingerprint> {
+        if !rule.names().contains(&header::ACCEPT_LANGUAGE) {
+            return None;
+        }
+        rule.fingerprint_in(&self.keyer, values, &vary::language_of(fields)?)
+    }
+
     /// Removes a key and keeps fetches under way from storing it again.
     fn remove(&self, key: Key) {
         let slot = self.ram.lock(key);
         self.guard(key).fetch_max(self.epochs.advance(), Ordering::AcqRel);
         slot.remove();
+        drop(slot);
+        self.forget_parts(key);
     }
 
     fn put(&self, key: Key, object: Arc<Object>, stamp: &Stamp) -> Option<Arc<Object>> {
@@ -400,6 +563,21 @@ impl Cache {
     fn largest_body(&self, head: &FillHead) -> u64 {
         self.ram.largest().saturating_sub(head.head.len() as u64 + 4096)
     }
+}
+
+/// Where parts are stored of what belongs under `key`.
+const fn part_key(key: Key) -> Key {
+    Key(key.0 ^ PARTS)
+}
+
+/// Whether both have the same strong entity tag: then parts of one are parts of the other (RFC 9110 section 15.3.7.3).
+fn same_strong_tag(known: &Object, new: &Metadata) -> bool {
+    let tag = |meta: &Metadata| {
+        meta.etag
+            .clone()
+            .filter(|tag| EntityTag::parse(tag).is_some_and(|tag| !tag.weak))
+    };
+    tag(&known.meta).is_some_and(|known| Some(known) == tag(new))
 }
 
 /// A response that came without a date was made when it came (RFC 9110 section 6.6.1).

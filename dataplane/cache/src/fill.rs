@@ -4,6 +4,7 @@
 //! through a [`FillWriter`], which belongs to a task that outlives any client; clients, the leader's own
 //! included, read through [`FillReader`]s, cursors over the same immutable chunks.
 //!
+//! - Interim responses (1xx) reach the request that is fetched for, in order, and nobody else.
 //! - Followers wait for the head only. [`FillWriter::publish`] says whether they may share the response; if not,
 //!   all are released at once to fetch for themselves, and the key is remembered so that later requests do not
 //!   wait at all.
@@ -23,7 +24,7 @@ mod table;
 mod uncacheable;
 mod writer;
 
-pub use reader::{FillReader, HeadOutcome};
+pub use reader::{FillReader, HeadOutcome, Interim};
 pub use table::{FillConfig, FillStats, Fills, Join};
 pub use writer::{Disposition, FillWriter, NoReaders};
 
@@ -51,6 +52,8 @@ pub struct FillHead {
     pub storable: Option<Box<Storable>>,
     /// The values of the request it was fetched for, under its `Vary`.
     pub variant: Fingerprint,
+    /// The same by the language of the response (see [`crate::object::Object::in_language`]).
+    pub in_language: Option<Fingerprint>,
 }
 
 /// Why a fill brought no (complete) response.

@@ -9,6 +9,8 @@ use std::hash::Hasher;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
+use crate::searches::Search;
+
 /// Segments of a path that a purge by prefix tells apart.
 pub const MAX_DEPTH: usize = 16;
 
@@ -112,6 +114,14 @@ impl Keyer {
         self.hasher(b'i').finish()
     }
 
+    /// The hash of a group (RFC 9875) of the origin `origin` as a tag.
+    pub fn group_tag(&self, origin: Key, group: &[u8]) -> u64 {
+        let mut hasher = self.hasher(b'g');
+        hasher.write_u128(origin.0);
+        hasher.write(group);
+        hasher.finish()
+    }
+
     /// A hasher whose results are unrelated to those of every other `domain`.
     pub(crate) fn hasher(&self, domain: u8) -> SipHasher13 {
         let mut hasher = SipHasher13::new_with_keys(self.seed.0, self.seed.1);
@@ -135,17 +145,39 @@ pub struct KeyBuilder {
 impl KeyBuilder {
     /// Adds the target: `host` without regard to case, the rest byte for byte. Query parameters that `ignore`
     /// names are left out; a query of nothing else counts as no query.
-    pub fn target(
-        mut self,
-        scheme: &[u8],
-        host: &[u8],
-        path: &[u8],
-        query: Option<&[u8]>,
-        ignore: &QueryFilter,
-    ) -> Self {
+    pub fn target(self, scheme: &[u8], host: &[u8], path: &[u8], query: Option<&[u8]>, ignore: &QueryFilter) -> Self {
+        self.path(scheme, host, path).query(query, ignore)
+    }
+
+    /// The target without its query.
+    #[must_use]
+    pub fn path(mut self, scheme: &[u8], host: &[u8], path: &[u8]) -> Self {
         self.part(b's', scheme);
         self.lower(b'h', host);
         self.part(b'p', path);
+        self
+    }
+
+    /// In place of a query: all URLs of a path together.
+    #[must_use]
+    pub fn any_query(mut self) -> Self {
+        self.part(b'N', b"");
+        self
+    }
+
+    /// In place of a query: what the path's rule makes of it, after what `ignore` leaves out.
+    #[must_use]
+    pub fn search(mut self, search: &Search, query: Option<&[u8]>, ignore: &QueryFilter) -> Self {
+        let parameters = query.unwrap_or_default().split(|&b| b == b'&');
+        let kept: Vec<&[u8]> = parameters.filter(|parameter| !ignore.ignores(parameter)).collect();
+        self.part(b'N', &search.number.to_be_bytes());
+        self.part(b'n', &search.rule.normalize(&kept.join(&b'&')));
+        self
+    }
+
+    /// The query, byte for byte.
+    #[must_use]
+    pub fn query(mut self, query: Option<&[u8]>, ignore: &QueryFilter) -> Self {
         if let Some(query) = query {
             if ignore.is_empty() {
                 self.part(b'q', query);
@@ -153,8 +185,14 @@ impl KeyBuilder {
                 let kept = query
                     .split(|&b| b == b'&')
                     .filter(|parameter| !ignore.ignores(parameter));
-                for (i, parameter) in kept.enumerate() {
-                    self.part(if i == 0 { b'q' } else { b'&' }, parameter);
+                if ignore.sorted {
+                    let mut sorted: Vec<&[u8]> = kept.collect();
+                    sorted.sort_by_key(|parameter| name_of(parameter));
+                    sorted.iter().for_each(|parameter| self.part(b'&', parameter));
+                } else {
+                    for (i, parameter) in kept.enumerate() {
+                        self.part(if i == 0 { b'q' } else { b'&' }, parameter);
+                    }
                 }
             }
         }
@@ -206,15 +244,18 @@ impl KeyBuilder {
     }
 }
 
-/// Names of query parameters that do not change the answer.
+/// Which query parameters are part of keys, and in which order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueryFilter {
     exact: Vec<Box<[u8]>>,
     prefixes: Vec<Box<[u8]>>,
+    /// What is named is all that counts, not what does not.
+    only: bool,
+    sorted: bool,
 }
 
 impl QueryFilter {
-    /// From names; one that ends in `*` stands for every name that begins so.
+    /// Leaves these names out; one that ends in `*` stands for every name that begins so.
     pub fn new<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> Self {
         let mut filter = Self::default();
         for name in names {
@@ -226,16 +267,36 @@ impl QueryFilter {
         filter
     }
 
-    /// Whether every parameter counts.
+    /// Leaves all names out but these.
+    pub fn only<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> Self {
+        Self {
+            only: true,
+            ..Self::new(names)
+        }
+    }
+
+    /// The same, with parameters sorted by name: their order does not count, that of several with one name does.
+    #[must_use]
+    pub fn sorted(self, sorted: bool) -> Self {
+        Self { sorted, ..self }
+    }
+
+    /// Whether every parameter counts, in its place.
     pub fn is_empty(&self) -> bool {
-        self.exact.is_empty() && self.prefixes.is_empty()
+        self.exact.is_empty() && self.prefixes.is_empty() && !self.only && !self.sorted
     }
 
     /// Whether `parameter` (`name` or `name=value`, as in the URL) is left out of keys.
     pub fn ignores(&self, parameter: &[u8]) -> bool {
-        let name = parameter.split(|&b| b == b'=').next().unwrap_or(parameter);
-        self.exact.iter().any(|exact| **exact == *name) || self.prefixes.iter().any(|prefix| name.starts_with(prefix))
+        let name = name_of(parameter);
+        let named = self.exact.iter().any(|exact| **exact == *name)
+            || self.prefixes.iter().any(|prefix| name.starts_with(prefix));
+        named != self.only
     }
+}
+
+fn name_of(parameter: &[u8]) -> &[u8] {
+    parameter.split(|&b| b == b'=').next().unwrap_or(parameter)
 }
 
 /// The value of the cookie `name` in the value of a `Cookie` field (RFC 6265 section 4.2.1), the first one if
@@ -392,5 +453,34 @@ mod tests {
         assert_eq!(cookie_value(b"aa=1; a=2;b=3", "a"), Some(&b"2"[..]));
         assert_eq!(cookie_value(b"aa=1; b", "b"), None);
         assert_eq!(cookie_value(b"a=x=y", "a"), Some(&b"x=y"[..]));
+    }
+
+    fn filtered(filter: &QueryFilter, query: &str) -> Key {
+        let start = Keyer::new(7).start(1);
+        start
+            .target(b"http", b"a", b"/x", Some(query.as_bytes()), filter)
+            .finish()
+    }
+
+    #[test]
+    fn only_what_is_included_is_in_the_key() {
+        let filter = QueryFilter::only(["id", "f_*"]);
+        let base = filtered(&filter, "id=1&f_a=2");
+        assert_eq!(base, filtered(&filter, "id=1&utm=3&f_a=2&x"));
+        for other in ["id=2&f_a=2", "id=1", "f_a=2&id=1", "id=1&f_a=2&f_b=1"] {
+            assert_ne!(base, filtered(&filter, other), "{other}");
+        }
+        assert_eq!(filtered(&filter, "x=1"), filtered(&filter, "y=2"));
+    }
+
+    #[test]
+    fn sorted_parameters_are_the_same_in_any_order_but_for_those_of_one_name() {
+        let filter = QueryFilter::new(["utm_*"]).sorted(true);
+        let base = filtered(&filter, "b=2&a=1&a=3");
+        assert_eq!(base, filtered(&filter, "a=1&utm_x=1&a=3&b=2"));
+        for other in ["a=3&a=1&b=2", "a=1&b=2", "a=1&a=3&b=2&c", "a=1%26a=3&b=2"] {
+            assert_ne!(base, filtered(&filter, other), "{other}");
+        }
+        assert!(!QueryFilter::default().sorted(true).is_empty() && QueryFilter::default().is_empty());
     }
 }

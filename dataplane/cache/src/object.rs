@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue};
 
+use crate::partial::Parts;
 use crate::purge::{Purged, Stamp};
 use crate::time::Timestamp;
 use crate::vary::{Fingerprint, Rule};
@@ -21,7 +22,7 @@ pub const CONTIGUOUS_BODY: u64 = 64 * 1024;
 /// What the store adds to an object's own bytes in its account: the slot, the map entry, the structs.
 const OVERHEAD: u64 = 512;
 
-/// A complete response as it is stored.
+/// A response as it is stored.
 #[derive(Debug)]
 pub struct Object {
     /// Its status code.
@@ -35,6 +36,11 @@ pub struct Object {
     pub meta: Metadata,
     /// The values that select it among the variants of its key.
     pub variant: Fingerprint,
+    /// The same, with the language it is in for the languages that were accepted; see [`Rule::fingerprint_in`].
+    pub in_language: Option<Fingerprint>,
+    /// Of a response that is not the whole: what there is of its content, in place of `body`. The head then has neither
+    /// `Content-Length` nor `Content-Range`.
+    pub parts: Option<Box<Parts>>,
     stamp: Stamp,
     checked: AtomicU64,
 }
@@ -180,15 +186,33 @@ impl Object {
             body,
             meta,
             variant,
+            in_language: None,
+            parts: None,
             stamp,
             checked: AtomicU64::new(0),
+        }
+    }
+
+    /// This response, found by the language it is in.
+    #[must_use]
+    pub fn found_in(self, in_language: Option<Fingerprint>) -> Self {
+        Self { in_language, ..self }
+    }
+
+    /// This response, of which there are only these parts.
+    #[must_use]
+    pub fn of_parts(self, parts: Parts) -> Self {
+        Self {
+            parts: Some(Box::new(parts)),
+            ..self
         }
     }
 
     /// Bytes it takes in the store, its bookkeeping included.
     pub fn size(&self) -> u64 {
         let tags = self.meta.tags.len() as u64 * 8;
-        self.head.len() as u64 + self.body.len() + tags + OVERHEAD
+        let parts = self.parts.as_ref().map_or(0, |parts| parts.len());
+        self.head.len() as u64 + self.body.len() + parts + tags + OVERHEAD
     }
 
     /// When, in purges, it was asked for.

@@ -2,15 +2,17 @@
 //!
 //! A response's `Vary` makes a [`Rule`]; the request's values of the named fields make a [`Fingerprint`] under
 //! it. Invariant: equal fingerprints mean that the values match after normalisation: lines joined, blanks around
-//! list members dropped, `Accept-Language` as a set without regard to case. An absent field matches only an absent
-//! one. Nothing is allocated to compute
-//! one, except for languages.
+//! list members dropped, `Accept-Language` and `Accept-Encoding` as sets without regard to case. An absent field matches only an absent
+//! one. Nothing is allocated to compute one, except for languages.
+//!
+//! A response in the one language that a request wants most is selected too, whatever else the two requests accept.
 
 use std::hash::Hasher;
 use std::sync::Arc;
 
+use breakwater_wire::accept_encoding;
 use breakwater_wire::http1::RequestHead;
-use breakwater_wire::vary::{Vary, normalize_value};
+use breakwater_wire::vary::{self, Vary, normalize_value};
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
 use siphasher::sip128::{Hasher128, SipHasher13};
@@ -65,13 +67,29 @@ impl Rule {
         if self.is_empty() {
             return Fingerprint(0);
         }
-        let mut hasher = keyer.hasher(b'v');
+        self.print(keyer, values, None)
+    }
+
+    /// As [`Self::fingerprint`], with the language the request wants most, or the one that a response is in, in place of all
+    /// that a request accepts. `None` if the rule is not about languages.
+    pub fn fingerprint_in(&self, keyer: &Keyer, values: &FieldValues<'_>, language: &[u8]) -> Option<Fingerprint> {
+        let concerned = self.names().contains(&header::ACCEPT_LANGUAGE);
+        concerned.then(|| self.print(keyer, values, Some(language)))
+    }
+
+    fn print(&self, keyer: &Keyer, values: &FieldValues<'_>, language: Option<&[u8]>) -> Fingerprint {
+        let mut hasher = keyer.hasher(if language.is_some() { b'l' } else { b'v' });
         for name in self.names() {
             hasher.write_u8(0);
             hasher.write(name.as_str().as_bytes());
             hasher.write_u8(0);
             if name == header::ACCEPT_LANGUAGE {
-                hash_languages(&mut hasher, values);
+                match language {
+                    Some(language) => hasher.write(language),
+                    None => hash_languages(&mut hasher, values),
+                }
+            } else if name == header::ACCEPT_ENCODING {
+                hash_codings(&mut hasher, keyer, values);
             } else {
                 hash_list(&mut hasher, name, values);
             }
@@ -104,6 +122,21 @@ pub fn values_of_head<'a>(head: &'a RequestHead<'_>) -> impl Fn(&HeaderName, &mu
     }
 }
 
+/// The language that a request wants more than every other, in lower case.
+pub fn most_wanted_language(values: &FieldValues<'_>) -> Option<Vec<u8>> {
+    let mut lines = Vec::new();
+    values(&header::ACCEPT_LANGUAGE, &mut |line| lines.push(line.to_vec()));
+    vary::most_wanted_language(lines.iter().map(Vec::as_slice))
+}
+
+/// The one language that a response says it is in, in lower case.
+pub fn language_of(fields: &HeaderMap) -> Option<Vec<u8>> {
+    let mut lines = fields.get_all(header::CONTENT_LANGUAGE).iter();
+    let language = lines.next()?.as_bytes().trim_ascii().to_ascii_lowercase();
+    let one = lines.next().is_none() && !language.is_empty() && !language.contains(&b',');
+    one.then_some(language)
+}
+
 /// Hashes the members of all lines, in order.
 fn hash_list(hasher: &mut SipHasher13, name: &HeaderName, values: &FieldValues<'_>) {
     let mut present = false;
@@ -114,6 +147,32 @@ fn hash_list(hasher: &mut SipHasher13, name: &HeaderName, values: &FieldValues<'
             hasher.write_u8(b',');
         });
     });
+    hasher.write_u8(u8::from(present));
+}
+
+/// Hashes a set of codings and weights: neither order nor case counts. A sum of what each member hashes to, so that nothing
+/// is allocated: most responses that vary, vary on this.
+fn hash_codings(hasher: &mut SipHasher13, keyer: &Keyer, values: &FieldValues<'_>) {
+    let (mut present, mut sum) = (false, 0_u64);
+    values(&header::ACCEPT_ENCODING, &mut |line| {
+        present = true;
+        for member in line
+            .split(|b| *b == b',')
+            .map(<[u8]>::trim_ascii)
+            .filter(|member| !member.is_empty())
+        {
+            let mut one = keyer.hasher(b'c');
+            match accept_encoding::weighted(member) {
+                Some((coding, weight)) => {
+                    coding.iter().for_each(|byte| one.write_u8(byte.to_ascii_lowercase()));
+                    one.write_u16(weight);
+                }
+                None => one.write(member),
+            }
+            sum = sum.wrapping_add(one.finish());
+        }
+    });
+    hasher.write_u64(sum);
     hasher.write_u8(u8::from(present));
 }
 
@@ -184,7 +243,7 @@ mod tests {
         assert_eq!(rule(&["Foo, bar", "BAR"]), rule(&["bar,foo"]));
         assert!(rule(&[""]).unwrap().is_empty());
         assert_eq!(rule(&["f oo"]), Err(VaryError));
-        let many = (0..=breakwater_wire::vary::MAX_NAMES)
+        let many = (0..=vary::MAX_NAMES)
             .map(|i| format!("x{i}"))
             .collect::<Vec<_>>()
             .join(",");
@@ -217,6 +276,28 @@ mod tests {
             print("foo", &[("foo", "\"1, 2\"")]),
             print("foo", &[("foo", "\"1,2\"")])
         );
+    }
+
+    #[test]
+    fn accept_encoding_is_a_set_without_regard_to_case() {
+        let with = |value: &str| print("accept-encoding", &[("accept-encoding", value)]);
+        let base = with("gzip, br;q=0.5");
+        for same in ["br;q=0.5,gzip", "BR; q=0.500 , GZip;q=1", "gzip,,br;q=0.5"] {
+            assert_eq!(base, with(same), "{same}");
+        }
+        for other in [
+            "gzip",
+            "gzip, br",
+            "gzip;q=0.5, br",
+            "gzip, br;q=0.5, zstd",
+            "gzip, br;q=x",
+            "",
+        ] {
+            assert_ne!(base, with(other), "{other}");
+        }
+        assert_ne!(with(""), print("accept-encoding", &[]));
+        let lines = [("accept-encoding", "br;q=0.5"), ("accept-encoding", "gzip")];
+        assert_eq!(base, print("accept-encoding", &lines));
     }
 
     #[test]

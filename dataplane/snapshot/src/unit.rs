@@ -96,6 +96,12 @@ pub struct CachePolicy {
     pub rules: Vec<CacheRule>,
     /// Query parameters left out of the key: names, or prefixes written `utm_*`.
     pub ignore_query: Vec<String>,
+    /// The only query parameters in the key, written alike; empty means all.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub include_query: Vec<String>,
+    /// Query parameters are sorted in the key.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sort_query: bool,
     /// Request fields that are part of the key, lower case, sorted.
     pub key_headers: Vec<String>,
     /// Cookies that are part of the key, sorted.
@@ -119,6 +125,12 @@ pub struct CacheRule {
     pub statuses: Vec<u16>,
     /// Freshness lifetime in place of the origin's.
     pub ttl_ms: Option<u64>,
+    /// In place of the response's `stale-while-revalidate`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub stale_while_revalidate_ms: Option<u64>,
+    /// In place of the response's `stale-if-error`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub stale_if_error_ms: Option<u64>,
     /// Neither look up nor store.
     pub bypass: bool,
 }

@@ -80,7 +80,11 @@ fn site(id: &ObjectId, unit: unit::EdgeCache, realms: &Realms) -> Result<Site, S
         .map(|name| header(name))
         .collect::<Result<_, _>>()?;
     let policy = SitePolicy {
-        ignore_query: QueryFilter::new(&cache.ignore_query),
+        ignore_query: match cache.include_query.as_slice() {
+            [] => QueryFilter::new(&cache.ignore_query),
+            include => QueryFilter::only(include),
+        }
+        .sorted(cache.sort_query),
         key_headers,
         key_cookies: cache.key_cookies.iter().map(|name| name.as_str().into()).collect(),
         stale_while_revalidate_ms: cache.stale_while_revalidate_ms,
@@ -114,6 +118,8 @@ fn rule(rule: unit::CacheRule) -> Result<Rule, String> {
         rule: site::Rule {
             statuses: rule.statuses,
             ttl_ms: rule.ttl_ms,
+            stale_while_revalidate_ms: rule.stale_while_revalidate_ms,
+            stale_if_error_ms: rule.stale_if_error_ms,
             bypass: rule.bypass,
         },
     })

@@ -24,7 +24,11 @@ pub(crate) fn purge(cache: &Cache, site: &Site, selector: &PurgeSelector, mode: 
             cache.purge(site.id, Purge::Tags(&tags), mode)
         }
         PurgeSelector::Urls(urls) => {
-            let keys: Vec<_> = urls.iter().filter_map(|url| url_key(cache, site, url)).collect();
+            let keys: Vec<_> = urls
+                .iter()
+                .filter_map(|url| url_keys(cache, site, url))
+                .flatten()
+                .collect();
             cache.purge(site.id, Purge::Urls(&keys), mode)
         }
         PurgeSelector::Prefixes(prefixes) => {
@@ -44,18 +48,18 @@ fn parts(prefix: &PurgePrefix) -> Option<(Option<&str>, String)> {
     Some((host, normalize(&prefix.path).ok()?.as_str().to_owned()))
 }
 
-/// The key of a URL without header and cookie values, as `handler::hit` makes it. The compile step checked the URL.
-fn url_key(cache: &Cache, site: &Site, url: &str) -> Option<Key> {
+/// The keys of a URL without header and cookie values, as `handler::hit` makes them: its own, and that of the URLs of its
+/// path that are for the same thing as others. The compile step checked the URL.
+fn url_keys(cache: &Cache, site: &Site, url: &str) -> Option<[Key; 2]> {
     let Url { host, path, query, .. } = Url::parse(url)?;
     let path = normalize(path).ok()?;
-    let key = cache.key(site.id).target(
-        b"http",
-        host.name().as_bytes(),
-        path.as_str().as_bytes(),
-        query.map(str::as_bytes),
-        &site.policy.ignore_query,
-    );
-    Some(key.finish())
+    let key = cache.key(site.id);
+    let base = key.path(b"http", host.name().as_bytes(), path.as_str().as_bytes());
+    let query = query.map(str::as_bytes);
+    Some([
+        base.clone().query(query, &site.policy.ignore_query).finish(),
+        base.any_query().finish(),
+    ])
 }
 
 /// An absolute URL, in parts.

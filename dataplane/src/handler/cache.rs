@@ -3,6 +3,7 @@
 //! A fetch that may be shared belongs to a task of its own ([`fetch`]), which outlives any client; each client, the one
 //! that began it included, reads from the fill.
 
+mod alone;
 mod fetch;
 
 use std::net::IpAddr;
@@ -12,19 +13,18 @@ use std::sync::Arc;
 use breakwater_cache::fill::{FillHead, FillReader, HeadOutcome};
 use breakwater_cache::object::Object;
 use breakwater_cache::policy::fresh::OnError;
-use breakwater_cache::policy::invalidate;
-use breakwater_cache::policy::request::{MethodClass, RequestMeta};
+use breakwater_cache::policy::request::RequestMeta;
 use breakwater_cache::vary::values_of;
 use breakwater_cache::{Joined, Lookup, Target, cache_status, vary};
 use breakwater_wire::cache_status::{CacheStatus, Forward};
 use breakwater_wire::conditional::{self, Preconditions, Validators, join_lines};
-use http::header;
+use http::{HeaderMap, header};
 
 use super::client::{Client, ResponseHead};
 use super::filtered;
 use super::hit::{self, Authority};
 use super::stored::{Reply, connection};
-use super::{Asked, Failure, Job, OVERLOADED, Outcome, forward, host_name, page, proxy};
+use super::{Asked, Failure, Job, OVERLOADED, Outcome, forward, host_name, page};
 use crate::config::{ResourceKind, Site};
 use crate::telemetry::CacheResult;
 use crate::upstream::OriginError;
@@ -80,6 +80,10 @@ pub(super) async fn serve<C: Client>(
         &values,
         worker.clock.timestamp(),
     );
+    let lookup = match lookup {
+        Lookup::Miss => request.part().unwrap_or(Lookup::Miss),
+        found => found,
+    };
     let status = cache_status::forwarded(&lookup);
     // What is stored and may be used is served under any pressure, an origin is not asked.
     let sheds = !matches!(lookup, Lookup::Hit { .. } | Lookup::Unavailable) && worker.sheds();
@@ -153,39 +157,6 @@ async fn overloaded<C: Client>(
 }
 
 impl Request<'_> {
-    /// Goes past the cache. A success of an unsafe method makes what is stored out of date (RFC 9111 section 4.4).
-    async fn past<C: Client>(&self, client: &mut C, status: CacheStatus<'_>) -> Result<Outcome, Failure> {
-        self.count(CacheResult::Bypass);
-        let (outcome, response) = proxy::serve(self.job, self.peer, client, status).await?;
-        let succeeded = response.status.is_success() || response.status.is_redirection();
-        if self.meta.method == MethodClass::Unsafe && succeeded {
-            let cache = &self.worker.cache;
-            cache.invalidate(&self.target, &self.site.policy);
-            let values = values_of(&self.job.request.headers);
-            for reference in invalidate::related(
-                self.job.scheme(),
-                &self.job.request.host,
-                &self.job.path,
-                &response.headers,
-            ) {
-                let (path, query) = match reference.split_once('?') {
-                    Some((path, query)) => (path, Some(query)),
-                    None => (reference.as_str(), None),
-                };
-                let target = hit::target(
-                    self.worker,
-                    self.site,
-                    authority(self.worker, self.job),
-                    path,
-                    query,
-                    &values,
-                );
-                cache.invalidate(&target, &self.site.policy);
-            }
-        }
-        Ok(outcome)
-    }
-
     /// Takes part in a fetch, its own or another's.
     async fn shared<C: Client>(
         &self,
@@ -213,6 +184,10 @@ impl Request<'_> {
             };
             let outcome = loop {
                 match reader.head().await {
+                    HeadOutcome::Interim(interim) => {
+                        // A client that is gone shows itself when the final response is sent.
+                        let _ = client.send_interim(interim.status, &interim.fields).await;
+                    }
                     HeadOutcome::Lead(writer) => {
                         follows = false;
                         self.fetch(stale.as_ref().map(|s| (&s.object, s.on_error)), &self.job.asked)?
@@ -230,7 +205,7 @@ impl Request<'_> {
             };
             let vary: vary::Rule = match outcome {
                 HeadOutcome::Head(head) if cache.selects(&head, &values) => {
-                    return self.stream(client, &head, &mut reader, status).await;
+                    return self.stream(client, &head, &mut reader, status, CacheResult::Miss).await;
                 }
                 HeadOutcome::Head(head) => match &head.storable {
                     Some(storable) => storable.metadata.vary.clone(),
@@ -240,7 +215,7 @@ impl Request<'_> {
                     return self.send_confirmed(client, &object, stale.as_ref(), status).await;
                 }
                 HeadOutcome::Object(object) => object.meta.vary.clone(),
-                HeadOutcome::Released | HeadOutcome::Lead(_) => break,
+                HeadOutcome::Released | HeadOutcome::Interim(_) | HeadOutcome::Lead(_) => break,
                 HeadOutcome::Failed(failure) => {
                     if let Some(stale) = stale.as_ref().filter(|stale| stale.on_error.covers(None)) {
                         return self.send_stale(client, stale).await;
@@ -258,29 +233,6 @@ impl Request<'_> {
         self.alone(client, stale.as_ref(), status).await
     }
 
-    /// Fetches what cannot be shared, or is not the whole: this request has an answer of its own.
-    async fn alone<C: Client>(
-        &self,
-        client: &mut C,
-        stale: Option<&Stale>,
-        status: CacheStatus<'_>,
-    ) -> Result<Outcome, Failure> {
-        let fetched = proxy::fetch(self.job, self.peer, client).await;
-        let stands_in = stale.filter(|stale| match &fetched {
-            Ok((response, _)) => stale.on_error.covers(Some(response.status.as_u16())),
-            Err(Failure::Origin(_)) => stale.on_error.covers(None),
-            Err(Failure::Client(_) | Failure::TooLarge) => false,
-        });
-        if let Some(stale) = stands_in {
-            return self.send_stale(client, stale).await;
-        }
-        self.count(CacheResult::Miss);
-        let (response, body) = fetched?;
-        let mut outcome = proxy::answer(self.job, client, response, body, status).await?;
-        outcome.cache = Some(CacheResult::Miss);
-        Ok(outcome)
-    }
-
     /// Validates in the background, unless somebody does already.
     fn revalidate_behind(&self, object: &Arc<Object>, on_error: OnError) -> Result<(), Failure> {
         let values = values_of(&self.job.request.headers);
@@ -293,16 +245,22 @@ impl Request<'_> {
     }
 
     fn fetch(&self, stale: Option<(&Arc<Object>, OnError)>, asked: &Rc<Asked>) -> Result<Fetch, OriginError> {
-        Ok(Fetch {
+        Ok(self.fetch_with(forward::fields(self.job, self.peer)?, stale, asked))
+    }
+
+    fn fetch_with(&self, fields: HeaderMap, stale: Option<(&Arc<Object>, OnError)>, asked: &Rc<Asked>) -> Fetch {
+        Fetch {
             asked: Rc::clone(asked),
             worker: Rc::clone(self.worker),
             config: Rc::clone(&self.job.config),
             index: self.job.index,
             client: self.job.client,
-            fields: forward::fields(self.job, self.peer)?,
+            fields,
             asked_with: self.job.request.headers.clone(),
             line: self.job.target.clone(),
             path: self.job.path.clone(),
+            query: self.job.request.query().map(str::to_owned),
+            authority: authority(self.worker, self.job).into(),
             meta: self.meta.clone(),
             target: self.target,
             prefixes: hit::prefixes(
@@ -312,7 +270,7 @@ impl Request<'_> {
                 &self.job.path,
             ),
             stale: stale.map(|(object, on_error)| (Arc::clone(object), on_error)),
-        })
+        }
     }
 
     /// Passes on what a fill brings, while it comes.
@@ -322,8 +280,9 @@ impl Request<'_> {
         head: &FillHead,
         reader: &mut FillReader,
         status: CacheStatus<'_>,
+        result: CacheResult,
     ) -> Result<Outcome, Failure> {
-        self.count(CacheResult::Miss);
+        self.count(result);
         let mut fields = head.fields.clone();
         if status.collapsed {
             let omitted = head.storable.iter().flat_map(|storable| &storable.omit);
@@ -344,7 +303,7 @@ impl Request<'_> {
                 cache_status: Some(status),
             };
             filtered::send_head(self.job, client, head).await?;
-            return Ok(outcome(304, CacheResult::Miss));
+            return Ok(outcome(304, result));
         }
         // These have no content, and so no length (RFC 9110 section 8.6).
         let no_body = matches!(head.status, 204 | 304);
@@ -357,7 +316,7 @@ impl Request<'_> {
             cache_status: Some(status),
         };
         if !filtered::send_head(self.job, client, outgoing).await? {
-            return Ok(outcome(head.status, CacheResult::Miss));
+            return Ok(outcome(head.status, result));
         }
         while let Some(piece) = reader
             .chunk()
@@ -367,7 +326,7 @@ impl Request<'_> {
             client.send_body(piece).await?;
         }
         client.finish(None).await?;
-        Ok(outcome(head.status, CacheResult::Miss))
+        Ok(outcome(head.status, result))
     }
 
     /// Whether the client's own conditions hold for a response that was fetched whole.

@@ -13,6 +13,7 @@ use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method};
 
 use super::Job;
+use crate::config::ResourceKind;
 use crate::upstream::{Body, Head, OriginError};
 
 /// Our name in `Via` (RFC 9110 section 7.6.3).
@@ -20,6 +21,10 @@ const NAME: &str = "breakwater";
 
 /// A request that came through us this often is in a loop.
 const MAX_LOOPS: usize = 8;
+
+/// Says that `Surrogate-Control` is read here, in place of whatever a client says of itself.
+const SURROGATE_CAPABILITY: HeaderName = HeaderName::from_static("surrogate-capability");
+const CAPABILITY: &str = "breakwater=\"Surrogate/1.0\"";
 
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -61,6 +66,9 @@ pub(super) fn fields(job: &Job, peer: IpAddr) -> Result<HeaderMap, OriginError> 
     forwarded::append_via(&mut headers, request.version, NAME);
     if let Ok(id) = HeaderValue::from_str(&job.request_id) {
         headers.insert(X_REQUEST_ID, id);
+    }
+    if matches!(job.resource().kind, ResourceKind::Cache(_)) {
+        headers.insert(SURROGATE_CAPABILITY, HeaderValue::from_static(CAPABILITY));
     }
     if let Some(filters) = job.filters() {
         filters.edit_request(&mut headers);

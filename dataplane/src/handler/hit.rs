@@ -1,6 +1,6 @@
 //! The hit path: a stored response that answers at once, from borrowed bytes, without a header map.
 
-use breakwater_cache::key::Keyer;
+use breakwater_cache::key::{Key, KeyBuilder, Keyer};
 use breakwater_cache::policy::request::RequestMeta;
 use breakwater_cache::vary::{FieldValues, values_of_head};
 use breakwater_cache::{Cache, Lookup, Target, cache_status};
@@ -132,6 +132,29 @@ pub(super) fn prefixes(worker: &Worker, site: &Site, host: &str, path: &str) -> 
     worker.cache.keyer().prefix_tags(site.id, host, path)
 }
 
+/// Host and path of a request, the beginning of its key.
+fn without_query(cache: &Cache, site: &Site, host: &str, path: &str) -> KeyBuilder {
+    let start = cache.key(site.id);
+    start.path(b"http", host.as_bytes(), path.as_bytes())
+}
+
+/// All URLs of a path, whatever their query.
+pub(super) fn path_key(worker: &Worker, site: &Site, host: &str, path: &str) -> Key {
+    without_query(&worker.cache, site, host, path).any_query().finish()
+}
+
+/// Scheme, host and port of a request.
+pub(super) fn origin_key(worker: &Worker, site: &Site, authority: Authority<'_>) -> Key {
+    let scheme: (&[u8], u16) = if authority.secure {
+        (b"https", 443)
+    } else {
+        (b"http", 80)
+    };
+    let port = authority.port.unwrap_or(scheme.1);
+    let start = worker.cache.key(site.id).path(scheme.0, authority.name.as_bytes(), b"");
+    start.header(":port", Some(&port.to_be_bytes())).finish()
+}
+
 /// The key of a request: normalised host and path, the query, and what the site adds. The port and the
 /// scheme are in the key, because the origin sees them and may answer with them, but not in what a purge by URL reaches.
 pub(super) fn target(
@@ -156,15 +179,19 @@ pub(crate) fn target_in(
 ) -> Target {
     let policy = &site.policy;
     let query = query.map(str::as_bytes);
-    let start = cache.key(site.id);
-    let mut key = start.target(
-        b"http",
-        authority.name.as_bytes(),
-        path.as_bytes(),
-        query,
-        &policy.ignore_query,
-    );
-    let url = key.finish();
+    let base = without_query(cache, site, authority.name, path);
+    let (mut key, url) = match cache.search(&base) {
+        None => {
+            let key = base.query(query, &policy.ignore_query);
+            let url = key.finish();
+            (key, url)
+        }
+        // URLs that are for the same thing are purged together.
+        Some(search) => {
+            let url = base.clone().any_query().finish();
+            (base.search(&search, query, &policy.ignore_query), url)
+        }
+    };
     let default_port = if authority.secure { 443 } else { 80 };
     if authority.secure {
         key = key.header(":scheme", Some(b"https"));

@@ -15,18 +15,6 @@ use crate::filter::Content;
 use crate::telemetry::CacheResult;
 use crate::upstream::{Body, Exchange, Head, OriginError, ResponseBody, Upload};
 
-/// Passes a request on; `cache_status` says in the answer why no cache answered.
-pub(super) async fn serve<C: Client>(
-    job: &Job,
-    peer: IpAddr,
-    client: &mut C,
-    cache_status: CacheStatus<'_>,
-) -> Result<(Outcome, OwnedResponse), Failure> {
-    let (response, body) = fetch(job, peer, client).await?;
-    let outcome = answer(job, client, response.clone(), body, cache_status).await?;
-    Ok((outcome, response))
-}
-
 /// Passes on what [`fetch`] brought.
 pub(super) async fn answer<C: Client>(
     job: &Job,

@@ -1,18 +1,21 @@
-//! An answer made of a stored response: whole, a range of it, or only that nothing changed.
+//! An answer made of a stored response: whole, ranges of it, or only that nothing changed.
 //!
 //! No header map is built: the stored head is bytes already, and what this answer adds goes behind it.
+
+mod ranges;
 
 use breakwater_cache::cache_status;
 use breakwater_cache::object::Object;
 use breakwater_wire::cache_status::CacheStatus;
 use breakwater_wire::conditional::{self, Preconditions, Validators};
 use breakwater_wire::http1::encode::{write_decimal, write_status_line};
-use breakwater_wire::range::{ContentRange, if_range_holds, parse_single};
+use breakwater_wire::range::{ContentRange, if_range_holds};
 use bytes::Bytes;
 
 use crate::conn::COPY;
 use crate::filter::Filters;
 use crate::tls::Hsts;
+use ranges::{Chosen, Multipart};
 
 /// Fields of a stored response that a 304 repeats (RFC 9110 section 15.4.5). In lower case, as stored heads are.
 const IN_NOT_MODIFIED: [&[u8]; 8] = [
@@ -60,6 +63,7 @@ enum Part {
     NotModified,
     PreconditionFailed,
     Range(u64, u64),
+    Ranges(Multipart),
     Unsatisfiable,
 }
 
@@ -69,11 +73,12 @@ impl Reply<'_> {
         let object = self.object;
         let from = out.len();
         let part = self.part();
-        let (status, start, length) = match part {
+        let (status, start, length) = match &part {
             Part::Whole => (object.status, 0, object.body.len()),
             Part::NotModified => (304, 0, 0),
             Part::PreconditionFailed => (412, 0, 0),
-            Part::Range(first, last) => (206, first, last - first + 1),
+            Part::Range(first, last) => (206, *first, last - first + 1),
+            Part::Ranges(multipart) => (206, 0, multipart.len()),
             Part::Unsatisfiable => (416, 0, 0),
         };
         match part {
@@ -85,7 +90,10 @@ impl Reply<'_> {
             filters.edit_head(out, from);
         }
         let length = if self.method == "HEAD" { 0 } else { length };
-        let body = self.content(start, length, out);
+        let body = match part {
+            Part::Ranges(multipart) => multipart.into_content(),
+            _ => self.content(start, length, out),
+        };
         Written { status, body, length }
     }
 
@@ -104,20 +112,23 @@ impl Reply<'_> {
                 conditional::Outcome::PreconditionFailed => return Part::PreconditionFailed,
             }
         }
-        let range = self
+        let Some(range) = self
             .range
-            .filter(|_| self.method == "GET" && object.status == 200)
-            .and_then(parse_single);
-        let Some(range) = range else { return Part::Whole };
+            .filter(|_| self.method == "GET" && matches!(object.status, 200 | 206))
+        else {
+            return Part::Whole;
+        };
         if self
             .if_range
             .is_some_and(|value| !if_range_holds(value, etag, last_modified, self.now))
         {
             return Part::Whole;
         }
-        match range.resolve(object.body.len()) {
-            Some((first, last)) => Part::Range(first, last),
-            None => Part::Unsatisfiable,
+        match ranges::choose(range, object) {
+            Chosen::Whole => Part::Whole,
+            Chosen::One(first, last) => Part::Range(first, last),
+            Chosen::Several(several) => Part::Ranges(Multipart::new(object, &several)),
+            Chosen::None => Part::Unsatisfiable,
         }
     }
 
@@ -141,37 +152,34 @@ impl Reply<'_> {
         if let Some(hsts) = self.hsts {
             out.extend_from_slice(hsts.line());
         }
-        let not_modified = matches!(part, Part::NotModified);
         for line in self.object.head.split_inclusive(|b| *b == b'\n').skip(1) {
             let name = line.split(|b| *b == b':').next().unwrap_or_default();
-            let kept = if not_modified {
-                IN_NOT_MODIFIED.contains(&name)
-            } else {
-                name != b"content-length"
+            let kept = match part {
+                Part::NotModified => IN_NOT_MODIFIED.contains(&name),
+                Part::Ranges(_) => name != b"content-length" && name != b"content-type",
+                _ => name != b"content-length",
             };
             if kept {
                 out.extend_from_slice(line);
             }
         }
-        if not_modified {
+        if matches!(part, Part::NotModified) {
             return;
         }
         out.extend_from_slice(b"Content-Length: ");
         write_decimal(out, length);
         out.extend_from_slice(b"\r\n");
-        let complete = self.object.body.len();
         match part {
             Part::Range(first, last) => {
                 out.extend_from_slice(b"Content-Range: ");
-                ContentRange {
-                    first: *first,
-                    last: *last,
-                    complete: Some(complete),
-                }
-                .write(out);
+                content_range(self.object, *first, *last).write(out);
                 out.extend_from_slice(b"\r\n");
             }
-            Part::Unsatisfiable => out.extend_from_slice(format!("Content-Range: bytes */{complete}\r\n").as_bytes()),
+            Part::Ranges(multipart) => multipart.write_type(out),
+            Part::Unsatisfiable => {
+                let complete = self.object.body.len();
+                out.extend_from_slice(format!("Content-Range: bytes */{complete}\r\n").as_bytes());
+            }
             _ => {}
         }
     }
@@ -202,8 +210,24 @@ impl Reply<'_> {
             out.extend_from_slice(small);
             return Vec::new();
         }
-        self.object.body.slice(start, length).collect()
+        slice(self.object, start, length)
     }
+}
+
+/// `length` bytes of content from `start`.
+fn slice(object: &Object, start: u64, length: u64) -> Vec<Bytes> {
+    match &object.parts {
+        Some(parts) => parts.slice(start, length),
+        None => object.body.slice(start, length).collect(),
+    }
+}
+
+fn content_range(object: &Object, first: u64, last: u64) -> ContentRange {
+    let complete = match &object.parts {
+        Some(parts) => parts.complete(),
+        None => Some(object.body.len()),
+    };
+    ContentRange { first, last, complete }
 }
 
 fn validators(object: &Object) -> (Option<&[u8]>, Option<&[u8]>) {

@@ -29,6 +29,9 @@ const HEAD_LIMITS: Limits = Limits {
     fields: 128,
 };
 
+/// The transfer codings there are (RFC 9112 section 7), but `chunked`.
+const CODINGS: [&[u8]; 5] = [b"gzip", b"x-gzip", b"deflate", b"compress", b"x-compress"];
+
 /// A connection with a request in progress.
 pub(crate) struct Connection {
     wire: Wire,
@@ -153,8 +156,7 @@ impl Connection {
                     let owned = head
                         .to_owned()
                         .map_err(|_| OriginError::Unexpected("a field is malformed"))?;
-                    // We take `chunked` only; any other coding would go on as if it were content.
-                    if owned.framing == ResponseFraming::UntilClose && owned.headers.contains_key(TRANSFER_ENCODING) {
+                    if owned.framing == ResponseFraming::UntilClose && is_coded(&owned) {
                         return Err(OriginError::Unexpected("its transfer coding was not asked for"));
                     }
                     drop(self.buffer.split_to(len));
@@ -184,6 +186,15 @@ impl Connection {
         };
         (self.wire.stream, self.buffer.freeze(), hold)
     }
+}
+
+/// Whether the content is in a transfer coding that exists and we do not take: we ask for `chunked` only, and what is
+/// coded would go on as if it were content. A coding that nobody knows codes nothing (RFC 9112 section 6.3: read until
+/// the connection closes).
+fn is_coded(response: &OwnedResponse) -> bool {
+    let values = response.headers.get_all(TRANSFER_ENCODING).iter();
+    let mut codings = values.flat_map(|value| value.as_bytes().split(|b| matches!(b, b',' | b';' | b' ' | b'\t')));
+    codings.any(|coding| CODINGS.iter().any(|known| coding.eq_ignore_ascii_case(known)))
 }
 
 /// A connection's place with its server, after it became something else than HTTP.

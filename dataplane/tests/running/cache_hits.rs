@@ -133,24 +133,6 @@ async fn a_range_of_a_stored_response_is_cut_here() {
 }
 
 #[tokio::test]
-async fn a_range_request_on_a_miss_goes_to_the_origin_and_a_206_is_not_stored() {
-    let part = answer(
-        206,
-        "Cache-Control: max-age=60\r\nContent-Range: bytes 0-1/10\r\n",
-        "01",
-    );
-    let origin = Origin::fixed(part).await;
-    let plane = Plane::before(&origin).await;
-    let mut client = plane.client().await;
-    for _ in 0..2 {
-        let miss = client.get("shop.test", "/a", "Range: bytes=0-1\r\n").await;
-        assert_eq!((miss.status, miss.cache_status()), (206, "breakwater; fwd=miss"));
-    }
-    assert_eq!(origin.last().field("range").as_deref(), Some("bytes=0-1"));
-    assert_eq!(origin.count(), 2);
-}
-
-#[tokio::test]
 async fn a_large_body_is_streamed_stored_and_answered_in_ranges() {
     let body: Vec<u8> = (0..5_u32 << 20).map(|n| (n % 251) as u8).collect();
     let origin = Origin::fixed(answer(200, "Cache-Control: max-age=60\r\n", &body)).await;

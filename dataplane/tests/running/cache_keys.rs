@@ -109,6 +109,25 @@ async fn ignored_query_parameters_are_not_in_the_key_and_still_reach_the_origin(
 }
 
 #[tokio::test]
+async fn parameters_that_are_not_included_do_not_count_nor_does_their_order_where_they_are_sorted() {
+    let origin = echo("").await;
+    let plane = plane_with(&origin, |cache| {
+        cache.include_query = vec!["id".to_owned(), "f_*".to_owned()];
+        cache.sort_query = true;
+    })
+    .await;
+    let mut client = plane.client().await;
+    client.get("shop.test", "/a?id=1&f_a=2&session=3", "").await;
+    assert_eq!(origin.last().target(), "/a?id=1&f_a=2&session=3");
+    for same in ["/a?id=1&f_a=2", "/a?f_a=2&id=1", "/a?x&f_a=2&session=4&id=1"] {
+        assert!(client.get("shop.test", same, "").await.is_hit(), "{same}");
+    }
+    for other in ["/a?id=2&f_a=2", "/a?id=1", "/a"] {
+        assert!(!client.get("shop.test", other, "").await.is_hit(), "{other}");
+    }
+}
+
+#[tokio::test]
 async fn named_headers_and_cookies_are_in_the_key() {
     let origin = echo("").await;
     let plane = plane_with(&origin, |cache| {

@@ -158,6 +158,8 @@ async fn the_first_rule_that_matches_decides() {
         paths,
         statuses: vec![200],
         ttl_ms,
+        stale_while_revalidate_ms: None,
+        stale_if_error_ms: None,
         bypass,
     };
     let mut site = edge_cache(origin.address);

@@ -223,11 +223,6 @@ async fn early_hints_are_passed_on_past_the_cache() {
         .await;
     assert_eq!(hints.status, 103);
     assert_eq!(client.response("PUT").await.status, 200);
-    assert_eq!(
-        client.get("shop.test", "/a", "").await.status,
-        200,
-        "a shared fetch has no hints"
-    );
 }
 
 #[tokio::test]

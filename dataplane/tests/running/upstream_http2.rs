@@ -93,6 +93,8 @@ async fn interim_responses_are_passed_on() {
         paths: Vec::new(),
         statuses: Vec::new(),
         ttl_ms: None,
+        stale_while_revalidate_ms: None,
+        stale_if_error_ms: None,
         bypass: true,
     }];
     let plane = Plane::running([("site", Unit::EdgeCache(site))]).await;

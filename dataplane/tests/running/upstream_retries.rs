@@ -102,6 +102,8 @@ async fn nothing_is_tried_again_behind_an_interim_response() {
         paths: Vec::new(),
         statuses: Vec::new(),
         ttl_ms: None,
+        stale_while_revalidate_ms: None,
+        stale_if_error_ms: None,
         bypass: true,
     }];
     let plane = running(site).await;

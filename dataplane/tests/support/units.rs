@@ -54,6 +54,8 @@ pub(crate) fn edge_cache(endpoint: SocketAddr) -> EdgeCache {
         cache: CachePolicy {
             rules: Vec::new(),
             ignore_query: Vec::new(),
+            include_query: Vec::new(),
+            sort_query: false,
             key_headers: Vec::new(),
             key_cookies: Vec::new(),
             stale_while_revalidate_ms: None,

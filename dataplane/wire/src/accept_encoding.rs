@@ -51,8 +51,9 @@ pub fn choose<'v>(lines: impl IntoIterator<Item = &'v [u8]>, offered: &[&str]) -
     best.0
 }
 
-/// A coding and its weight in thousandths; none if it is malformed.
-fn weighted(member: &[u8]) -> Option<(&[u8], u16)> {
+/// A coding, in any case, and its weight in thousandths; none if it is malformed.
+#[must_use]
+pub fn weighted(member: &[u8]) -> Option<(&[u8], u16)> {
     let mut parts = member.split(|b| *b == b';').map(trim_ows);
     let coding = parts.next()?;
     let mut weight = 1000;

@@ -5,6 +5,9 @@
 /// Most members of a dictionary, items of an inner list, or parameters of an item.
 pub const MAX_MEMBERS: usize = 64;
 
+/// Most members of a list of strings.
+pub const MAX_STRINGS: usize = 128;
+
 /// The value of a dictionary member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
@@ -14,7 +17,9 @@ pub enum Value {
     Boolean(bool),
     /// A quoted string, unescaped.
     String(String),
-    /// A decimal, token, byte sequence, date, display string or inner list: valid, but of no use here.
+    /// An inner list of nothing but strings.
+    Strings(Vec<String>),
+    /// A decimal, token, byte sequence, date, display string or another inner list: valid, but of no use here.
     Other,
 }
 
@@ -48,6 +53,35 @@ pub fn parse_dictionary<'v>(lines: impl IntoIterator<Item = &'v [u8]>) -> Option
         }
     }
     Some(members)
+}
+
+/// Parses a list of strings from all lines of a field. `None` if any of it is something else, or there are more than
+/// [`MAX_STRINGS`].
+#[must_use]
+pub fn parse_strings<'v>(lines: impl IntoIterator<Item = &'v [u8]>) -> Option<Vec<String>> {
+    let joined = lines.into_iter().collect::<Vec<_>>().join(&b", "[..]);
+    let mut input = Input { bytes: &joined };
+    let mut strings = Vec::new();
+    input.skip(b" ");
+    while !input.bytes.is_empty() {
+        let Value::String(string) = input.item_or_inner_list()? else {
+            return None;
+        };
+        input.parameters()?;
+        strings.push(string);
+        input.skip(b" \t");
+        if input.bytes.is_empty() {
+            return Some(strings);
+        }
+        if !input.take(b',') || strings.len() == MAX_STRINGS {
+            return None;
+        }
+        input.skip(b" \t");
+        if input.bytes.is_empty() {
+            return None;
+        }
+    }
+    Some(strings)
 }
 
 struct Input<'v> {
@@ -112,12 +146,16 @@ impl Input<'_> {
         if !self.take(b'(') {
             return self.bare_item();
         }
-        for _ in 0..MAX_MEMBERS {
+        let mut strings = Some(Vec::new());
+        for _ in 0..=MAX_MEMBERS {
             self.skip(b" ");
             if self.take(b')') {
-                return Some(Value::Other);
+                return Some(strings.map_or(Value::Other, Value::Strings));
             }
-            self.bare_item()?;
+            match (self.bare_item()?, &mut strings) {
+                (Value::String(item), Some(strings)) => strings.push(item),
+                _ => strings = None,
+            }
             self.parameters()?;
             if !matches!(self.peek()?, b' ' | b')') {
                 return None;

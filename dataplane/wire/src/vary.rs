@@ -61,6 +61,35 @@ pub fn normalize_value<'v>(name: &str, lines: impl IntoIterator<Item = &'v [u8]>
     Some(members.join(&b","[..]))
 }
 
+/// The language that an Accept-Language wants more than every other, in lower case. `None` if there is none, or if it is a
+/// wildcard.
+#[must_use]
+pub fn most_wanted_language<'v>(lines: impl IntoIterator<Item = &'v [u8]>) -> Option<Vec<u8>> {
+    let joined = lines.into_iter().collect::<Vec<_>>().join(&b","[..]);
+    let mut best: Option<(u32, Vec<u8>)> = None;
+    let mut tied = false;
+    for member in split_members(&joined).map(squeeze).filter(|member| !member.is_empty()) {
+        let (range, weight) = match memchr::memchr(b';', &member) {
+            Some(at) => {
+                let weight = member.get(at + 1..)?;
+                let weight = weight.strip_prefix(b"q=").or_else(|| weight.strip_prefix(b"Q="))?;
+                (member.get(..at)?, thousandths(weight)?)
+            }
+            None => (member.as_slice(), 1000),
+        };
+        match &best {
+            Some((most, _)) if weight < *most => {}
+            Some((most, known)) if weight == *most => tied |= !known.eq_ignore_ascii_case(range),
+            _ => {
+                best = Some((weight, range.to_ascii_lowercase()));
+                tied = false;
+            }
+        }
+    }
+    let (weight, range) = best?;
+    (!tied && weight > 0 && range != b"*").then_some(range)
+}
+
 fn split_members(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(line);
     std::iter::from_fn(move || {
@@ -183,6 +212,28 @@ mod tests {
         let once = form("foo", &["a, \"b , ", "c \" 1"]).expect("present");
         assert_eq!(once, "a,\"b , ,c \" 1");
         assert_eq!(form("foo", &[&once]), Some(once));
+    }
+
+    #[test]
+    fn the_most_wanted_language_is_the_only_one_with_the_greatest_weight() {
+        let wanted = |lines: &[&str]| {
+            let wanted = most_wanted_language(lines.iter().map(|line| line.as_bytes()));
+            wanted.map(|language| String::from_utf8_lossy(&language).into_owned())
+        };
+        assert_eq!(wanted(&["fr;q=0.5, de;q=1.0"]).as_deref(), Some("de"));
+        assert_eq!(wanted(&["de-AT, de;q=0.9", "en;q=0.8"]).as_deref(), Some("de-at"));
+        assert_eq!(wanted(&["en;q=0.2, EN;q=0.2"]).as_deref(), Some("en"));
+        for nothing in [
+            &[][..],
+            &[""],
+            &["en, de"],
+            &["*"],
+            &["en;q=0"],
+            &["en;q=2, de"],
+            &["en;level=1"],
+        ] {
+            assert_eq!(wanted(nothing), None, "{nothing:?}");
+        }
     }
 
     #[test]

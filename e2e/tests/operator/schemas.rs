@@ -70,7 +70,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
     (
         "EdgeCache",
         "{hostnames: [a.example], origin: {urls: ['http://a']}, cache: {rules: [{ttl: 1h, bypass: true}]}}",
-        "a rule has either a ttl or bypass: true",
+        "a rule has a ttl, stale, or both, or else bypass: true",
     ),
     (
         "EdgeCache",

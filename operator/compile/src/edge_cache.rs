@@ -48,7 +48,22 @@ fn cache(spec: &crds::CacheSpec, findings: &mut Findings) -> CachePolicy {
     let mut key_cookies = collect(findings, "spec.cache.key.cookies", &spec.key.cookies, |name| {
         value::token(name.as_str(), "a cookie name")
     });
-    for list in [&mut ignore_query, &mut key_headers, &mut key_cookies] {
+    let include = &spec.key.query.include;
+    let mut include_query = collect(findings, "spec.cache.key.query.include", include, |p| {
+        value::query_pattern(p.as_str())
+    });
+    if !ignore.is_empty() && !include.is_empty() {
+        findings.error(
+            "spec.cache.key.query",
+            "ignore and include exclude each other: leave one out",
+        );
+    }
+    for list in [
+        &mut ignore_query,
+        &mut include_query,
+        &mut key_headers,
+        &mut key_cookies,
+    ] {
         list.sort();
         list.dedup();
     }
@@ -62,6 +77,8 @@ fn cache(spec: &crds::CacheSpec, findings: &mut Findings) -> CachePolicy {
     CachePolicy {
         rules,
         ignore_query,
+        include_query,
+        sort_query: spec.key.query.sort,
         key_headers,
         key_cookies,
         stale_while_revalidate_ms: optional(
@@ -81,9 +98,10 @@ fn rules(list: &[crds::CacheRule], findings: &mut Findings) -> Vec<CacheRule> {
     let mut out: Vec<CacheRule> = Vec::with_capacity(list.len());
     for (i, rule) in list.iter().enumerate() {
         let field = format!("spec.cache.rules[{i}]");
-        match (&rule.ttl, rule.bypass) {
-            (Some(_), true) => findings.error(&field, "ttl and bypass exclude each other: leave one out"),
-            (None, false) => findings.error(&field, "the rule says nothing: give a ttl or bypass: true"),
+        match (&rule.ttl, &rule.stale, rule.bypass) {
+            (Some(_), _, true) => findings.error(&field, "ttl and bypass exclude each other: leave one out"),
+            (None, Some(_), true) => findings.error(&field, "stale and bypass exclude each other: leave one out"),
+            (None, None, false) => findings.error(&field, "the rule says nothing: give a ttl, stale or bypass: true"),
             _ => {}
         }
         for (j, status) in rule.statuses.iter().enumerate() {
@@ -114,6 +132,16 @@ fn rules(list: &[crds::CacheRule], findings: &mut Findings) -> Vec<CacheRule> {
             paths: value::paths(findings, &format!("{field}.paths"), &rule.paths),
             statuses,
             ttl_ms: optional(findings, &format!("{field}.ttl"), rule.ttl.as_ref()),
+            stale_while_revalidate_ms: optional(
+                findings,
+                &format!("{field}.stale.whileRevalidate"),
+                rule.stale.as_ref().and_then(|stale| stale.while_revalidate.as_ref()),
+            ),
+            stale_if_error_ms: optional(
+                findings,
+                &format!("{field}.stale.ifError"),
+                rule.stale.as_ref().and_then(|stale| stale.if_error.as_ref()),
+            ),
             bypass: rule.bypass,
         });
     }

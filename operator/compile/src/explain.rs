@@ -196,6 +196,12 @@ pub struct RuleView {
     /// Its lifetime, milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl_ms: Option<u64>,
+    /// Its `stale.whileRevalidate`, milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stale_while_revalidate_ms: Option<u64>,
+    /// Its `stale.ifError`, milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stale_if_error_ms: Option<u64>,
     /// Whether it goes past the cache.
     pub bypass: bool,
 }
@@ -449,6 +455,8 @@ fn cache_view(
             rule: format!("spec.cache.rules[{index}]"),
             statuses: if rule.bypass { Vec::new() } else { rule.statuses.clone() },
             ttl_ms: rule.ttl_ms,
+            stale_while_revalidate_ms: rule.stale_while_revalidate_ms,
+            stale_if_error_ms: rule.stale_if_error_ms,
             bypass: rule.bypass,
         });
         if rule.bypass || rule.statuses.is_empty() {
@@ -487,15 +495,17 @@ const fn name(coding: Coding) -> &'static str {
 }
 
 fn key(policy: &CachePolicy, request: &Request, trusted: bool) -> Vec<(String, Option<String>)> {
-    let ignored = |name: &str| {
-        policy
-            .ignore_query
-            .iter()
-            .any(|pattern| match pattern.strip_suffix('*') {
-                Some(prefix) => name.starts_with(prefix),
-                None => name == pattern,
-            })
+    let named = |list: &[String], name: &str| {
+        list.iter().any(|pattern| match pattern.strip_suffix('*') {
+            Some(prefix) => name.starts_with(prefix),
+            None => name == pattern,
+        })
     };
+    let ignored = |name: &str| match policy.include_query.as_slice() {
+        [] => named(&policy.ignore_query, name),
+        include => !named(include, name),
+    };
+    let name_of = |pair: &str| pair.split('=').next().unwrap_or_default().to_owned();
     let scheme = if request.secure { "https" } else { "http" };
     let mut key = vec![
         ("scheme".to_owned(), Some(scheme.to_owned())),
@@ -506,10 +516,10 @@ fn key(policy: &CachePolicy, request: &Request, trusted: bool) -> Vec<(String, O
     }
     key.push(("path".to_owned(), Some(request.path.clone())));
     if let Some(query) = &request.query {
-        let kept: Vec<&str> = query
-            .split('&')
-            .filter(|pair| !ignored(pair.split('=').next().unwrap_or_default()))
-            .collect();
+        let mut kept: Vec<&str> = query.split('&').filter(|pair| !ignored(&name_of(pair))).collect();
+        if policy.sort_query {
+            kept.sort_by_key(|pair| name_of(pair));
+        }
         if !kept.is_empty() {
             key.push(("query".to_owned(), Some(kept.join("&"))));
         }

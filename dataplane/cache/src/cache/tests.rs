@@ -106,6 +106,7 @@ impl Edge {
             site: SITE,
             url: request.target.url,
             prefixes: &request.prefixes,
+            origin: Key(2),
         }
     }
 
@@ -121,7 +122,7 @@ impl Edge {
         let (mut writer, _reader) = self.lead(request);
         self.answer(request, &mut writer, fields);
         writer.push(Bytes::from_static(body.as_bytes()));
-        self.cache.complete(request.target.key, writer).unwrap()
+        self.cache.complete(request.target.key, writer, Bytes::new()).unwrap()
     }
 
     fn body(&self, request: &Request) -> Option<String> {
@@ -213,7 +214,11 @@ fn fields_that_are_not_shared_reach_only_the_request_they_were_fetched_for() {
     };
     assert_eq!(head.fields["x-mine"], "1");
     assert!(!String::from_utf8_lossy(&head.head).contains("x-mine: "));
-    let object = edge.cache.complete(request.target.key, writer).unwrap().unwrap();
+    let object = edge
+        .cache
+        .complete(request.target.key, writer, Bytes::new())
+        .unwrap()
+        .unwrap();
     assert!(!object.fields().contains_key("x-mine"));
 }
 
@@ -287,7 +292,12 @@ fn a_passing_error_is_not_remembered() {
         .head(&edge.candidate(&request, 503, &HeaderMap::new()), None, &|_, _| {});
     assert_eq!(reason, Some(Reason::NoLifetime));
     edge.cache.publish(&mut writer, head, &edge.policy, edge.now);
-    assert!(edge.cache.complete(request.target.key, writer).unwrap().is_none());
+    assert!(
+        edge.cache
+            .complete(request.target.key, writer, Bytes::new())
+            .unwrap()
+            .is_none()
+    );
     assert!(matches!(edge.join(&request), Joined::Leader(..)));
 }
 
@@ -319,7 +329,12 @@ fn an_object_too_large_passes_through_unstored() {
     let (mut writer, mut reader) = edge.lead(&request);
     edge.answer(&request, &mut writer, FRESH);
     writer.push(Bytes::from_static(b"hello"));
-    assert!(edge.cache.complete(request.target.key, writer).unwrap().is_none());
+    assert!(
+        edge.cache
+            .complete(request.target.key, writer, Bytes::new())
+            .unwrap()
+            .is_none()
+    );
     assert_eq!(poll(reader.chunk()).unwrap().unwrap(), "hello");
     assert!(matches!(edge.lookup(&request), Lookup::Miss));
 }
@@ -409,10 +424,11 @@ fn last_modified_is_a_validator_too() {
 }
 
 #[test]
-fn a_304_for_another_entity_tag_confirms_nothing() {
+fn a_304_for_another_entity_tag_confirms_nothing_if_a_date_was_asked_with_too() {
     let edge = Edge::new();
     let request = edge.get("/x");
-    let object = edge.fetch(&request, &[("etag", "\"a\"")], "a").unwrap();
+    let modified = ("last-modified", "Sun, 06 Nov 1994 08:00:00 GMT");
+    let object = edge.fetch(&request, &[("etag", "\"a\""), modified], "a").unwrap();
     let fields = map(&[("etag", "\"b\"")]);
     let stamp = edge.cache.stamp(SITE);
     let response = edge.candidate(&request, 304, &fields);
@@ -420,6 +436,28 @@ fn a_304_for_another_entity_tag_confirms_nothing() {
         .cache
         .revalidated(request.target.key, &object, &response, &|_, _| {}, &stamp);
     assert_eq!(result.unwrap_err(), Mismatch);
+}
+
+#[test]
+fn a_304_to_an_entity_tag_alone_confirms_what_has_it_and_changes_nothing_that_describes_the_content() {
+    let edge = Edge::new();
+    let request = edge.get("/x");
+    let object = edge
+        .fetch(&request, &[("etag", "\"a\""), ("content-md5", "1"), ("x", "1")], "a")
+        .unwrap();
+    let fields = map(&[("etag", "\"b\""), ("content-md5", "2"), ("x", "2")]);
+    let stamp = edge.cache.stamp(SITE);
+    let response = edge.candidate(&request, 304, &fields);
+    let result = edge
+        .cache
+        .revalidated(request.target.key, &object, &response, &|_, _| {}, &stamp);
+    let fields = result.unwrap().object.fields();
+    let value = |name: &str| fields[name].to_str().unwrap().to_owned();
+    assert_eq!(
+        (value("etag"), value("content-md5")),
+        ("\"a\"".to_owned(), "1".to_owned())
+    );
+    assert_eq!(value("x"), "2");
 }
 
 #[test]
@@ -612,7 +650,12 @@ fn what_was_asked_for_before_a_purge_is_not_stored_after_it() {
         edge.cache.purge(SITE, purge, Mode::Hard);
         let (newer, _reader) = edge.lead(&request);
         drop(newer);
-        assert!(edge.cache.complete(request.target.key, writer).unwrap().is_none());
+        assert!(
+            edge.cache
+                .complete(request.target.key, writer, Bytes::new())
+                .unwrap()
+                .is_none()
+        );
         assert!(matches!(edge.lookup(&request), Lookup::Miss));
         assert_eq!(
             poll(own.chunk()).unwrap().unwrap(),
@@ -651,7 +694,12 @@ fn an_unsafe_request_invalidates_its_target_and_fetches_under_way() {
     let (mut writer, _own) = edge.lead(&request);
     edge.answer(&request, &mut writer, FRESH);
     edge.cache.invalidate(&request.target, &edge.policy);
-    assert!(edge.cache.complete(request.target.key, writer).unwrap().is_none());
+    assert!(
+        edge.cache
+            .complete(request.target.key, writer, Bytes::new())
+            .unwrap()
+            .is_none()
+    );
 
     edge.policy.key_headers = vec![HeaderName::from_static("x-device")];
     let [phone, desktop] = ["phone", "desktop"].map(|device| edge.request("GET", "/x", &[("x-device", device)]));

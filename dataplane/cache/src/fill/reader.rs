@@ -6,15 +6,27 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::HeaderMap;
 
 use super::state::{Fate, Fill, Phase, Wakers, wake};
 use super::writer::FillWriter;
 use super::{Failure, FillHead};
 use crate::object::Object;
 
+/// An interim response (1xx): for the request that the origin was asked for, and for no other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interim {
+    /// 102 to 199.
+    pub status: u16,
+    /// Its fields as received.
+    pub fields: HeaderMap,
+}
+
 /// What waiting for the head came to.
 #[derive(Debug)]
 pub enum HeadOutcome {
+    /// An interim response; go on waiting.
+    Interim(Interim),
     /// A head; chunks follow. If its `Vary` does not match this request, drop the reader and join again under
     /// the key of its variant.
     Head(Arc<FillHead>),
@@ -61,6 +73,9 @@ impl FillReader {
         let Some(cursor) = state.readers.get_mut(&self.id) else {
             return Poll::Ready(HeadOutcome::Failed(Failure::ABANDONED));
         };
+        if let Some(interim) = cursor.interim.pop_front() {
+            return Poll::Ready(HeadOutcome::Interim(interim));
+        }
         match cursor.fate {
             Fate::Shares => {}
             Fate::Released => return Poll::Ready(HeadOutcome::Released),

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::table::Inner;
-use super::{Failure, FillHead};
+use super::{Failure, FillHead, Interim};
 use crate::key::Key;
 use crate::object::Object;
 use crate::purge::{Purged, Stamp};
@@ -74,6 +74,8 @@ pub(super) enum Phase {
 #[derive(Debug, Default)]
 pub(super) struct Cursor {
     pub(super) next: u64,
+    /// What came before the head, for the reader that is fetched for.
+    pub(super) interim: VecDeque<Interim>,
     pub(super) waker: Option<Waker>,
     pub(super) fate: Fate,
 }

@@ -136,24 +136,21 @@ impl Fills {
                 return Join::Follower(FillReader::new(Arc::clone(fill), id));
             }
         }
-        if inner.in_flight.fetch_add(1, Ordering::AcqRel) >= inner.config.max_fills {
-            inner.in_flight.fetch_sub(1, Ordering::AcqRel);
-            inner.refused.fetch_add(1, Ordering::Relaxed);
+        let Some((fill, id)) = inner.begin(key, stamp) else {
             return Join::Full;
-        }
-        let mut state = State::new();
-        let id = state.add_reader();
-        let fill = Arc::new(Fill {
-            key,
-            table: Arc::clone(inner),
-            stamp: stamp.clone(),
-            state: Mutex::new(state),
-        });
+        };
         // A fill that no longer takes followers may still be here: it leaves its place.
         let old = shard.insert(key, Arc::clone(&fill));
         drop(shard);
         drop(old);
         Join::Leader(FillWriter::new(Arc::clone(&fill), Some(id)), FillReader::new(fill, id))
+    }
+
+    /// Begins a fill that nobody can join: a response that came to one request and may be stored. `None` when there are
+    /// too many fills.
+    pub fn alone(&self, key: Key, stamp: &Stamp) -> Option<(FillWriter, FillReader)> {
+        let (fill, id) = self.0.begin(key, stamp)?;
+        Some((FillWriter::new(Arc::clone(&fill), Some(id)), FillReader::new(fill, id)))
     }
 
     /// Remembers that answers to `key` cannot be shared.
@@ -181,6 +178,24 @@ impl Fills {
 }
 
 impl Inner {
+    /// A fill with one reader; listed nowhere.
+    fn begin(self: &Arc<Self>, key: Key, stamp: &Stamp) -> Option<(Arc<Fill>, u32)> {
+        if self.in_flight.fetch_add(1, Ordering::AcqRel) >= self.config.max_fills {
+            self.in_flight.fetch_sub(1, Ordering::AcqRel);
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        let mut state = State::new();
+        let id = state.add_reader();
+        let fill = Arc::new(Fill {
+            key,
+            table: Arc::clone(self),
+            stamp: stamp.clone(),
+            state: Mutex::new(state),
+        });
+        Some((fill, id))
+    }
+
     pub(super) fn remember_uncacheable(&self, key: Key, now: Timestamp) {
         self.uncacheable
             .insert(key, now.plus_millis(self.config.uncacheable_ms));

@@ -43,6 +43,7 @@ fn head(length: Option<u64>) -> FillHead {
         content_length: length,
         storable: None,
         variant: Fingerprint::default(),
+        in_language: None,
     }
 }
 
@@ -155,7 +156,7 @@ fn a_fill_that_ended_gives_its_content_and_its_place() {
     writer.publish(head(Some(5)), STORE);
     writer.push(Bytes::from_static(b"he"));
     writer.push(Bytes::from_static(b"llo"));
-    assert_eq!(writer.body().unwrap().contiguous(), Some(&b"hello"[..]));
+    assert_eq!(writer.body(Bytes::new()).unwrap().contiguous(), Some(&b"hello"[..]));
     writer.finish().unwrap();
     let _ = lead(&fills, 1);
     assert_eq!(fills.stats().buffered, 0);
@@ -187,7 +188,7 @@ fn a_private_answer_releases_all_followers_at_once_and_the_key_is_remembered_for
     assert!(matches!(poll_head(&mut own), Poll::Ready(HeadOutcome::Head(_))));
     writer.push(Bytes::from_static(b"mine"));
     assert_eq!(poll_chunk(&mut own), Poll::Ready(Ok(Some(Bytes::from_static(b"mine")))));
-    assert!(writer.body().is_none());
+    assert!(writer.body(Bytes::new()).is_none());
     let stamp = Epochs::default().stamp(1);
     let later = |seconds: u64| fills.join(Key(1), &stamp, &[], Timestamp::from_secs(1000 + seconds));
     assert!(matches!(later(119), Join::Uncacheable));
@@ -290,7 +291,7 @@ fn content_of_another_length_than_announced_is_an_error_and_no_body() {
     let (mut writer, mut own) = lead(&fills, 1);
     writer.publish(head(Some(10)), STORE);
     writer.push(Bytes::from_static(b"short"));
-    assert!(writer.body().is_none());
+    assert!(writer.body(Bytes::new()).is_none());
     assert_eq!(writer.finish(), Err(Failure::LENGTH));
     assert_eq!(
         poll_chunk(&mut own),
@@ -308,7 +309,7 @@ fn a_slow_reader_does_not_hold_up_a_fill_that_will_be_stored() {
         assert_eq!(poll_ready(&mut writer), Poll::Ready(Ok(())));
         writer.push(Bytes::from(vec![0; 65_536]));
     }
-    assert_eq!(writer.body().unwrap().len(), 64 * 65_536);
+    assert_eq!(writer.body(Bytes::new()).unwrap().len(), 64 * 65_536);
     writer.finish().unwrap();
     assert_eq!(
         poll_chunk(&mut slow).map_ok(|chunk| chunk.map_or(0, |chunk| chunk.len())),
@@ -330,7 +331,7 @@ fn a_fill_that_outgrows_its_limit_passes_through_at_the_pace_of_its_slowest_read
     assert!(!writer.is_passing());
     writer.push(chunk.clone());
     assert!(writer.is_passing());
-    assert!(writer.body().is_none());
+    assert!(writer.body(Bytes::new()).is_none());
     let _newcomer = lead(&fills, 1);
     for _ in 0..2 {
         assert!(poll_chunk(&mut fast).is_ready());

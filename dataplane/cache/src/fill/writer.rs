@@ -8,11 +8,14 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use super::state::{Fate, Fill, Phase, Wakers, wake};
-use super::{Failure, FillHead};
+use super::{Failure, FillHead, Interim};
 use crate::key::Key;
 use crate::object::{Body, Object};
 use crate::purge::{Purged, Stamp};
 use crate::time::Timestamp;
+
+/// Interim responses that wait for their reader.
+const MAX_INTERIM: usize = 16;
 
 /// Who may have a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +70,23 @@ impl FillWriter {
     /// Readers at present.
     pub fn readers(&self) -> usize {
         self.fill.state.lock().readers.len()
+    }
+
+    /// Gives an interim response to the reader that is fetched for. More than [`MAX_INTERIM`] that it did not take yet are
+    /// dropped.
+    pub fn interim(&self, interim: Interim) {
+        let waker = {
+            let mut state = self.fill.state.lock();
+            let Some(cursor) = self.own.and_then(|id| state.readers.get_mut(&id)) else {
+                return;
+            };
+            if cursor.interim.len() == MAX_INTERIM {
+                return;
+            }
+            cursor.interim.push_back(interim);
+            cursor.waker.take()
+        };
+        wake(Wakers::from_iter(waker));
     }
 
     /// Gives the head to whom `disposition` lets have it, and releases the others.
@@ -167,17 +187,17 @@ impl FillWriter {
         wake(wakers);
     }
 
-    /// The whole content, to be stored; `None` if the fill passed through or its length is not the announced
-    /// one.
-    pub fn body(&self) -> Option<Body> {
+    /// The whole content, of which `last` is the end that was not pushed yet, to be stored; `None` if the fill passed
+    /// through or its length is not the announced one.
+    pub fn body(&self, last: Bytes) -> Option<Body> {
         let (chunks, head) = {
             let state = self.fill.state.lock();
-            if state.passing {
+            if state.passing || state.total + last.len() as u64 > state.limit {
                 return None;
             }
             (state.chunks.clone(), state.head.clone()?)
         };
-        let body = Body::from_chunks(chunks);
+        let body = Body::from_chunks(chunks.into_iter().chain([last]));
         head.content_length
             .is_none_or(|length| length == body.len())
             .then_some(body)

@@ -2,15 +2,18 @@
 //!
 //! The target itself, and what `Location` and `Content-Location` name, if it is of the same origin.
 
-use http::header;
-use http::{HeaderMap, Uri};
+use breakwater_wire::structured;
+use http::header::{self, HeaderName};
+use http::{HeaderMap, HeaderValue, Uri};
 
 use super::request::MethodClass;
+
+const CACHE_GROUP_INVALIDATION: HeaderName = HeaderName::from_static("cache-group-invalidation");
 
 /// Whether an answer with `status` to such a method invalidates its target: 2xx and 3xx to any unsafe method,
 /// unknown ones included.
 pub const fn invalidates(method: MethodClass, status: u16) -> bool {
-    matches!(method, MethodClass::Unsafe) && status >= 200 && status < 400
+    matches!(method, MethodClass::Post | MethodClass::Unsafe) && status >= 200 && status < 400
 }
 
 /// Path and query of what the response's `Location` and `Content-Location` name, for those of the origin
@@ -20,6 +23,22 @@ pub fn related(scheme: &str, host: &str, path: &str, response: &HeaderMap) -> Ve
         .iter()
         .filter_map(|name| resolve(scheme, host, path, response.get(name)?.to_str().ok()?))
         .collect()
+}
+
+/// The groups that a change made out of date (RFC 9875 section 3), none if the field cannot be read.
+pub fn groups(response: &HeaderMap) -> Vec<String> {
+    let lines = response.get_all(CACHE_GROUP_INVALIDATION).iter();
+    structured::parse_strings(lines.map(HeaderValue::as_bytes)).unwrap_or_default()
+}
+
+/// Path and query of what `Content-Location` names, if it is of the same origin.
+pub fn content_location(scheme: &str, host: &str, path: &str, response: &HeaderMap) -> Option<String> {
+    resolve(
+        scheme,
+        host,
+        path,
+        response.get(header::CONTENT_LOCATION)?.to_str().ok()?,
+    )
 }
 
 fn resolve(scheme: &str, host: &str, path: &str, reference: &str) -> Option<String> {

@@ -32,6 +32,8 @@ pub enum MethodClass {
     Head,
     /// Safe, and not cached: OPTIONS, TRACE.
     Safe,
+    /// POST: unsafe, and its answer may be what a GET gets (RFC 9110 section 9.3.3).
+    Post,
     /// All others, unknown ones included: a success invalidates (RFC 9111 section 4.4).
     Unsafe,
 }
@@ -69,6 +71,7 @@ impl MethodClass {
             "GET" => Self::Get,
             "HEAD" => Self::Head,
             "OPTIONS" | "TRACE" => Self::Safe,
+            "POST" => Self::Post,
             _ => Self::Unsafe,
         }
     }

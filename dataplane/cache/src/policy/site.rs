@@ -9,7 +9,7 @@ use crate::key::QueryFilter;
 /// How one EdgeCache stores.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SitePolicy {
-    /// Query parameters that are not part of the key.
+    /// Which query parameters are part of the key.
     pub ignore_query: QueryFilter,
     /// Request fields that are part of the key.
     pub key_headers: Vec<HeaderName>,
@@ -49,6 +49,10 @@ pub struct Rule {
     pub statuses: Vec<u16>,
     /// How long such a response is fresh after it was received, in place of what it says. Milliseconds.
     pub ttl_ms: Option<u64>,
+    /// Served stale this long while one request revalidates, in place of what it says. Milliseconds.
+    pub stale_while_revalidate_ms: Option<u64>,
+    /// Served stale this long when the origin fails, in place of what it says. Milliseconds.
+    pub stale_if_error_ms: Option<u64>,
     /// Neither look up nor store.
     pub bypass: bool,
 }

@@ -1,17 +1,18 @@
 //! Whether a response may be stored, and what it is stored with (RFC 9111 sections 3 and 4.2.1).
 //!
-//! Freshness comes from, in this order: a rule of the site, `CDN-Cache-Control` (RFC 9213; it also replaces
-//! `Expires`), `s-maxage`, `max-age`, `Expires` less `Date`, a tenth of the time since `Last-Modified`. A rule
+//! Freshness comes from, in this order: a rule of the site, `CDN-Cache-Control` (RFC 9213) or else `Surrogate-Control`
+//! (each also replaces `Expires`), `s-maxage`, `max-age`, `Expires` less `Date`, a tenth of the time since `Last-Modified`. A rule
 //! replaces lifetimes and `no-cache`; `private`, `no-store`, `Vary: *` and unguarded `Set-Cookie` still hold.
 
 use breakwater_wire::cache_control::{CacheControl, Scope};
-use breakwater_wire::{age, cdn_cache_control, http_date};
+use breakwater_wire::{age, cdn_cache_control, http_date, structured, surrogate_control};
 use bytes::Bytes;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
 
 use super::request::{MethodClass, RequestMeta};
 use super::site::{Rule, SitePolicy};
+use crate::cache_status;
 use crate::key::{Key, Keyer, MAX_PREFIX_TAGS};
 use crate::object::{Freshness, LastModified, Metadata};
 use crate::time::Timestamp;
@@ -23,16 +24,18 @@ pub const MAX_LISTED_TAGS: usize = 128;
 /// Tags of one response in all: those it lists, its URL, and the paths above it.
 pub const MAX_TAGS: usize = MAX_LISTED_TAGS + 1 + MAX_PREFIX_TAGS;
 
-/// Statuses with a heuristic lifetime (RFC 9110 section 15.1, without 206).
-const HEURISTIC: [u16; 13] = [200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501, 421, 451];
+/// Statuses with a heuristic lifetime (RFC 9110 section 15.1).
+const HEURISTIC: [u16; 14] = [200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414, 501, 421, 451];
 
 /// Statuses whose caching this cache understands, for `must-understand`.
-const UNDERSTOOD: [u16; 38] = [
-    200, 201, 202, 203, 204, 205, 300, 301, 302, 303, 307, 308, 400, 401, 402, 403, 404, 405, 406, 407, 408, 409, 410,
-    411, 412, 413, 414, 415, 416, 417, 422, 426, 500, 501, 502, 503, 504, 505,
+const UNDERSTOOD: [u16; 39] = [
+    200, 201, 202, 203, 204, 205, 206, 300, 301, 302, 303, 307, 308, 400, 401, 402, 403, 404, 405, 406, 407, 408, 409,
+    410, 411, 412, 413, 414, 415, 416, 417, 422, 426, 500, 501, 502, 503, 504, 505,
 ];
 
 const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
+const CACHE_GROUPS: HeaderName = HeaderName::from_static("cache-groups");
+const SURROGATE_CONTROL: HeaderName = HeaderName::from_static("surrogate-control");
 
 /// The longest heuristic lifetime: one day.
 const MAX_HEURISTIC_MS: u64 = 24 * 3600 * 1000;
@@ -62,6 +65,8 @@ pub struct Candidate<'a> {
     pub url: Key,
     /// Its tags for purges by prefix ([`Keyer::prefix_tags`]).
     pub prefixes: &'a [u64],
+    /// Scheme, host and port: groups are of one origin.
+    pub origin: Key,
 }
 
 /// What becomes of a response.
@@ -85,13 +90,14 @@ pub struct Storable {
 /// Why a response is not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// The request is no GET, or has content.
+    /// The request is no GET, or has content; or it is a POST and the response does not say explicitly how long it is
+    /// fresh.
     Method,
     /// The request says `no-store`.
     RequestNoStore,
     /// A rule says so.
     Rule,
-    /// Not a status that is stored: 1xx, 206, 304, or one that `must-understand` excludes.
+    /// Not a status that is stored: 1xx, 304, a 206 that was not asked for, or one that `must-understand` excludes.
     Status,
     /// `no-store`.
     NoStore,
@@ -143,20 +149,23 @@ fn storable(response: &Candidate<'_>) -> Result<Storable, Reason> {
         fields,
         ..
     } = *response;
-    if request.method != MethodClass::Get || request.content {
+    let posted = request.method == MethodClass::Post;
+    if !posted && (request.method != MethodClass::Get || request.content) {
         return Err(Reason::Method);
     }
     if request.directives.no_store {
         return Err(Reason::RequestNoStore);
     }
-    if !(200..600).contains(&status) || matches!(status, 206 | 304) {
+    let partial = status == 206 && request.range && !posted;
+    if !(200..600).contains(&status) || status == 304 || status == 206 && !partial {
         return Err(Reason::Status);
     }
     let rule = response.rules.iter().find(|rule| rule.applies_to(status));
     if rule.is_some_and(|rule| rule.bypass) {
         return Err(Reason::Rule);
     }
-    let targeted = cdn_cache_control::parse(lines(fields, &CDN_CACHE_CONTROL));
+    let targeted = cdn_cache_control::parse(lines(fields, &CDN_CACHE_CONTROL))
+        .or_else(|| surrogate_control::parse(lines(fields, &SURROGATE_CONTROL), cache_status::NAME));
     let is_targeted = targeted.is_some();
     let directives = targeted.unwrap_or_else(|| CacheControl::parse(lines(fields, &header::CACHE_CONTROL)));
     let understood = UNDERSTOOD.contains(&status);
@@ -191,6 +200,10 @@ fn storable(response: &Candidate<'_>) -> Result<Storable, Reason> {
     let initial_age = initial_age(fields, date, response.asked, received);
 
     let explicit = explicit_lifetime(&directives, is_targeted, fields, date, now);
+    // That it names the request's own target is for the caller to see, who knows it.
+    if posted && (explicit.is_none() || status != 200 || !fields.contains_key(header::CONTENT_LOCATION)) {
+        return Err(Reason::Method);
+    }
     if explicit.is_none() && fields.contains_key(header::SET_COOKIE) {
         return Err(Reason::SetCookie);
     }
@@ -217,12 +230,15 @@ fn storable(response: &Candidate<'_>) -> Result<Storable, Reason> {
         lifetime,
         no_cache: directives.no_cache == Some(Scope::Whole) && ttl.is_none(),
         must_revalidate,
-        while_revalidate: directives
-            .stale_while_revalidate
-            .map(ms)
+        while_revalidate: rule
+            .and_then(|rule| rule.stale_while_revalidate_ms)
+            .or(directives.stale_while_revalidate.map(ms))
             .or(policy.stale_while_revalidate_ms)
             .unwrap_or(0),
-        if_error: directives.stale_if_error.map(ms).or(policy.stale_if_error_ms),
+        if_error: rule
+            .and_then(|rule| rule.stale_if_error_ms)
+            .or(directives.stale_if_error.map(ms))
+            .or(policy.stale_if_error_ms),
     };
     let omit = [directives.no_cache, directives.private]
         .into_iter()
@@ -288,6 +304,16 @@ fn tags(response: &Candidate<'_>) -> Result<Box<[u64]>, Reason> {
     hashes.push(response.keyer.url_tag(response.url));
     hashes.extend(response.prefixes.iter().take(MAX_PREFIX_TAGS));
     let most = hashes.len() + MAX_LISTED_TAGS;
+    // A field that cannot be read puts it in no group.
+    let groups = structured::parse_strings(lines(response.fields, &CACHE_GROUPS)).unwrap_or_default();
+    hashes.extend(
+        groups
+            .iter()
+            .map(|group| response.keyer.group_tag(response.origin, group.as_bytes())),
+    );
+    if hashes.len() > most {
+        return Err(Reason::Tags);
+    }
     if let Some(name) = &response.policy.tag_header {
         let separators = |b: &u8| matches!(b, b' ' | b'\t' | b',');
         let words = lines(response.fields, name).flat_map(|line| line.split(separators));

@@ -9,8 +9,18 @@ use crate::head;
 use crate::object::Object;
 use crate::time::Timestamp;
 
-/// Fields of the stored response that a 304 does not replace: they describe the stored content as it is.
-const KEPT: [HeaderName; 3] = [header::CONTENT_LENGTH, header::CONTENT_ENCODING, header::CONTENT_RANGE];
+/// Fields of the stored response that a 304 does not replace: they describe the stored content as it is (RFC 9111
+/// section 3.2).
+const KEPT: [HeaderName; 8] = [
+    header::CONTENT_LENGTH,
+    header::CONTENT_ENCODING,
+    header::CONTENT_RANGE,
+    header::ETAG,
+    HeaderName::from_static("content-md5"),
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("repr-digest"),
+];
 
 /// The client's own conditions, which a validation of ours replaces.
 const CONDITIONS: [HeaderName; 6] = [
@@ -57,25 +67,44 @@ pub fn conditional(request: &mut HeaderMap, object: &Object) {
     }
 }
 
+/// Whether a 200 with these fields, as a HEAD brings it, is about the stored response: no validator or length that it has
+/// is another (RFC 9111 section 4.3.5).
+pub fn is_same(object: &Object, fields: &HeaderMap) -> bool {
+    let same = |name: &HeaderName, ours: Option<&[u8]>| {
+        let theirs = fields.get(name).map(HeaderValue::as_bytes);
+        theirs.is_none_or(|theirs| ours == Some(theirs))
+    };
+    let length = object.body.len().to_string();
+    let last_modified = object.meta.last_modified.as_ref().map(|modified| &modified.text[..]);
+    same(&header::ETAG, object.meta.etag.as_deref())
+        && same(&header::LAST_MODIFIED, last_modified)
+        && same(&header::CONTENT_LENGTH, Some(length.as_bytes()))
+}
+
 /// The stored fields as a 304 that was received at `received` changes them.
 ///
 /// # Errors
-/// [`Mismatch`]: the 304's entity tag is not the stored one.
+/// [`Mismatch`]: the 304's entity tag is not the stored one, and the date we asked with besides may be what the origin
+/// judged by (section 4.3.4). Where the tag was all we asked with, the 304 can only mean that one.
 pub fn update(object: &Object, not_modified: &HeaderMap, received: Timestamp) -> Result<HeaderMap, Mismatch> {
     let tag = |value: &'_ [u8]| EntityTag::parse(value).map(|tag| (tag.weak, tag.opaque.to_vec()));
     let theirs = not_modified.get(header::ETAG).and_then(|value| tag(value.as_bytes()));
     let ours = object.meta.etag.as_deref().and_then(tag);
     if let (Some((_, theirs)), Some((_, ours))) = (theirs, ours)
         && theirs != ours
+        && object.meta.last_modified.is_some()
     {
         return Err(Mismatch);
     }
     let mut news = not_modified.clone();
     head::strip(&mut news);
-    for name in &KEPT {
-        news.remove(name);
-    }
     let mut fields = object.fields();
+    for name in &KEPT {
+        // One that was not there says more than there was.
+        if *name != header::ETAG || fields.contains_key(name) {
+            news.remove(name);
+        }
+    }
     // A date is a 304's own: without one, it was made when it came.
     if !news.contains_key(header::DATE)
         && let Ok(date) = HeaderValue::from_bytes(&imf_fixdate(received.as_secs()))

@@ -16,7 +16,7 @@ use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 
 use crate::key::{Key, Keyer};
 use crate::object::Object;
-use crate::vary::{FieldValues, Fingerprint, Rule};
+use crate::vary::{FieldValues, Fingerprint, Rule, most_wanted_language};
 
 const WRITE_LOCKS: usize = 64;
 
@@ -114,13 +114,16 @@ impl Ram {
 
     /// The variant of `key` that a request with these field values selects.
     pub fn get(&self, key: Key, keyer: &Keyer, values: &FieldValues<'_>) -> Option<Arc<Object>> {
-        let slot = self.slots.get(&key)?;
-        if let Slot::One(object) = slot {
-            let matches = object.meta.vary.is_empty() || object.meta.vary.fingerprint(keyer, values) == object.variant;
-            return matches.then_some(object);
-        }
+        let selects = |object: &Object| {
+            object.meta.vary.is_empty() || object.meta.vary.fingerprint(keyer, values) == object.variant
+        };
+        let slot = match self.slots.get(&key)? {
+            Slot::One(object) if selects(&object) => return Some(object),
+            slot => slot,
+        };
         let mut known: Option<(&Rule, Fingerprint)> = None;
-        slot.objects()
+        let found = slot
+            .objects()
             .iter()
             .find(|object| {
                 let rule = &object.meta.vary;
@@ -131,7 +134,8 @@ impl Ram {
                 known = Some((rule, print));
                 print == object.variant
             })
-            .cloned()
+            .or_else(|| in_wanted_language(slot.objects(), keyer, values));
+        found.cloned()
     }
 
     /// All variants of `key`, newest first, without counting as a use of them.
@@ -185,6 +189,15 @@ pub struct RamGuard<'a> {
 }
 
 impl RamGuard<'_> {
+    /// The variant with these values under this `Vary`.
+    pub fn find(&self, vary: &Rule, variant: Fingerprint) -> Option<Arc<Object>> {
+        let slot = self.ram.slots.peek(&self.key)?;
+        let mut objects = slot.objects().iter();
+        objects
+            .find(|object| object.variant == variant && object.meta.vary == *vary)
+            .cloned()
+    }
+
     /// Stores `object` in place of the variant it has the same values as. Returns whether it fits.
     pub fn insert(&self, object: &Arc<Object>) -> bool {
         let largest = self.ram.largest();
@@ -250,6 +263,22 @@ impl RamGuard<'_> {
         let evicted = gone.iter().filter(|(key, _)| *key != self.key).count();
         self.ram.evictions.fetch_add(evicted as u64, Ordering::Relaxed);
     }
+}
+
+/// The newest response in the language that the request wants most.
+fn in_wanted_language<'a>(
+    objects: &'a [Arc<Object>],
+    keyer: &Keyer,
+    values: &FieldValues<'_>,
+) -> Option<&'a Arc<Object>> {
+    if !objects.iter().any(|object| object.in_language.is_some()) {
+        return None;
+    }
+    let wanted = most_wanted_language(values)?;
+    objects.iter().find(|object| {
+        let print = object.in_language;
+        print.is_some() && object.meta.vary.fingerprint_in(keyer, values, &wanted) == print
+    })
 }
 
 fn same_variant(a: &Object, b: &Object) -> bool {

@@ -3,12 +3,14 @@
 //! Runs as a task of its worker: a client that leaves does not stop it. It gives every reader the head as soon as it is
 //! there, then the content, and stores both if it may.
 
+mod rest;
+
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use breakwater_cache::fill::{Failure, FillWriter};
+use breakwater_cache::fill::{Failure, FillWriter, Interim};
 use breakwater_cache::object::Object;
 use breakwater_cache::policy::fresh::OnError;
 use breakwater_cache::policy::request::RequestMeta;
@@ -17,14 +19,57 @@ use breakwater_cache::policy::validate;
 use breakwater_cache::purge::Purged;
 use breakwater_cache::vary::values_of;
 use breakwater_cache::{Target, Timestamp};
+use breakwater_wire::hop::strip_hop_by_hop;
 use breakwater_wire::http1::{OwnedResponse, ResponseFraming};
+use bytes::Bytes;
 use http::{HeaderMap, header};
 
 use crate::config::{Local, ResourceKind, Site, WorkerConfig};
 use crate::filter::{self, Content};
+use crate::handler::hit::{self, Authority};
 use crate::handler::{Asked, forward, public};
 use crate::upstream::{Asker, Body, OriginError, ResponseBody};
 use crate::worker::Worker;
+
+/// What the origin is asked for.
+#[derive(Clone, Copy)]
+enum Wanted<'a> {
+    Whole,
+    /// That what is stored is still right, or else the whole.
+    Confirmation(&'a Object),
+    /// What follows what is stored, or else the whole.
+    Rest(&'a Object),
+}
+
+/// The authority of the request that began a fetch.
+pub(super) struct OwnedAuthority {
+    host: String,
+    port: Option<u16>,
+    claims: u128,
+    secure: bool,
+}
+
+impl From<Authority<'_>> for OwnedAuthority {
+    fn from(authority: Authority<'_>) -> Self {
+        Self {
+            host: authority.name.to_owned(),
+            port: authority.port,
+            claims: authority.claims,
+            secure: authority.secure,
+        }
+    }
+}
+
+impl OwnedAuthority {
+    fn get(&self) -> Authority<'_> {
+        Authority {
+            name: &self.host,
+            port: self.port,
+            claims: self.claims,
+            secure: self.secure,
+        }
+    }
+}
 
 /// Everything a fetch needs of the request that began it.
 pub(super) struct Fetch {
@@ -41,6 +86,8 @@ pub(super) struct Fetch {
     pub(super) line: String,
     /// Normalised.
     pub(super) path: String,
+    pub(super) query: Option<String>,
+    pub(super) authority: OwnedAuthority,
     pub(super) meta: RequestMeta,
     pub(super) target: Target,
     /// Where it tells, for the log, whom it asked.
@@ -63,8 +110,22 @@ impl Fetch {
             return;
         };
         let asked = self.worker.clock.timestamp();
+        let compresses = site
+            .filters
+            .as_ref()
+            .is_some_and(|filters| filters.compression.is_some());
         let stale = self.stale.as_ref().filter(|(object, _)| validate::can_validate(object));
-        let answer = self.ask(local, stale.map(|(object, _)| &**object)).await;
+        // What is compressed here has other bytes than what the origin would go on with.
+        let begun = match &self.stale {
+            None if !compresses => rest::begun(&self),
+            _ => None,
+        };
+        let wanted = match (stale, &begun) {
+            (Some((object, _)), _) => Wanted::Confirmation(object),
+            (None, Some(object)) => Wanted::Rest(object),
+            (None, None) => Wanted::Whole,
+        };
+        let answer = self.ask(local, wanted, &writer).await;
         let received = self.worker.clock.timestamp();
         match answer {
             Err(error) => self.failed(&error, writer),
@@ -73,39 +134,93 @@ impl Fetch {
                     return self.failed(&OriginError::Unexpected("304 to a request without conditions"), writer);
                 };
                 drop(body);
-                if site
-                    .filters
-                    .as_ref()
-                    .is_some_and(|filters| filters.compression.is_some())
-                {
+                if compresses {
                     let varies = object.meta.vary.names().contains(&header::ACCEPT_ENCODING);
                     filter::confirms(object.meta.etag.as_deref(), varies, &mut response.headers);
                 }
                 self.confirmed(site, local, object, &response, (asked, received), writer)
                     .await;
             }
-            Ok((response, body)) => {
-                self.answered(site, local, response, body, (asked, received), writer)
-                    .await
+            Ok((mut response, body)) => {
+                let beginning = match &begun {
+                    Some(object) => rest::join(object, &mut response),
+                    None => Some(Vec::new()),
+                };
+                match beginning {
+                    Some(beginning) => {
+                        self.answered(site, local, response, (beginning, body), (asked, received), writer)
+                            .await;
+                    }
+                    // Not what follows what is stored.
+                    None => {
+                        drop(body);
+                        self.worker.cache.forget_parts(self.target.key);
+                        self.anew(site, local, asked, writer).await;
+                    }
+                }
             }
         }
     }
 
-    /// Asks the origin, conditionally if there is something to confirm.
-    async fn ask(&self, local: &Local, stored: Option<&Object>) -> Result<(OwnedResponse, ResponseBody), OriginError> {
+    /// Asks for the whole after an answer that was of no use.
+    async fn anew(&self, site: &Site, local: &Local, asked: Timestamp, writer: FillWriter) {
+        match self.ask(local, Wanted::Whole, &writer).await {
+            Err(error) => self.failed(&error, writer),
+            Ok((response, body)) => {
+                let received = self.worker.clock.timestamp();
+                self.answered(site, local, response, (Vec::new(), body), (asked, received), writer)
+                    .await;
+            }
+        }
+    }
+
+    /// Stores a response that came to one request alone, while its client reads it from the fill.
+    pub(super) fn keep(
+        self,
+        (mut response, body): (OwnedResponse, ResponseBody),
+        times: (Timestamp, Timestamp),
+        writer: FillWriter,
+    ) {
+        tokio::task::spawn_local(async move {
+            let local = self.config.local(self.index);
+            let ResourceKind::Cache(site) = &self.config.resource(self.index).kind else {
+                return;
+            };
+            response.headers.remove(forward::X_REQUEST_ID);
+            self.answered(site, local, response, (Vec::new(), body), times, writer)
+                .await;
+        });
+    }
+
+    /// Asks the origin.
+    async fn ask(
+        &self,
+        local: &Local,
+        wanted: Wanted<'_>,
+        writer: &FillWriter,
+    ) -> Result<(OwnedResponse, ResponseBody), OriginError> {
         let mut fields = self.fields.clone();
-        match stored {
-            Some(object) => validate::conditional(&mut fields, object),
-            None => validate::unconditional(&mut fields),
+        match wanted {
+            Wanted::Confirmation(object) => validate::conditional(&mut fields, object),
+            Wanted::Rest(object) => rest::ask(&mut fields, object),
+            Wanted::Whole => validate::unconditional(&mut fields),
         }
         let head = forward::head(&self.line, "GET", fields, Body::None);
-        // Interim responses concern the client that asked, and this fetch is everybody's.
         let asker = Asker {
             client: self.client,
             fields: &self.asked_with,
             path: &self.path,
         };
-        let mut result = local.upstream.request(&head, &asker, async |_| {}).await;
+        // They concern the client that asked; this fetch is everybody's.
+        let interim = async |mut response: OwnedResponse| {
+            let status = response.status.as_u16();
+            if status != 100 {
+                strip_hop_by_hop(&mut response.headers);
+                let fields = response.headers;
+                writer.interim(Interim { status, fields });
+            }
+        };
+        let mut result = local.upstream.request(&head, &asker, interim).await;
         if let Ok((response, _)) = &mut result {
             // The id of the request that fetched: each answer has its own.
             response.headers.remove(forward::X_REQUEST_ID);
@@ -138,24 +253,17 @@ impl Fetch {
         match cache.revalidated(self.target.key, object, &candidate, &values, &stamp) {
             Ok(revalidated) => writer.answer(revalidated.object),
             // It is about something else: fetch that.
-            Err(_) => match self.ask(local, None).await {
-                Err(error) => self.failed(&error, writer),
-                Ok((response, body)) => {
-                    let received = self.worker.clock.timestamp();
-                    self.answered(site, local, response, body, (asked, received), writer)
-                        .await;
-                }
-            },
+            Err(_) => self.anew(site, local, asked, writer).await,
         }
     }
 
-    /// A new response.
+    /// A new response. `beginning` is the content before what `body` brings.
     async fn answered(
         &self,
         site: &Site,
         local: &Local,
         mut response: OwnedResponse,
-        body: ResponseBody,
+        (beginning, body): (Vec<Bytes>, ResponseBody),
         (asked, received): (Timestamp, Timestamp),
         mut writer: FillWriter,
     ) {
@@ -178,34 +286,48 @@ impl Fetch {
             _ => None,
         };
         let values = values_of(&self.asked_with);
-        let candidate = self.candidate(site, &response, &rules, asked, received);
+        let target = self.stored_at(site, &response);
+        let candidate = Candidate {
+            url: target.url,
+            ..self.candidate(site, &response, &rules, asked, received)
+        };
         let (head, reason) = cache.head(&candidate, length, &values);
         if let Some(reason) = reason {
             local.cells.not_stored(reason.as_str());
             tracing::trace!(path = self.path, ?reason, "not stored");
         }
         cache.publish(&mut writer, head, &site.policy, received);
-        loop {
-            match content.next().await {
+        let mut left = length;
+        let mut beginning = beginning.into_iter();
+        let last = loop {
+            let piece = match beginning.next() {
+                Some(piece) => Ok(Some(piece)),
+                None => content.next().await,
+            };
+            match piece {
                 Ok(Some(piece)) => {
                     if writer.ready().await.is_err() {
                         return;
                     }
+                    left = left.map(|left| left.saturating_sub(piece.len() as u64));
+                    if left == Some(0) {
+                        break piece;
+                    }
                     writer.push(piece);
                 }
-                Ok(None) => break,
+                Ok(None) => break Bytes::new(),
                 Err(error) => {
                     local.cells.origin_failed(error.label());
                     self.asked.failed(&error);
                     return writer.fail(failure(&error));
                 }
             }
-        }
+        };
         // What may be stored and is not was too large for the store, or for the memory of all fetches, or a purge came
         // meanwhile.
         let may_be = reason.is_none();
         let outgrown = writer.is_passing() && !overtaken(&writer);
-        match cache.complete(self.target.key, writer) {
+        match cache.complete(target.key, writer, last) {
             Ok(None) if may_be => local.cells.not_stored(if outgrown { "size" } else { "purged" }),
             Ok(_) => {}
             Err(error) => {
@@ -213,9 +335,26 @@ impl Fetch {
                 tracing::debug!(path = self.path, %error, "a response is not stored");
             }
         }
+        if left == Some(0) {
+            // What ends the message, so that the connection can be used again.
+            let _ = content.next().await;
+        }
     }
 
-    fn candidate<'a>(
+    /// Where the response is stored: where requests for the same look from now on, if it says that other queries are for
+    /// the same.
+    fn stored_at(&self, site: &Site, response: &OwnedResponse) -> Target {
+        let worker = &self.worker;
+        let authority = self.authority.get();
+        let path = hit::path_key(worker, site, authority.name, &self.path);
+        if response.status != http::StatusCode::OK || !worker.cache.learn_search(path, &response.headers) {
+            return self.target;
+        }
+        let values = values_of(&self.asked_with);
+        hit::target(worker, site, authority, &self.path, self.query.as_deref(), &values)
+    }
+
+    pub(super) fn candidate<'a>(
         &'a self,
         site: &'a Site,
         response: &'a OwnedResponse,
@@ -235,6 +374,7 @@ impl Fetch {
             site: site.id,
             url: self.target.url,
             prefixes: &self.prefixes,
+            origin: hit::origin_key(&self.worker, site, self.authority.get()),
         }
     }
 

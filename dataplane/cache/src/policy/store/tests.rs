@@ -74,6 +74,7 @@ impl Case {
             site: 1,
             url: Key(1),
             prefixes: &[],
+            origin: Key(2),
         })
     }
 
@@ -382,6 +383,73 @@ fn answers_to_other_methods_are_not_stored() {
 }
 
 #[test]
+fn an_answer_to_a_post_is_stored_only_with_an_explicit_lifetime_and_a_location_of_its_content() {
+    let post = |fields: &[(&str, &str)], status| Case {
+        method: Method::POST,
+        status,
+        ..response(fields)
+    };
+    let (location, fresh) = (("content-location", "/x"), ("cache-control", "max-age=10"));
+    assert_eq!(post(&[location, fresh], 200).fresh_for(), Some(10));
+    assert_eq!(post(&[fresh], 200).reason(), Some(Reason::Method));
+    assert_eq!(post(&[location, MODIFIED], 200).reason(), Some(Reason::Method));
+    assert_eq!(post(&[location, fresh], 201).reason(), Some(Reason::Method));
+}
+
+#[test]
+fn a_206_is_stored_only_if_a_range_was_asked_for() {
+    let fields = [("cache-control", "max-age=10"), ("content-range", "bytes 0-1/10")];
+    let asked = response(&fields).status(206).request(&[("range", "bytes=0-1")]);
+    assert_eq!(asked.fresh_for(), Some(10));
+    assert_eq!(response(&fields).status(206).reason(), Some(Reason::Status));
+}
+
+#[test]
+fn surrogate_control_stands_between_cdn_cache_control_and_cache_control() {
+    let expires = ("expires", "Sun, 06 Nov 1994 08:50:07 GMT");
+    let with = |value: &str| response(&[("surrogate-control", value), ("cache-control", "no-store"), expires]);
+    assert_eq!(with("max-age=5").fresh_for(), Some(5));
+    assert_eq!(with("max-age=5;breakwater").fresh_for(), Some(5));
+    assert_eq!(with("max-age=5;other").reason(), Some(Reason::NoStore));
+    assert_eq!(with("no-store").reason(), Some(Reason::NoStore));
+    let both = response(&[("surrogate-control", "max-age=5"), ("cdn-cache-control", "max-age=7")]);
+    assert_eq!(both.fresh_for(), Some(7));
+    let strict = response(&[
+        ("surrogate-control", "max-age=0"),
+        ("cache-control", "max-age=100"),
+        expires,
+    ]);
+    assert_eq!(strict.fresh_for(), Some(0));
+}
+
+#[test]
+fn a_rule_gives_its_windows_of_stale_answers_in_place_of_those_of_the_response() {
+    let rule = || Rule {
+        stale_while_revalidate_ms: Some(1000),
+        stale_if_error_ms: Some(2000),
+        ..Rule::default()
+    };
+    let windows = |case: Case| {
+        let freshness = case.storable().unwrap().metadata.freshness;
+        (freshness.while_revalidate, freshness.if_error)
+    };
+    let said = "max-age=10, stale-while-revalidate=50, stale-if-error=60";
+    assert_eq!(windows(cc(said)), (50_000, Some(60_000)));
+    assert_eq!(windows(cc(said).rule(rule())), (1000, Some(2000)));
+    assert_eq!(cc(said).rule(rule()).fresh_for(), Some(10), "the lifetime stays");
+    let other = Rule {
+        statuses: vec![404],
+        ..rule()
+    };
+    assert_eq!(windows(cc(said).rule(other)), (50_000, Some(60_000)));
+    let strict = cc("max-age=10, must-revalidate").rule(rule());
+    assert!(
+        strict.storable().unwrap().metadata.freshness.must_revalidate,
+        "and is never served stale"
+    );
+}
+
+#[test]
 fn a_rule_gives_its_lifetime_from_now_on() {
     let hour = || Rule {
         ttl_ms: Some(3_600_000),
@@ -416,12 +484,12 @@ fn the_first_rule_for_the_status_counts() {
             .rule(Rule {
                 statuses: vec![200],
                 ttl_ms: Some(1000),
-                bypass: false,
+                ..Rule::default()
             })
             .rule(Rule {
                 statuses: vec![500],
                 ttl_ms: Some(2000),
-                bypass: false,
+                ..Rule::default()
             })
             .rule(Rule {
                 bypass: true,
