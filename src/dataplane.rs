@@ -17,6 +17,9 @@ use crate::exit::{Failure, complain};
 use crate::serve::ServeArgs;
 use crate::stop::{DrainArgs, Stop};
 
+/// The nodes of a cluster hear of a change at once; they begin to prefetch within this time.
+const PREFETCH_SPREAD: Duration = Duration::from_secs(5);
+
 /// Arguments of `breakwater dataplane`.
 #[derive(Args, Debug)]
 pub(crate) struct DataplaneArgs {
@@ -54,11 +57,12 @@ async fn serve(args: DataplaneArgs) -> Result<ExitCode, Failure> {
         Some(node) => node,
         None => host_name()?,
     };
-    let serving = args.serve.start(args.admin, None).await?;
+    let serving = args.serve.start(args.admin, None, PREFETCH_SPREAD).await?;
     let data_plane = serving.data_plane;
     let config = Config {
         state_dir: args.state_dir,
         secrets_dir: args.secrets_dir,
+        prefetch: Some(data_plane.follow_prefetches()),
         ..Config::new(args.operator.clone(), node.clone())
     };
     let follower = Follower::new(config, Applier(Arc::clone(&data_plane)))

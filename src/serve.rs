@@ -5,6 +5,7 @@ mod listen;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use breakwater_dataplane::takeover::Sockets;
 use breakwater_dataplane::{DataPlane, Listen, Options, cgroup_memory_limit, default_workers};
@@ -75,8 +76,13 @@ pub(crate) struct Serving {
 
 impl ServeArgs {
     /// Starts the data plane, with an empty configuration, and its admin port; on the sockets of the process it takes
-    /// over, if there is one, where it does not accept yet.
-    pub(crate) async fn start(self, admin: SocketAddr, inherited: Option<Sockets>) -> Result<Serving, Failure> {
+    /// over, if there is one, where it does not accept yet. `prefetch_spread` is of the data plane's options.
+    pub(crate) async fn start(
+        self,
+        admin: SocketAddr,
+        inherited: Option<Sockets>,
+        prefetch_spread: Duration,
+    ) -> Result<Serving, Failure> {
         if let (Some(memory), Some(limit)) = (self.memory, self.memory_limit)
             && memory.bytes() >= limit.bytes()
         {
@@ -101,6 +107,7 @@ impl ServeArgs {
             max_connections: self.max_connections.unwrap_or(defaults.max_connections),
             name_servers: self.name_servers,
             max_connections_per_client: self.max_connections_per_client,
+            prefetch_spread,
         };
         let refused = |error: breakwater_dataplane::StartError| Failure::environment(error.to_string(), "");
         let data_plane = match inherited {

@@ -73,7 +73,7 @@ async fn up(args: UpArgs) -> Result<ExitCode, Failure> {
     // Before it is read: a change in between is seen, and the directory read again.
     let mut changes = watch::watch(&dir);
     let mut reloader = Reloader::open(dir, args.state_dir.clone())?;
-    let serving = args.serve.start(args.admin, sockets).await?;
+    let serving = args.serve.start(args.admin, sockets, Duration::ZERO).await?;
     let data_plane = serving.data_plane;
     let objects = reloader.start(&data_plane).await;
     let in_place_of_another = takeover.is_some();

@@ -5,8 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BodyLimits, Compression, CookieName, Duration, ErrorPage, HeaderEdits, HeaderName, Hostname, Origin, PathMatch,
-    Quantity, QueryPattern, Redirect, ResourceStatus, Tls,
+    BodyLimits, Compression, CookieName, Duration, EdgeCacheStatus, ErrorPage, HeaderEdits, HeaderName, Hostname,
+    Origin, PathMatch, Prefetch, Quantity, QueryPattern, Redirect, Tls,
 };
 
 /// What an EdgeCache serves, from where, and how it stores it.
@@ -17,7 +17,7 @@ use crate::{
     kind = "EdgeCache",
     plural = "edgecaches",
     namespaced,
-    status = "ResourceStatus",
+    status = "EdgeCacheStatus",
     derive = "PartialEq",
     doc = "An EdgeCache serves hosts and paths from every node: what it has stored from the node, all else from its origin.",
     shortname = "ecache",
@@ -63,6 +63,9 @@ pub struct EdgeCacheSpec {
     /// How responses are stored.
     #[serde(default)]
     pub cache: CacheSpec,
+    /// What nodes fetch before a client asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefetch: Option<Prefetch>,
     /// Changes to header fields.
     #[serde(default)]
     pub headers: HeaderEdits,

@@ -15,6 +15,7 @@ mod filter;
 mod generate;
 mod origin;
 mod path;
+mod prefetch;
 mod reference;
 mod scalar;
 mod status;
@@ -34,12 +35,13 @@ pub use origin::{
     OriginTimeouts, OriginTls, Retries,
 };
 pub use path::{PathMatch, PathType};
+pub use prefetch::{Prefetch, PrefetchNodes, PrefetchRate, PrefetchStatus, PrefetchVariant};
 pub use reference::{GROUP, PolicyTarget, PortRef, ServiceRef, TargetKind, VERSION};
 pub use scalar::{
     Cidr, CookieName, Duration, HeaderName, Hostname, HttpUrl, MediaType, Method, Quantity, QueryPattern, ScalarError,
     Subprotocol, WebOrigin,
 };
-pub use status::{NodesStatus, ResourceStatus};
+pub use status::{EdgeCacheStatus, NodesStatus, ResourceStatus};
 pub use tls::{ClientCertificateMode, ClientCertificates, Hsts, Tls, TlsVersion};
 pub use waf_policy::{
     Addresses, Audit, Block, Client, ConnectionCount, DefaultAction, Limit, LimitBy, Redact, RequestRate, Uris,

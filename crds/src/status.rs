@@ -4,7 +4,22 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The status of an EdgeCache, WafPolicy or WsRoute.
+use crate::PrefetchStatus;
+
+/// The status of an EdgeCache.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EdgeCacheStatus {
+    /// What every resource has. Conditions of an EdgeCache with prefetch: Prefetched beside the others, which says that
+    /// every node has walked through the list without a failure.
+    #[serde(flatten)]
+    pub resource: ResourceStatus,
+    /// How far the nodes are with spec.prefetch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefetch: Option<PrefetchStatus>,
+}
+
+/// The status of a WafPolicy or WsRoute, and what an EdgeCache has of it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ResourceStatus {

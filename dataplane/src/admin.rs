@@ -60,6 +60,7 @@ pub(crate) async fn serve(
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/v1/snapshot", get(snapshot))
+        .route("/v1/prefetch", get(prefetch))
         .route("/v1/cache", get(stored::get))
         .route("/v1/cache/inspect", get(inspect::get))
         .route(
@@ -128,4 +129,8 @@ async fn ready(State(admin): State<Arc<Admin>>) -> Response {
 
 async fn snapshot(State(admin): State<Arc<Admin>>) -> Response {
     Json(admin.data_plane.loaded()).into_response()
+}
+
+async fn prefetch(State(admin): State<Arc<Admin>>) -> Response {
+    Json(serde_json::json!({ "objects": admin.data_plane.prefetches() })).into_response()
 }

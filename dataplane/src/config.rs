@@ -20,6 +20,7 @@ use http::HeaderName;
 
 use crate::access::ClientRule;
 use crate::filter::{Compression, Filters};
+use crate::prefetch;
 use crate::route::Router;
 use crate::telemetry::{Metrics, PolicyCells, ResourceCells};
 use crate::tls::{HostTls, Hosts, Terms};
@@ -53,6 +54,8 @@ pub(crate) struct Resource {
     pub(crate) counts_connections: bool,
     pub(crate) client: ClientRule,
     pub(crate) kind: ResourceKind,
+    /// The object's, as of the manifest in force.
+    pub(crate) generation: i64,
     origin: Arc<Origin>,
 }
 
@@ -119,6 +122,8 @@ pub(crate) struct Site {
     pub(crate) policy: SitePolicy,
     rules: Vec<Rule>,
     pub(crate) filters: Option<Box<Filters>>,
+    /// What is fetched before a client asks.
+    prefetch: Option<Arc<prefetch::Settings>>,
 }
 
 /// One cache rule of a site.
@@ -245,6 +250,15 @@ impl WorkerConfig {
     pub(crate) fn resource(&self, index: u32) -> &Resource {
         #[expect(clippy::expect_used, reason = "indices come from this configuration's own router")]
         self.shared.resource(index).expect("the router knows its resources")
+    }
+
+    /// The EdgeCaches with a list of what is fetched before a client asks.
+    pub(crate) fn prefetches(&self) -> impl Iterator<Item = (u32, &Resource, &Site, &Arc<prefetch::Settings>)> {
+        let resources = (0_u32..).zip(&self.shared.resources);
+        resources.filter_map(|(index, resource)| match &resource.kind {
+            ResourceKind::Cache(site) => Some((index, resource, &**site, site.prefetch.as_ref()?)),
+            ResourceKind::WebSocket(_) => None,
+        })
     }
 
     /// How the host of a route that [`WorkerConfig::route`] found is served over TLS, if it is.

@@ -32,12 +32,13 @@ mod testing;
 
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::Url;
 use tokio::sync::watch;
 
-use breakwater_snapshot::{Digest, Rejection, Snapshot};
+use breakwater_snapshot::{Digest, PrefetchProgress, Rejection, Snapshot};
 
 pub use client::FetchError;
 pub use copy::LastGoodCopy;
@@ -61,6 +62,8 @@ pub struct Config {
     /// Where the private keys of that copy are kept, best in memory; without it a restart has no TLS until the operator
     /// is heard.
     pub secrets_dir: Option<PathBuf>,
+    /// How far the node is with what it fetches by itself, told at a bearable pace; goes with acknowledgements.
+    pub prefetch: Option<watch::Receiver<Arc<[PrefetchProgress]>>>,
     /// Waits and bounds.
     pub timing: Timing,
 }
@@ -73,6 +76,7 @@ impl Config {
             node: node.into(),
             state_dir: None,
             secrets_dir: None,
+            prefetch: None,
             timing: Timing::default(),
         }
     }

@@ -37,6 +37,7 @@ use crate::telemetry::{CacheResult, access_log};
 use crate::tls::{HostTls, Hsts};
 use crate::upstream::{Asker, OriginError, Server};
 use crate::worker::Worker;
+pub(crate) use cache::prefetch;
 pub(crate) use client::{Channel, Http2, Link, Outgoing, Over, split_head};
 use client::{Client, ClientError, Http1};
 pub(crate) use websocket::Relaying;
@@ -69,6 +70,8 @@ pub(crate) struct Job {
     /// For [`WorkerConfig::host_tls`].
     tls: Option<u32>,
     pub(crate) asked: Rc<Asked>,
+    /// It is no client's, and counted as none.
+    prefetch: bool,
 }
 
 /// What is known, for the log, of a request's way to its origin. Shared with the fetch that the request leads, if it does.
@@ -278,6 +281,7 @@ fn leave(worker: &Worker, routed: &Routed<'_, '_>, out: &mut Vec<u8>) -> Answer 
         secure: routed.secure,
         tls: routed.tls,
         asked: Rc::default(),
+        prefetch: false,
     }))
 }
 

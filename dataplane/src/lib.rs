@@ -21,6 +21,7 @@ mod handler;
 mod listen;
 mod memory;
 mod pace;
+mod prefetch;
 mod request_id;
 mod respond;
 mod route;

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use breakwater_cache::Cache;
-use breakwater_snapshot::{Digest, ObjectId, Rejection, Snapshot};
+use breakwater_snapshot::{Digest, ObjectId, PrefetchProgress, Rejection, Snapshot};
 use breakwater_waf::limit::Tables;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -20,6 +20,7 @@ use crate::clock::unix_seconds;
 use crate::config::{Assembler, Config, Loaded};
 use crate::listen::{Listen, Listener};
 use crate::memory;
+use crate::prefetch::Board;
 use crate::takeover::{Purpose, Sockets};
 use crate::telemetry::metrics::SnapshotState;
 use crate::telemetry::{LineLog, Metrics};
@@ -52,6 +53,8 @@ pub struct Options {
     pub max_connections_per_client: Option<u64>,
     /// Bytes of memory this process may use; see [`DataPlane::watch_memory`] and [`crate::cgroup_memory_limit`].
     pub memory_limit: Option<u64>,
+    /// Prefetching begins within this time, by chance, so that nodes of a cluster do not all ask at once.
+    pub prefetch_spread: Duration,
 }
 
 impl Default for Options {
@@ -67,6 +70,7 @@ impl Default for Options {
             name_servers: Vec::new(),
             max_connections_per_client: None,
             memory_limit: None,
+            prefetch_spread: Duration::ZERO,
         }
     }
 }
@@ -170,6 +174,7 @@ impl DataPlane {
             Arc::clone(&cache),
             Arc::clone(&tables),
             fleet,
+            Arc::new(Board::new(workers, options.prefetch_spread, options.https_port)),
             access_log,
             audit_log,
         );
@@ -386,6 +391,17 @@ impl DataPlane {
     /// The configuration in force.
     pub(crate) fn config(&self) -> Arc<Config> {
         Arc::clone(&self.control.borrow().config)
+    }
+
+    /// How far this node is with what it fetches by itself.
+    pub fn prefetches(&self) -> Vec<PrefetchProgress> {
+        self.metrics.prefetch.all()
+    }
+
+    /// The same, told when a run begins or is over, and every few seconds while one goes on; the first
+    /// [`PrefetchProgress::MOST`] objects.
+    pub fn follow_prefetches(&self) -> watch::Receiver<Arc<[PrefetchProgress]>> {
+        self.metrics.prefetch.follow()
     }
 
     pub(crate) fn loaded(&self) -> Loaded {

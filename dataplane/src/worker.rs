@@ -26,6 +26,7 @@ use tokio::task::LocalSet;
 use crate::clock::{Clock, TICK};
 use crate::config::{Config, WorkerConfig};
 use crate::listen::Listener;
+use crate::prefetch;
 use crate::request_id::RequestIds;
 use crate::telemetry::{Metrics, WorkerCells};
 use crate::upstream::Pool;
@@ -126,6 +127,8 @@ pub(crate) struct Worker {
     pressure: Cell<Pressure>,
     memory_pressure: Arc<AtomicU8>,
     leaving: Notify,
+    /// Another configuration is in force.
+    pub(crate) reconfigured: Notify,
     pub(crate) ids: RequestIds,
     pub(crate) pool: Rc<Pool>,
     pub(crate) cells: Arc<WorkerCells>,
@@ -158,6 +161,7 @@ impl Worker {
             pressure: Cell::default(),
             memory_pressure: Arc::clone(&parts.memory_pressure),
             leaving: Notify::new(),
+            reconfigured: Notify::new(),
             ids: RequestIds::new(),
             pool,
             cells: parts.metrics.worker(parts.index),
@@ -207,6 +211,7 @@ async fn serve(mut parts: Parts) -> std::io::Result<()> {
     accept_on(&worker, &control, &mut listeners)?;
     tokio::task::spawn_local(balance::receive(Rc::clone(&worker)));
     tokio::task::spawn_local(lag::probe(Rc::clone(&worker)));
+    tokio::task::spawn_local(prefetch::run(Rc::clone(&worker)));
     report(&worker, control.version, &parts.applied);
 
     let mut tick = tokio::time::interval(TICK);
@@ -261,6 +266,7 @@ fn take_on(worker: &Rc<Worker>, control: &Control) {
             Some(&before),
         );
         worker.config.replace(Rc::new(config));
+        worker.reconfigured.notify_one();
     }
     if control.drain && !worker.draining.replace(true) {
         worker.press_idle();

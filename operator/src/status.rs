@@ -11,6 +11,7 @@
 pub mod fleet;
 pub mod judge;
 pub mod peers;
+pub mod prefetch;
 mod write;
 
 use std::sync::Arc;
@@ -37,6 +38,8 @@ pub struct Compiled {
 pub struct Patience {
     /// Shortest time between two writes of one object's status.
     pub pace: Duration,
+    /// Shortest time between two writes of one object's status that tell nothing but how far prefetching is.
+    pub progress: Duration,
     /// How long an object must have ceased to be programmed before that is said.
     pub settle: Duration,
     /// How long nodes get to run something new before it is said that they do not yet: they mostly do by then, and
@@ -52,6 +55,7 @@ impl Default for Patience {
     fn default() -> Self {
         Self {
             pace: Duration::from_secs(1),
+            progress: Duration::from_secs(5),
             settle: Duration::from_secs(2),
             first: Duration::from_millis(500),
             young: Duration::from_secs(30),

@@ -13,7 +13,7 @@ mod object;
 mod snapshot;
 pub mod unit;
 
-pub use ack::{Ack, Rejection};
+pub use ack::{Ack, PrefetchProgress, Rejection};
 pub use digest::{Digest, DigestError};
 pub use manifest::{Entry, Manifest};
 pub use object::{Kind, ObjectId, ObjectIdError};

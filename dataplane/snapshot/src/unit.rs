@@ -3,6 +3,8 @@
 
 mod filter;
 mod origin;
+mod prefetch;
+mod schedule;
 mod tls;
 
 use ipnet::IpNet;
@@ -14,6 +16,8 @@ pub use origin::{
     Balance, BalanceStrategy, Circuit, Ejection, Endpoint, HashBy, HealthCheck, Origin, OriginProtocol, OriginTls,
     Retries,
 };
+pub use prefetch::{Prefetch, PrefetchList};
+pub use schedule::{Schedule, ScheduleError};
 pub use tls::{Certificate, ClientCertificates, Hsts, Tls, TlsVersion};
 
 /// Leaves out what is as if it were not there, so that an object that does not use a feature keeps its digest.
@@ -87,6 +91,9 @@ pub struct EdgeCache {
     /// What is done to requests and responses on the way.
     #[serde(default, skip_serializing_if = "is_default")]
     pub filters: Filters,
+    /// What nodes fetch by themselves; none means nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefetch: Option<Prefetch>,
 }
 
 /// How an EdgeCache stores.

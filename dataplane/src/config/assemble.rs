@@ -85,7 +85,10 @@ impl Assembler {
         let manifest = snapshot.manifest();
         let mut rejected = Vec::new();
         for entry in &manifest.entries {
-            if self.held.get(&entry.id).is_some_and(|held| held.digest == entry.sha256) {
+            if let Some(held) = self.held.get_mut(&entry.id)
+                && held.digest == entry.sha256
+            {
+                held.generation = entry.generation;
                 continue;
             }
             if let Err(message) = self.take(entry, snapshot.blob(&entry.sha256)) {
@@ -256,7 +259,7 @@ impl Assembler {
                     tracing::error!(resource = %id, %error, "a path cannot be routed");
                 }
             }
-            resources.push(self.resource(id, kind));
+            resources.push(self.resource(id, kind, held.generation));
         }
         router.finish();
         let labels: BTreeSet<_> = resources.iter().map(|resource| resource.label.as_str()).collect();
@@ -276,7 +279,7 @@ impl Assembler {
         self.metrics.fleet.origin(&id.to_string(), unit, shown)
     }
 
-    fn resource(&self, id: &ObjectId, kind: ResourceKind) -> Resource {
+    fn resource(&self, id: &ObjectId, kind: ResourceKind, generation: i64) -> Resource {
         let mut protections: Vec<Arc<Protection>> = self
             .held
             .values()
@@ -297,6 +300,7 @@ impl Assembler {
                 .any(|p| p.policy.connection_limits().next().is_some()),
             client: ClientRule::new(trusted, header),
             protections,
+            generation,
             origin: self.origin(id, kind.origin()),
             kind,
         }

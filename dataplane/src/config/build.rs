@@ -18,6 +18,7 @@ use http::HeaderName;
 use super::assemble::kind_of;
 use super::{Protection, Rule, Site, WebSocketRoute};
 use crate::filter::Filters;
+use crate::prefetch::Settings as Prefetch;
 use crate::route::whole_path;
 use crate::telemetry::{Metrics, PolicyCells};
 use crate::tls::{Certificate, Realms, Terms};
@@ -72,6 +73,7 @@ pub(super) fn site_id(id: &ObjectId) -> u64 {
 fn site(id: &ObjectId, unit: unit::EdgeCache, realms: &Realms) -> Result<Site, String> {
     check_claims(&unit.claims)?;
     check_origin(&unit.origin)?;
+    let prefetch = unit.prefetch.as_ref().map(|unit| Prefetch::new(unit).map(Arc::new));
     let cache = unit.cache;
     let rules = cache.rules.into_iter().map(rule).collect::<Result<_, _>>()?;
     let key_headers = cache
@@ -101,6 +103,7 @@ fn site(id: &ObjectId, unit: unit::EdgeCache, realms: &Realms) -> Result<Site, S
         policy,
         rules,
         filters: Filters::new(&unit.filters)?,
+        prefetch: prefetch.transpose()?,
     })
 }
 

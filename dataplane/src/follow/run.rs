@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
-use breakwater_snapshot::{Ack, Digest, Entry, Rejection, Snapshot};
+use breakwater_snapshot::{Ack, Digest, Entry, PrefetchProgress, Rejection, Snapshot};
 
 use super::backoff::Backoff;
 use super::client::{Announced, Client, FetchError, Line};
@@ -34,6 +34,7 @@ pub(super) async fn run<S: Sink + Send>(follower: Follower<S>, stop: impl Future
         client,
         timing: config.timing.clone(),
         node: config.node.clone(),
+        prefetch: config.prefetch,
         state,
         announced: watch::Sender::new(None),
         have: watch::Sender::new(None),
@@ -89,6 +90,7 @@ struct Shared {
     client: Client,
     timing: Timing,
     node: String,
+    prefetch: Option<watch::Receiver<Arc<[PrefetchProgress]>>>,
     state: States,
     /// The newest manifest the operator sent.
     announced: watch::Sender<Option<Arc<Announced>>>,
@@ -143,17 +145,22 @@ impl Shared {
     /// Acknowledges each change at once, each new stream, and else now and then.
     async fn acknowledge(&self) {
         let mut acks = self.ack.subscribe();
+        let mut prefetch = self.prefetch.clone();
         let mut backoff = Backoff::new(self.timing.backoff);
         let mut wait = self.timing.ack_every;
         loop {
             tokio::select! {
                 _ = acks.changed() => {}
+                () = news(&mut prefetch) => {}
                 () = self.connected.notified() => {}
                 () = tokio::time::sleep(wait) => {}
             }
-            let Some(ack) = acks.borrow_and_update().clone() else {
+            let Some(mut ack) = acks.borrow_and_update().clone() else {
                 continue;
             };
+            ack.prefetch = prefetch
+                .as_mut()
+                .map_or_else(Vec::new, |told| told.borrow_and_update().to_vec());
             wait = tokio::select! {
                 outcome = self.client.ack(&ack) => match outcome {
                     Ok(()) => {
@@ -186,6 +193,18 @@ impl Shared {
     fn succeeded(&self, source: Source) {
         self.state
             .send_if_modified(|state| state.error_of(source).take().is_some());
+    }
+}
+
+/// Waits until there is something new, if there ever is.
+async fn news(told: &mut Option<watch::Receiver<Arc<[PrefetchProgress]>>>) {
+    let changed = match told {
+        Some(told) => told.changed().await,
+        None => std::future::pending().await,
+    };
+    if changed.is_err() {
+        // The data plane is gone: nothing comes any more.
+        *told = None;
     }
 }
 
@@ -307,6 +326,7 @@ impl<S: Sink + Send> Worker<'_, S> {
             node: self.shared.node.clone(),
             manifest: digest,
             rejected,
+            prefetch: Vec::new(),
         }));
     }
 }

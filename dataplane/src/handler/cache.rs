@@ -5,6 +5,7 @@
 
 mod alone;
 mod fetch;
+pub(crate) mod prefetch;
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -196,7 +197,7 @@ impl Request<'_> {
                     outcome => break outcome,
                 }
             };
-            if follows {
+            if follows && !self.job.prefetch {
                 self.job.local().cells.collapsed.add(1);
             }
             let status = CacheStatus {
@@ -457,7 +458,9 @@ impl Request<'_> {
     }
 
     fn count(&self, result: CacheResult) {
-        self.job.local().cells.cache(result).add(1);
+        if !self.job.prefetch {
+            self.job.local().cells.cache(result).add(1);
+        }
     }
 }
 

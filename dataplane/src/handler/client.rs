@@ -8,6 +8,7 @@
 mod http1;
 mod http2;
 mod patience;
+mod sink;
 
 use breakwater_cache::cache_status::NAME;
 use breakwater_wire::cache_status::CacheStatus;
@@ -19,6 +20,7 @@ use http::{HeaderMap, header};
 use crate::worker::Worker;
 pub(crate) use http1::Http1;
 pub(crate) use http2::{Channel, Http2, Link, Outgoing, Over, RequestBody, split_head};
+pub(crate) use sink::Sink;
 
 /// Why the client's side of an exchange ended early.
 #[derive(Debug, thiserror::Error)]

@@ -168,6 +168,32 @@ impl CacheResult {
     }
 }
 
+/// What became of something that was to be fetched before a client asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PrefetchResult {
+    /// Something new is stored.
+    Fetched,
+    /// What was stored is confirmed.
+    Revalidated,
+    /// Something fresh was stored already.
+    Fresh,
+    /// The cache has nothing of use.
+    Failed,
+}
+
+impl PrefetchResult {
+    pub(crate) const ALL: [Self; 4] = [Self::Fetched, Self::Revalidated, Self::Fresh, Self::Failed];
+
+    pub(crate) const fn label(self) -> &'static str {
+        match self {
+            Self::Fetched => "fetched",
+            Self::Revalidated => "revalidated",
+            Self::Fresh => "fresh",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// What one worker counts of one resource.
 #[derive(Debug, Default)]
 pub(crate) struct ResourceCells {
@@ -196,6 +222,7 @@ pub(crate) struct ResourceCells {
     cache: [Cell; CacheResult::ALL.len()],
     cache_bytes: [Cell; CacheResult::ALL.len()],
     not_stored: Mutex<BTreeMap<&'static str, u64>>,
+    prefetch: [Cell; PrefetchResult::ALL.len()],
     pub(crate) websockets_opened: Cell,
     pub(crate) websockets_closed: Cell,
     /// Live counters of every relay of this resource on this worker.
@@ -239,6 +266,10 @@ impl ResourceCells {
 
     pub(crate) fn reasons_not_stored(&self) -> Vec<(&'static str, u64)> {
         self.not_stored.lock().iter().map(|(reason, n)| (*reason, *n)).collect()
+    }
+
+    pub(crate) fn prefetch(&self, result: PrefetchResult) -> &Cell {
+        &self.prefetch[result as usize]
     }
 
     pub(crate) fn origin_refused(&self, reason: Refusal) -> &Cell {

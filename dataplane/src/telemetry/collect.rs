@@ -10,7 +10,7 @@ use breakwater_websocket::Side;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
-use super::cells::{BUCKETS, CacheResult};
+use super::cells::{BUCKETS, CacheResult, PrefetchResult};
 use super::{Metrics, ResourceCells};
 use crate::clock::unix_seconds;
 use crate::upstream::Refusal;
@@ -54,6 +54,7 @@ impl Collector for Collected {
         workers(&self.metrics, &self.listener, &mut families);
         policies(&self.metrics, &mut families);
         health(&self.metrics, &mut families);
+        prefetch(&self.metrics, &mut families);
         process(&self.metrics, &mut families);
         families.done()
     }
@@ -202,6 +203,29 @@ fn health(metrics: &Metrics, out: &mut Families) {
             "Whether a server's health checks find it well.",
             &labels,
             f64::from(u8::from(healthy)),
+        );
+    }
+}
+
+/// Of EdgeCaches with a list, and of those that had one.
+fn prefetch(metrics: &Metrics, out: &mut Families) {
+    for (resource, workers) in metrics.resource_cells() {
+        for result in PrefetchResult::ALL {
+            let n = total(&workers, |cells| cells.prefetch(result).get());
+            if n > 0 {
+                let labels = [("resource", resource.as_str()), ("result", result.label())];
+                let help = "URLs that were to be stored before a client asks, by what became of them.";
+                out.counter("prefetch_requests_total", help, &labels, n);
+            }
+        }
+    }
+    for progress in metrics.prefetch.all() {
+        let resource = progress.id.to_string();
+        out.gauge(
+            "prefetch_pending",
+            "URLs of the run in progress that are left, as far as known.",
+            &[("resource", &resource)],
+            f64::from(progress.pending()),
         );
     }
 }

@@ -9,6 +9,7 @@ use breakwater_waf::limit::Tables;
 use parking_lot::Mutex;
 
 use super::{LineLog, ResourceCells, WorkerCells};
+use crate::prefetch::Board;
 use crate::upstream::Fleet;
 
 /// Series of resources and policies that no longer exist are kept up to this many of each kind.
@@ -28,6 +29,7 @@ pub(crate) struct Metrics {
     pub(crate) cache: Arc<Cache>,
     pub(crate) tables: Arc<Tables>,
     pub(crate) fleet: Arc<Fleet>,
+    pub(crate) prefetch: Arc<Board>,
     pub(crate) access_log: Option<LineLog>,
     pub(crate) audit_log: LineLog,
 }
@@ -53,6 +55,7 @@ impl Metrics {
         cache: Arc<Cache>,
         tables: Arc<Tables>,
         fleet: Arc<Fleet>,
+        prefetch: Arc<Board>,
         access_log: Option<LineLog>,
         audit_log: LineLog,
     ) -> Self {
@@ -67,6 +70,7 @@ impl Metrics {
             cache,
             tables,
             fleet,
+            prefetch,
             access_log,
             audit_log,
         }

@@ -38,6 +38,7 @@ mod http2_smuggling;
 mod https;
 mod overload;
 mod pipelining;
+mod prefetch;
 mod proxy;
 mod proxy_failures;
 mod proxy_heads;

@@ -65,6 +65,7 @@ pub(crate) fn edge_cache(endpoint: SocketAddr) -> EdgeCache {
         },
         tls: None,
         filters: Filters::default(),
+        prefetch: None,
     }
 }
 

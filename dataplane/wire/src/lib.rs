@@ -20,6 +20,7 @@ pub mod no_vary_search;
 pub mod path;
 pub mod proxy_protocol;
 pub mod range;
+pub mod sitemap;
 pub mod structured;
 pub mod surrogate_control;
 pub mod vary;

@@ -338,6 +338,7 @@ impl Builder {
         secrets: Vec<ObjectId>,
         findings: Findings,
     ) {
+        let prefetch = matches!(&unit, Unit::EdgeCache(site) if site.prefetch.is_some());
         let blob = Blob::Valid { unit: Box::new(unit) };
         self.blobs.push((id.clone(), meta.generation, blob));
         self.verdicts.push(Verdict {
@@ -346,6 +347,7 @@ impl Builder {
             accepted,
             resolved_refs,
             secrets,
+            prefetch,
             problems: findings.finish(),
         });
     }
@@ -390,6 +392,7 @@ impl Builder {
             accepted,
             resolved_refs: None,
             secrets: Vec::new(),
+            prefetch: false,
             problems,
         });
     }

@@ -7,7 +7,7 @@ use crate::claims::Claims;
 use crate::findings::Findings;
 use crate::index::{optional, positive};
 use crate::origin::Servers;
-use crate::{Object, filter, tls, value};
+use crate::{Object, filter, prefetch, tls, value};
 
 /// Reads every field but claims. The unit has no claims yet, and the servers its URLs name; its `tls` has no hosts.
 pub(crate) fn read(object: &Object<crds::EdgeCacheSpec>, findings: &mut Findings) -> (Claims, EdgeCache) {
@@ -22,12 +22,15 @@ pub(crate) fn read(object: &Object<crds::EdgeCacheSpec>, findings: &mut Findings
         "spec.origin.timeouts.response",
         &spec.origin.timeouts.response,
     );
+    let origin = servers(object).read(response, findings);
+    let cache = cache(&spec.cache, findings);
     let unit = EdgeCache {
         claims: Vec::new(),
-        origin: servers(object).read(response, findings),
-        cache: cache(&spec.cache, findings),
+        origin,
         tls,
         filters: filter::read(spec, findings),
+        prefetch: prefetch::read(spec.prefetch.as_ref(), &claims, &cache.rules, findings),
+        cache,
     };
     (claims, unit)
 }

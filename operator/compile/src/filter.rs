@@ -10,7 +10,7 @@ use crate::value;
 
 /// Fields that frame a message or belong to one connection (RFC 9110 section 7.6.1): whoever could change them could
 /// make one message look like two.
-const FRAMING: [&str; 14] = [
+pub(crate) const FRAMING: [&str; 14] = [
     "connection",
     "content-length",
     "expect",
@@ -151,7 +151,7 @@ fn fools_compression(name: &str, side: Side, edit: Edit<'_>) -> Option<&'static 
 }
 
 /// A value that one field line can carry (RFC 9110 section 5.5).
-fn field_value(name: &str, value: &str) -> Result<String, String> {
+pub(crate) fn field_value(name: &str, value: &str) -> Result<String, String> {
     if value.len() > 4096 {
         return Err(format!("the value of {name} has {} bytes: 4096 at most", value.len()));
     }

@@ -29,6 +29,7 @@ mod filter;
 mod findings;
 mod index;
 mod origin;
+mod prefetch;
 pub mod route;
 mod tls;
 mod value;

@@ -21,6 +21,9 @@ pub struct Verdict {
     /// written.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<ObjectId>,
+    /// Whether nodes fetch by themselves for it, and say how far they are.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub prefetch: bool,
     /// Every finding, in the order of fields.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<Problem>,

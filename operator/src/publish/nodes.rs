@@ -13,10 +13,12 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use breakwater_snapshot::{Ack, Digest, Rejection};
+use breakwater_snapshot::{Ack, Digest, PrefetchProgress, Rejection};
 
 /// Longest node name: that of a DNS subdomain name, which Kubernetes node names are.
 const LONGEST_NAME: usize = 253;
+/// Most prefetch lists whose progress is kept, over all nodes; past that a node's progress is not known.
+const MOST_PREFETCHES: usize = 100_000;
 /// Longest rejection message kept, bytes.
 const LONGEST_MESSAGE: usize = 512;
 
@@ -25,7 +27,7 @@ const LONGEST_MESSAGE: usize = 512;
 pub struct NodesView {
     /// The replica that speaks.
     pub replica: String,
-    /// Rises when more than ages changed.
+    /// Rises when more changed than ages, and counts of prefetching.
     pub version: u64,
     /// The nodes, sorted by name.
     pub nodes: Vec<NodeView>,
@@ -61,6 +63,9 @@ pub enum NodeState {
         /// How many more it could not apply, which were not kept.
         #[serde(default, skip_serializing_if = "is_zero")]
         rejected_more: usize,
+        /// How far it is with what it fetches by itself. Counts alone are no news: see [`NodesView::version`].
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        prefetch: Vec<PrefetchProgress>,
     },
     /// It said goodbye.
     Left,
@@ -107,6 +112,7 @@ enum Word {
         manifest: Digest,
         rejected: Vec<Rejection>,
         more: usize,
+        prefetch: Vec<PrefetchProgress>,
     },
     Left,
 }
@@ -136,6 +142,7 @@ impl Nodes {
             .filter(|(name, _)| **name != ack.node)
             .map(|(_, node)| node.word.rejected())
             .sum();
+        let prefetch = self.bounded(&ack.node, ack.prefetch);
         let room = self.rejections_per_node.min(self.rejections.saturating_sub(others));
         let mut rejected = ack.rejected;
         let more = rejected.len().saturating_sub(room);
@@ -148,9 +155,21 @@ impl Nodes {
             manifest: ack.manifest,
             rejected,
             more,
+            prefetch,
         };
         self.put(ack.node, word, now);
         Ok(())
+    }
+
+    fn bounded(&self, node: &str, mut prefetch: Vec<PrefetchProgress>) -> Vec<PrefetchProgress> {
+        let others = self.nodes.iter().filter(|(name, _)| *name != node);
+        let others: usize = others.map(|(_, node)| node.word.prefetches()).sum();
+        prefetch.truncate(PrefetchProgress::MOST.min(MOST_PREFETCHES.saturating_sub(others)));
+        for progress in &mut prefetch {
+            progress.failures.truncate(PrefetchProgress::REASONS);
+            progress.failures.iter_mut().for_each(shorten);
+        }
+        prefetch
     }
 
     /// Notes that a node reads the stream.
@@ -194,11 +213,13 @@ impl Nodes {
                         manifest,
                         rejected,
                         more,
+                        prefetch,
                     } => NodeState::Running {
                         acked_ms: age(*at),
                         manifest: *manifest,
                         rejected: rejected.clone(),
                         rejected_more: *more,
+                        prefetch: prefetch.clone(),
                     },
                 },
             })
@@ -262,6 +283,13 @@ impl Word {
         }
     }
 
+    const fn prefetches(&self) -> usize {
+        match self {
+            Self::Ack { prefetch, .. } => prefetch.len(),
+            Self::None | Self::Left => 0,
+        }
+    }
+
     fn says_the_same(&self, other: &Self) -> bool {
         match (self, other) {
             (
@@ -269,15 +297,21 @@ impl Word {
                     manifest,
                     rejected,
                     more,
+                    prefetch,
                     ..
                 },
                 Self::Ack {
                     manifest: m,
                     rejected: r,
                     more: n,
+                    prefetch: p,
                     ..
                 },
-            ) => manifest == m && rejected == r && more == n,
+            ) => {
+                let milestones = PrefetchProgress::milestones;
+                let same = prefetch.iter().map(milestones).eq(p.iter().map(milestones));
+                manifest == m && rejected == r && more == n && same
+            }
             _ => self == other,
         }
     }
@@ -359,6 +393,7 @@ mod tests {
                     message: "é".repeat(400),
                 })
                 .collect(),
+            prefetch: Vec::new(),
         }
     }
 
@@ -441,6 +476,56 @@ mod tests {
         nodes.touch("a", now).unwrap();
         assert_eq!(nodes.known(now), 1);
         assert_eq!(nodes.view("me", now).nodes[0].state, NodeState::Starting);
+    }
+
+    fn prefetch(name: &str, fetched: u32, completed: Option<u64>) -> PrefetchProgress {
+        PrefetchProgress {
+            id: ObjectId::new(Kind::EdgeCache, "default", name),
+            generation: 1,
+            running: completed.is_none(),
+            urls: 9,
+            fetched,
+            fresh: 0,
+            failed: 0,
+            completed,
+            failures: vec!["x".repeat(1000); 9],
+        }
+    }
+
+    #[test]
+    fn counts_of_a_prefetch_are_kept_and_are_no_news() {
+        let now = Instant::now();
+        let mut nodes = Nodes::new(10, 10, 10, MEMORY);
+        for (fetched, completed, version) in [(1, None, 1), (2, None, 1), (9, Some(5), 2), (9, Some(6), 3)] {
+            let mut ack = ack("a", 0);
+            ack.prefetch = vec![prefetch("shop", fetched, completed)];
+            nodes.ack(ack, now).unwrap();
+            assert_eq!(nodes.version, version);
+            let NodeState::Running { prefetch, .. } = &nodes.view("me", now).nodes[0].state else {
+                panic!("it runs");
+            };
+            assert_eq!((prefetch[0].fetched, prefetch[0].completed), (fetched, completed));
+            assert_eq!(prefetch[0].failures.len(), PrefetchProgress::REASONS);
+            assert!(
+                prefetch[0]
+                    .failures
+                    .iter()
+                    .all(|text| text.len() <= LONGEST_MESSAGE + 3)
+            );
+        }
+    }
+
+    #[test]
+    fn no_node_says_more_of_prefetches_than_it_may() {
+        let now = Instant::now();
+        let mut nodes = Nodes::new(10, 10, 10, MEMORY);
+        let mut ack = ack("a", 0);
+        ack.prefetch = vec![prefetch("shop", 1, None); PrefetchProgress::MOST + 1];
+        nodes.ack(ack, now).unwrap();
+        let NodeState::Running { prefetch, .. } = &nodes.view("me", now).nodes[0].state else {
+            panic!("it runs");
+        };
+        assert_eq!(prefetch.len(), PrefetchProgress::MOST);
     }
 
     #[test]

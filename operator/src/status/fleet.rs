@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use breakwater_snapshot::{Digest, Entry, Manifest, ObjectId, Rejection};
+use breakwater_snapshot::{Digest, Entry, Manifest, ObjectId, PrefetchProgress, Rejection};
 
+use super::prefetch::PrefetchCount;
 use crate::publish::{NodeState, NodesView};
 
 /// How many manifests are remembered: nodes that run one of these are judged by what it holds.
@@ -37,6 +38,8 @@ impl History {
 #[derive(Debug, Default)]
 pub struct Fleet {
     groups: BTreeMap<Option<Digest>, Group>,
+    /// By object and generation.
+    prefetch: BTreeMap<ObjectId, BTreeMap<i64, PrefetchCount>>,
     nodes: usize,
     floor: usize,
 }
@@ -81,6 +84,7 @@ impl Fleet {
                         manifest,
                         rejected,
                         rejected_more,
+                        prefetch,
                     } => {
                         youngest(&mut merged.seen);
                         let acked = aged(*acked_ms);
@@ -90,6 +94,7 @@ impl Fleet {
                                 manifest: *manifest,
                                 rejected,
                                 unclear: *rejected_more > 0,
+                                prefetch,
                             });
                         }
                     }
@@ -114,6 +119,10 @@ impl Fleet {
         let group = self.groups.entry(word.as_ref().map(|word| word.manifest)).or_default();
         group.nodes += 1;
         let Some(word) = word else { return };
+        for progress in word.prefetch {
+            let counts = self.prefetch.entry(progress.id.clone()).or_default();
+            counts.entry(progress.generation).or_default().add(name, progress);
+        }
         group.unclear += usize::from(word.unclear);
         for rejection in word.rejected {
             let reasons = group.rejected.entry(rejection.id.clone()).or_default();
@@ -124,6 +133,15 @@ impl Fleet {
     /// How many nodes are counted on.
     pub fn desired(&self) -> usize {
         self.nodes.max(self.floor)
+    }
+
+    /// How far the nodes are with the prefetch list of an object of this generation.
+    pub fn prefetch(&self, id: &ObjectId, generation: i64) -> PrefetchCount {
+        let found = self.prefetch.get(id).and_then(|counts| counts.get(&generation));
+        PrefetchCount {
+            desired: self.desired(),
+            ..found.cloned().unwrap_or_default()
+        }
     }
 
     /// How many nodes run `entry` and what it needs: those whose manifest holds all of these at that generation and
@@ -179,6 +197,7 @@ struct Word<'a> {
     manifest: Digest,
     rejected: &'a [Rejection],
     unclear: bool,
+    prefetch: &'a [PrefetchProgress],
 }
 
 #[cfg(test)]
@@ -211,6 +230,7 @@ mod tests {
                 manifest: manifest.digest(),
                 rejected: rejected.iter().map(rejection).collect(),
                 rejected_more: more,
+                prefetch: Vec::new(),
             },
         }
     }

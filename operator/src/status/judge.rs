@@ -7,18 +7,47 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
 use breakwater_compile::{Judgement, Verdict};
-use breakwater_crds::{CachePurgeStatus, NodesStatus, PurgeNodes, ResourceStatus};
+use breakwater_crds::{CachePurgeStatus, EdgeCacheStatus, NodesStatus, PurgeNodes, ResourceStatus};
 
 use super::fleet::Count;
+use super::prefetch::{self, PrefetchCount};
 
 /// Longest message of a condition, bytes; the API allows 32 KiB.
 const LONGEST_MESSAGE: usize = 4096;
 
-/// The status of an EdgeCache, WafPolicy or WsRoute.
+/// The status of an EdgeCache; `prefetched` is looked at if it has a list.
+pub fn edge_cache(
+    verdict: &Verdict,
+    count: &Count,
+    prefetched: &PrefetchCount,
+    before: &EdgeCacheStatus,
+    now: Timestamp,
+) -> EdgeCacheStatus {
+    let more = verdict.prefetch.then(|| prefetch::condition(prefetched));
+    EdgeCacheStatus {
+        resource: with(verdict, count, more, &before.resource, now),
+        prefetch: verdict
+            .prefetch
+            .then(|| prefetch::status(prefetched, before.prefetch.as_ref())),
+    }
+}
+
+/// The status of a WafPolicy or WsRoute.
 pub fn resource(verdict: &Verdict, count: &Count, before: &ResourceStatus, now: Timestamp) -> ResourceStatus {
+    with(verdict, count, None, before, now)
+}
+
+fn with(
+    verdict: &Verdict,
+    count: &Count,
+    more: Option<Draft>,
+    before: &ResourceStatus,
+    now: Timestamp,
+) -> ResourceStatus {
     let mut conditions = vec![judged("Accepted", &verdict.accepted)];
     conditions.extend(verdict.resolved_refs.as_ref().map(|refs| judged("ResolvedRefs", refs)));
     conditions.push(programmed(verdict, count));
+    conditions.extend(more);
     let valid = verdict.accepted.status;
     let programmed = if valid { count.programmed } else { 0 };
     let rejected = if valid { count.rejected } else { 0 };
@@ -65,11 +94,12 @@ pub fn is_true(conditions: &[Condition], kind: &str) -> bool {
         .any(|condition| condition.type_ == kind && condition.status == "True")
 }
 
-struct Draft {
-    kind: &'static str,
-    status: bool,
-    reason: &'static str,
-    message: String,
+/// A condition without its time.
+pub(super) struct Draft {
+    pub(super) kind: &'static str,
+    pub(super) status: bool,
+    pub(super) reason: &'static str,
+    pub(super) message: String,
 }
 
 fn judged(kind: &'static str, judgement: &Judgement) -> Draft {
@@ -202,7 +232,7 @@ fn cut(mut message: String) -> String {
     message
 }
 
-fn number(count: usize) -> i32 {
+pub(super) fn number(count: usize) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
 }
 
@@ -223,6 +253,7 @@ mod tests {
             },
             resolved_refs: None,
             secrets: Vec::new(),
+            prefetch: false,
             problems: Vec::new(),
         }
     }
@@ -294,6 +325,29 @@ mod tests {
         let verdict = verdict(Kind::EdgeCache, true);
         let first = resource(&verdict, &count(3, 0, 3), &ResourceStatus::default(), at(10));
         assert_eq!(resource(&verdict, &count(3, 0, 3), &first, at(99)), first);
+    }
+
+    #[test]
+    fn prefetching_is_told_only_of_an_object_with_a_list() {
+        let counted = PrefetchCount {
+            desired: 2,
+            done: 1,
+            urls: 4,
+            ..PrefetchCount::default()
+        };
+        let mut verdict = verdict(Kind::EdgeCache, true);
+        let none = EdgeCacheStatus::default();
+        let without = edge_cache(&verdict, &count(2, 0, 2), &counted, &none, at(1));
+        assert_eq!((without.resource.conditions.len(), without.prefetch), (2, None));
+        verdict.prefetch = true;
+        let with = edge_cache(&verdict, &count(2, 0, 2), &counted, &none, at(1));
+        assert_eq!(find(&with.resource.conditions, "Programmed").status, "True");
+        assert_eq!(find(&with.resource.conditions, "Prefetched").reason, "InProgress");
+        assert_eq!(with.prefetch.as_ref().map(|prefetch| prefetch.urls), Some(4));
+        // As the API server has it.
+        let text = serde_json::to_value(&with).unwrap();
+        assert_eq!(text["nodes"]["summary"], "2/2");
+        assert_eq!(serde_json::from_value::<EdgeCacheStatus>(text).unwrap(), with);
     }
 
     #[test]

@@ -16,12 +16,12 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use breakwater_compile::Verdict;
-use breakwater_crds::{CachePurge, CachePurgeStatus, EdgeCache, ResourceStatus, WafPolicy, WsRoute};
+use breakwater_crds::{CachePurge, CachePurgeStatus, EdgeCache, EdgeCacheStatus, ResourceStatus, WafPolicy, WsRoute};
 use breakwater_snapshot::{Kind, ObjectId};
 
 use super::fleet::{Fleet, History};
 use super::peers::Peers;
-use super::{Compiled, Patience, judge};
+use super::{Compiled, Patience, judge, prefetch};
 use crate::Metrics;
 use crate::lease::Leadership;
 use crate::publish::Publisher;
@@ -69,6 +69,7 @@ struct Sent {
 /// The status of any kind.
 #[derive(Clone, Debug, PartialEq)]
 enum Status {
+    EdgeCache(EdgeCacheStatus),
     Resource(ResourceStatus),
     Purge(CachePurgeStatus),
 }
@@ -229,6 +230,10 @@ impl StatusWriter {
             let Some((facts, before)) = facts.get(&verdict.id) else {
                 continue;
             };
+            if verdict.prefetch && fleet.prefetch(&verdict.id, verdict.generation).running {
+                // Counts are no news that would wake this.
+                wait = wait.min(self.patience.progress);
+            }
             let Some(status) = self.judge(verdict, current, &fleet, before, time) else {
                 continue;
             };
@@ -251,10 +256,11 @@ impl StatusWriter {
                 }
             }
             if let Some(sent) = self.sent.get(&verdict.id).filter(|sent| sent.uid == facts.uid) {
-                let left = self
-                    .patience
-                    .pace
-                    .saturating_sub(now.saturating_duration_since(sent.at));
+                let pace = match status.without_prefetch() == before.without_prefetch() {
+                    true => self.patience.progress,
+                    false => self.patience.pace,
+                };
+                let left = pace.saturating_sub(now.saturating_duration_since(sent.at));
                 if !left.is_zero() {
                     wait = wait.min(left);
                     continue;
@@ -287,6 +293,7 @@ impl StatusWriter {
             return status;
         }
         match id.kind {
+            Kind::EdgeCache => Status::EdgeCache(read(facts)),
             Kind::CachePurge => Status::Purge(read(facts)),
             _ => Status::Resource(read(facts)),
         }
@@ -304,6 +311,11 @@ impl StatusWriter {
         let needs: Vec<_> = verdict.secrets.iter().filter_map(|id| manifest.get(id)).collect();
         let count = fleet.count(manifest.get(&verdict.id), &needs, &self.history);
         match before {
+            Status::EdgeCache(before) => {
+                let prefetched = fleet.prefetch(&verdict.id, verdict.generation);
+                let judged = judge::edge_cache(verdict, &count, &prefetched, before, time);
+                Some(Status::EdgeCache(judged))
+            }
             Status::Resource(before) => Some(Status::Resource(judge::resource(verdict, &count, before, time))),
             Status::Purge(before) => judge::purge(verdict, &count, before, time).map(Status::Purge),
         }
@@ -312,15 +324,22 @@ impl StatusWriter {
     /// Emits a Warning for each fault of the author's that is new.
     async fn tell(&self, write: &Write) {
         let before = write.before.conditions();
-        let faults = write.status.conditions().iter().filter(|condition| {
-            matches!(condition.type_.as_str(), "Accepted" | "ResolvedRefs") && condition.status == "False"
-        });
+        let faults = write
+            .status
+            .conditions()
+            .iter()
+            .filter(|condition| match condition.type_.as_str() {
+                "Accepted" | "ResolvedRefs" => condition.status == "False",
+                prefetch::CONDITION => condition.reason == prefetch::FAILED,
+                _ => false,
+            });
         for fault in faults {
             let known = before.iter().any(|b| {
                 b.type_ == fault.type_
                     && b.status == fault.status
                     && b.reason == fault.reason
-                    && b.message == fault.message
+                    // What could not be fetched changes from time to time; that something could not is told once.
+                    && (b.message == fault.message || b.type_ == prefetch::CONDITION)
             });
             if known {
                 continue;
@@ -329,7 +348,11 @@ impl StatusWriter {
                 type_: EventType::Warning,
                 reason: fault.reason.clone(),
                 note: Some(fault.message.chars().take(LONGEST_NOTE).collect()),
-                action: "Compile".to_owned(),
+                action: match fault.type_.as_str() {
+                    prefetch::CONDITION => "Prefetch",
+                    _ => "Compile",
+                }
+                .to_owned(),
                 secondary: None,
             };
             if let Err(error) = self.recorder.publish(&event, &reference(write)).await {
@@ -342,17 +365,38 @@ impl StatusWriter {
 impl Status {
     fn conditions(&self) -> &[Condition] {
         match self {
+            Self::EdgeCache(status) => &status.resource.conditions,
             Self::Resource(status) => &status.conditions,
             Self::Purge(status) => &status.conditions,
         }
     }
 
-    fn desired(&self) -> usize {
-        let desired = match self {
-            Self::Resource(status) => status.nodes.as_ref().map(|nodes| nodes.desired),
-            // How many nodes there were when a purge completed says nothing of today.
+    /// What every kind but a purge has.
+    const fn resource(&self) -> Option<&ResourceStatus> {
+        match self {
+            Self::EdgeCache(status) => Some(&status.resource),
+            Self::Resource(status) => Some(status),
             Self::Purge(_) => None,
-        };
+        }
+    }
+
+    /// Everything but how far prefetching is.
+    fn without_prefetch(&self) -> Self {
+        let mut status = self.clone();
+        if let Self::EdgeCache(status) = &mut status {
+            status.prefetch = None;
+            let conditions = &mut status.resource.conditions;
+            conditions.retain(|condition| condition.type_ != prefetch::CONDITION);
+        }
+        status
+    }
+
+    fn desired(&self) -> usize {
+        // How many nodes there were when a purge completed says nothing of today.
+        let desired = self
+            .resource()
+            .and_then(|status| status.nodes.as_ref())
+            .map(|nodes| nodes.desired);
         desired.and_then(|desired| usize::try_from(desired).ok()).unwrap_or(0)
     }
 
@@ -369,12 +413,9 @@ impl Status {
 
     /// Whether it says that every node runs `generation`.
     fn was_programmed(&self, generation: i64) -> bool {
-        match self {
-            Self::Resource(status) => {
-                status.observed_generation == Some(generation) && judge::is_true(&status.conditions, "Programmed")
-            }
-            Self::Purge(_) => false,
-        }
+        self.resource().is_some_and(|status| {
+            status.observed_generation == Some(generation) && judge::is_true(&status.conditions, "Programmed")
+        })
     }
 }
 
@@ -396,6 +437,7 @@ fn api_resource(kind: Kind) -> ApiResource {
 async fn apply(client: Client, write: &Write) -> Result<(), kube::Error> {
     let resource = api_resource(write.id.kind);
     let status = match &write.status {
+        Status::EdgeCache(status) => json!(status),
         Status::Resource(status) => json!(status),
         Status::Purge(status) => json!(status),
     };
