@@ -246,6 +246,9 @@ fn cache_text(out: &mut String, cache: &CacheView) {
             line(out, 1, name, &format!("{millis} ms"));
         }
     }
+    if let Some(prefetch) = &cache.prefetch {
+        line(out, 1, "prefetch", prefetch);
+    }
 }
 
 fn web_socket_text(out: &mut String, web_socket: &WebSocketView) {

@@ -19,7 +19,7 @@ pub struct EdgeCacheStatus {
     pub prefetch: Option<PrefetchStatus>,
 }
 
-/// The status of a WafPolicy or WsRoute, and what an EdgeCache has of it.
+/// The status of a WafPolicy or WsRoute.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ResourceStatus {

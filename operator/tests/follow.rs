@@ -23,7 +23,7 @@ use breakwater_operator::Metrics;
 use breakwater_operator::publish::serve::{ServeLimits, serve};
 use breakwater_operator::publish::{Limits, NodeState, Publisher, admin_router, router};
 use breakwater_snapshot::unit::{CachePurge, PurgeMode, PurgeSelector, Unit};
-use breakwater_snapshot::{Blob, Digest, Kind, ObjectId, Rejection, Snapshot};
+use breakwater_snapshot::{Blob, Digest, Kind, ObjectId, PrefetchProgress, Rejection, Snapshot};
 
 /// Long enough for anything that is going to happen on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -40,6 +40,35 @@ async fn a_node_applies_what_is_published_and_the_operator_hears_of_it() {
     operator.acked(latest, &[]).await;
     assert_eq!(node.stop().await, 2, "each manifest was applied once");
     operator.nodes(|states| matches!(states, [NodeState::Left])).await;
+}
+
+#[tokio::test]
+async fn how_far_prefetching_is_reaches_the_operator_without_a_new_manifest() {
+    let operator = Operator::start(None, untouched()).await;
+    let (told, telling) = watch::channel(Arc::default());
+    let mut node = Node::prefetching(operator.address, telling);
+    operator.publisher.publish(&snapshot([purge("a", 1)]));
+    node.applied(&[("a", 1)]).await;
+    for completed in [None, Some(7)] {
+        let progress = PrefetchProgress {
+            id: ObjectId::new(Kind::EdgeCache, "default", "shop"),
+            generation: 3,
+            running: completed.is_none(),
+            urls: 2,
+            fetched: 2,
+            fresh: 0,
+            failed: 0,
+            completed,
+            failures: Vec::new(),
+        };
+        told.send_replace(Arc::from([progress.clone()]));
+        let heard =
+            |state: &NodeState| matches!(state, NodeState::Running { prefetch, .. } if *prefetch == [progress.clone()]);
+        operator.nodes(|states| states.iter().any(heard)).await;
+    }
+    drop(told);
+    operator.publisher.publish(&snapshot([purge("a", 2)]));
+    node.applied(&[("a", 2)]).await;
 }
 
 #[tokio::test]
@@ -448,9 +477,22 @@ struct Node {
 
 impl Node {
     fn start(operator: SocketAddr, state_dir: Option<&Path>) -> Self {
+        Self::with(operator, state_dir, None)
+    }
+
+    fn prefetching(operator: SocketAddr, told: watch::Receiver<Arc<[PrefetchProgress]>>) -> Self {
+        Self::with(operator, None, Some(told))
+    }
+
+    fn with(
+        operator: SocketAddr,
+        state_dir: Option<&Path>,
+        prefetch: Option<watch::Receiver<Arc<[PrefetchProgress]>>>,
+    ) -> Self {
         let sink = Arc::new(Mutex::new(Recorded::default()));
         let mut config = Config::new(format!("http://{operator}").parse().unwrap(), "node-1");
         config.state_dir = state_dir.map(Path::to_owned);
+        config.prefetch = prefetch;
         config.timing.backoff.1 = Duration::from_millis(50);
         let follower = Follower::new(config, Recorder(sink.clone())).unwrap();
         let state = follower.state();

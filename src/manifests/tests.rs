@@ -116,6 +116,32 @@ fn what_the_compile_step_finds_has_its_line() {
 }
 
 #[test]
+fn a_prefetch_list_that_cannot_be_used_has_its_line() {
+    let with = |lines: &str| format!("{}  prefetch:\n    urls:\n    - /a\n{lines}", site("shop"));
+    for (lines, at, field, said) in [
+        (
+            "    - https://other.example.com/\n",
+            11,
+            "urls[1]",
+            "does not serve the host other.example.com",
+        ),
+        ("    schedule: '0 0 30 2 *'\n", 11, "schedule", "no year has such a day"),
+        ("    rate:\n      concurrency: 65\n", 12, "rate.concurrency", "`65`"),
+    ] {
+        let (severity, line, found, message) = the_only(&with(lines));
+        assert_eq!(
+            (severity, line, found),
+            (Severity::Error, at, format!("spec.prefetch.{field}")),
+            "{message}"
+        );
+        assert!(message.contains(said), "{message}");
+    }
+    let many: String = (0..1000).map(|n| format!("    - /{n}\n")).collect();
+    let (_, line, field, message) = the_only(&with(&many));
+    assert_eq!((line, field.as_str()), (9, "spec.prefetch.urls"), "{message}");
+}
+
+#[test]
 fn broken_yaml_has_file_and_line() {
     let (severity, line, _, message) = the_only("kind: [a,\nb: 1\n");
     assert_eq!((severity, line), (Severity::Error, 2));

@@ -183,6 +183,9 @@ pub struct CacheView {
     /// `spec.cache.stale.ifError`, milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stale_if_error_ms: Option<u64>,
+    /// Whether nodes fetch it before a client asks, in words; none when the object has no `spec.prefetch`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefetch: Option<String>,
 }
 
 /// A cache rule that may apply.
@@ -483,6 +486,10 @@ fn cache_view(
         rules,
         stale_while_revalidate_ms: policy.stale_while_revalidate_ms,
         stale_if_error_ms: policy.stale_if_error_ms,
+        prefetch: site
+            .prefetch
+            .as_ref()
+            .map(|prefetch| notes::prefetch(prefetch, request)),
     }
 }
 

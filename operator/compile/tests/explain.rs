@@ -21,6 +21,10 @@ spec:
     - {ttl: 1m}
     key: {query: {ignore: ["utm_*", sid]}, headers: [Accept-Language], cookies: [currency]}
     stale: {ifError: 1h}
+  prefetch:
+    urls: [/, "/app.js?v=1", "http://shop.example.com:8080/other"]
+    sitemaps: [/sitemap.xml]
+    schedule: "0 * * * *"
 ---
 kind: WsRoute
 metadata: {name: chat, created: 2}
@@ -292,4 +296,17 @@ fn servers_and_filters_are_told_in_words() {
     );
     let elsewhere = front_door("shop.example.com", "/new").route.unwrap();
     assert_eq!(said(&elsewhere.filters, "redirect"), Vec::<String>::new());
+}
+
+#[test]
+fn what_nodes_fetch_by_themselves_is_said_with_when_and_how_fast() {
+    let said = |path: &str| ask(path, |_| {}).cache.unwrap().prefetch.unwrap();
+    for listed in ["/", "/app.js?v=1", "/other"] {
+        assert_eq!(
+            said(listed),
+            "each node fetches it when it starts, when the list changes, after a purge of everything, and at 0 * * * * (UTC); 10 requests a second, 4 at once",
+            "{listed}"
+        );
+    }
+    assert_eq!(said("/app.js"), "not in spec.prefetch.urls; 1 sitemaps may list it");
 }

@@ -3,10 +3,10 @@
 use breakwater_snapshot::ObjectId;
 use breakwater_snapshot::unit::{
     BalanceStrategy, Claim, FieldEdit, Filters, HashBy, Origin, OriginProtocol, PathKind, PathMatch, PathRewrite,
-    Redirect, Retries, Tls, TlsVersion, Unit,
+    Prefetch, Redirect, Retries, Tls, TlsVersion, Unit,
 };
 
-use super::{Note, TlsView, first};
+use super::{Note, Request, TlsView, first};
 use crate::claims::describe;
 use crate::route;
 
@@ -143,6 +143,36 @@ pub(super) fn upstream(origin: &Origin) -> Vec<Note> {
     }
     notes.push(note("retries", retries(&origin.retries)));
     notes
+}
+
+/// Whether nodes fetch what `request` asks for by themselves, and when.
+pub(super) fn prefetch(prefetch: &Prefetch, request: &Request) -> String {
+    let target = match &request.query {
+        Some(query) => format!("{}?{query}", request.path),
+        None => request.path.clone(),
+    };
+    let is_it = |url: &String| {
+        let rest = url.split_once("//").map_or(url.as_str(), |(_, rest)| rest);
+        let (authority, listed) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let port = authority.rfind(':').filter(|at| !authority[*at..].contains(']'));
+        authority[..port.unwrap_or(authority.len())] == request.host && listed == target
+    };
+    if !prefetch.list.urls.iter().any(is_it) {
+        return match prefetch.list.sitemaps.len() {
+            0 => "not in spec.prefetch.urls".to_owned(),
+            count => format!("not in spec.prefetch.urls; {count} sitemaps may list it"),
+        };
+    }
+    let schedule = prefetch.schedule.as_ref();
+    let schedule = schedule.map_or_else(String::new, |schedule| format!(", and at {schedule} (UTC)"));
+    let variants = match prefetch.list.variants.len() {
+        0 | 1 => String::new(),
+        count => format!("; in {count} variants"),
+    };
+    format!(
+        "each node fetches it when it starts, when the list changes, after a purge of everything{schedule}; {} requests a second, {} at once{variants}",
+        prefetch.requests_per_second, prefetch.concurrency
+    )
 }
 
 fn retries(retries: &Retries) -> String {
