@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use breakwater_cache::Cache;
 use breakwater_waf::limit::Tables;
@@ -18,7 +18,15 @@ pub(crate) fn worker() -> Rc<Worker> {
     let tables = Arc::new(Tables::new(1));
     let fleet = Arc::new(Fleet::new(Instant::now(), Vec::new()));
     let audit_log = LineLog::open("audit", None).unwrap();
-    let metrics = Metrics::new(1, Arc::clone(&cache), tables, fleet, None, audit_log);
+    let metrics = Metrics::new(
+        1,
+        Arc::clone(&cache),
+        tables,
+        fleet,
+        Arc::new(crate::prefetch::Board::new(1, Duration::ZERO, 443)),
+        None,
+        audit_log,
+    );
     let control = Control {
         version: 1,
         config: Arc::new(Config::default()),
