@@ -17,6 +17,7 @@ pub mod client;
 pub mod crowd;
 pub mod error;
 pub mod floor;
+pub mod hitrate;
 pub mod idle;
 pub mod latency;
 pub mod load;

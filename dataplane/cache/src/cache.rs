@@ -544,7 +544,7 @@ impl Cache {
         if self.is_purged(stamp, &object.meta.tags) {
             return None;
         }
-        let slot = self.ram.lock(key);
+        let mut slot = self.ram.lock(key);
         if stamp.is_before(self.guard(key).load(Ordering::Acquire)) {
             return None;
         }

@@ -232,12 +232,12 @@ fn storable(response: &Candidate<'_>) -> Result<Storable, Reason> {
         must_revalidate,
         while_revalidate: rule
             .and_then(|rule| rule.stale_while_revalidate_ms)
-            .or(directives.stale_while_revalidate.map(ms))
+            .or_else(|| directives.stale_while_revalidate.map(ms))
             .or(policy.stale_while_revalidate_ms)
             .unwrap_or(0),
         if_error: rule
             .and_then(|rule| rule.stale_if_error_ms)
-            .or(directives.stale_if_error.map(ms))
+            .or_else(|| directives.stale_if_error.map(ms))
             .or(policy.stale_if_error_ms),
     };
     let omit = [directives.no_cache, directives.private]

@@ -3,6 +3,10 @@
 //! A key has a slot with the variants that `Vary` made of it, newest first. Slots are immutable and replaced as a
 //! whole, under one of a fixed number of write locks; readers take a shard's read lock only.
 //!
+//! What is evicted is `quick_cache`'s choice, by bytes. In front of it stands an admission by size: once the store is
+//! nearly full, an object that would push out many has to come twice. The hit rates beside LRU and S3-FIFO are in
+//! docs/caching.md, "Memory".
+//!
 //! Invariant: the sum of what all objects take is never above the limit, and a slot never above one shard. When a
 //! slot grows beyond its bounds its oldest variants go.
 
@@ -20,6 +24,9 @@ use crate::vary::{FieldValues, Fingerprint, Rule, most_wanted_language};
 
 const WRITE_LOCKS: usize = 64;
 
+/// Large objects that came once and are remembered, for each write lock.
+const SEEN: usize = 32;
+
 /// Bounds of the memory tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RamConfig {
@@ -27,6 +34,9 @@ pub struct RamConfig {
     pub bytes: u64,
     /// Variants of one key; the oldest goes when there is one more. Default 32.
     pub max_variants: usize,
+    /// Once the store is nearly full, a larger object is stored only when it comes for the second time: it would push out
+    /// many others, and most of what comes once never comes again. Default 1/1,024 of a part.
+    pub large: u64,
     /// Parts with a lock of their own, a power of two. An object larger than a part is not stored.
     pub shards: usize,
 }
@@ -40,6 +50,7 @@ impl RamConfig {
         Self {
             bytes,
             max_variants: 32,
+            large: bytes / shards as u64 / 1024,
             shards,
         }
     }
@@ -62,7 +73,8 @@ pub struct RamStats {
 #[derive(Debug)]
 pub struct Ram {
     slots: Cache<Key, Slot, BySize, RandomState, Gone>,
-    locks: Box<[Mutex<()>]>,
+    locks: Box<[Mutex<Seen>]>,
+    large: u64,
     evictions: AtomicU64,
     max_variants: usize,
 }
@@ -101,7 +113,8 @@ impl Ram {
         let lifecycle = Gone;
         Self {
             slots: Cache::with_options(options, BySize, RandomState::default(), lifecycle),
-            locks: (0..WRITE_LOCKS).map(|_| Mutex::new(())).collect(),
+            locks: (0..WRITE_LOCKS).map(|_| Mutex::default()).collect(),
+            large: config.large,
             evictions: AtomicU64::new(0),
             max_variants: config.max_variants.max(1),
         }
@@ -165,7 +178,7 @@ impl Ram {
         RamGuard {
             ram: self,
             key,
-            _lock: lock.lock(),
+            seen: lock.lock(),
         }
     }
 
@@ -185,7 +198,29 @@ impl Ram {
 pub struct RamGuard<'a> {
     ram: &'a Ram,
     key: Key,
-    _lock: MutexGuard<'a, ()>,
+    seen: MutexGuard<'a, Seen>,
+}
+
+/// Keys of large objects that came once, of one write lock: the oldest is forgotten first.
+#[derive(Debug, Default)]
+struct Seen {
+    keys: [u64; SEEN],
+    next: usize,
+}
+
+impl Seen {
+    /// Whether the key came before; if not it is remembered.
+    fn again(&mut self, key: Key) -> bool {
+        let key = (key.0 >> 64) as u64 | 1;
+        if self.keys.contains(&key) {
+            return true;
+        }
+        if let Some(place) = self.keys.get_mut(self.next) {
+            *place = key;
+        }
+        self.next = (self.next + 1) % SEEN;
+        false
+    }
 }
 
 impl RamGuard<'_> {
@@ -199,9 +234,9 @@ impl RamGuard<'_> {
     }
 
     /// Stores `object` in place of the variant it has the same values as. Returns whether it fits.
-    pub fn insert(&self, object: &Arc<Object>) -> bool {
+    pub fn insert(&mut self, object: &Arc<Object>) -> bool {
         let largest = self.ram.largest();
-        if object.size() > largest {
+        if object.size() > largest || !self.admits(object) {
             self.remove_variant(object);
             return false;
         }
@@ -218,6 +253,16 @@ impl RamGuard<'_> {
         }
         self.put(objects);
         true
+    }
+
+    /// Whether there is room, or reason to make it.
+    fn admits(&mut self, object: &Object) -> bool {
+        let slots = &self.ram.slots;
+        let nearly_full = || slots.weight() + object.size() > slots.capacity() / 8 * 7;
+        object.size() <= self.ram.large
+            || slots.peek(&self.key).is_some()
+            || !nearly_full()
+            || self.seen.again(self.key)
     }
 
     /// Removes the variant that has `object`'s values, be it this object or a newer one.
@@ -384,7 +429,7 @@ mod tests {
     #[test]
     fn a_newer_response_takes_the_place_of_its_variant_only() {
         let ram = Ram::new(RamConfig::new(1 << 20));
-        let guard = ram.lock(Key(1));
+        let mut guard = ram.lock(Key(1));
         guard.insert(&object("accept", &request("a"), 1));
         guard.insert(&object("accept", &request("b"), 2));
         guard.insert(&object("accept", &request("a"), 3));
@@ -400,7 +445,7 @@ mod tests {
     #[test]
     fn removing_an_object_spares_the_one_that_replaced_it() {
         let ram = Ram::new(RamConfig::new(1 << 20));
-        let guard = ram.lock(Key(1));
+        let mut guard = ram.lock(Key(1));
         let (old, new) = (object("", &request("a"), 1), object("", &request("a"), 2));
         guard.insert(&old);
         guard.insert(&new);
@@ -427,6 +472,7 @@ mod tests {
         let ram = Ram::new(RamConfig {
             bytes: 100_000,
             max_variants: 32,
+            large: u64::MAX,
             shards: 1,
         });
         ram.lock(Key(1)).insert(&object("accept", &request("a"), 60_000));
@@ -440,6 +486,7 @@ mod tests {
         let ram = Ram::new(RamConfig {
             bytes: 100_000,
             max_variants: 32,
+            large: u64::MAX,
             shards: 1,
         });
         assert!(ram.lock(Key(1)).insert(&object("", &request("a"), 10)));
@@ -457,10 +504,45 @@ mod tests {
     }
 
     #[test]
+    fn a_large_object_is_stored_at_once_while_there_is_room_and_at_its_second_coming_when_there_is_not() {
+        let ram = Ram::new(RamConfig {
+            bytes: 1_000_000,
+            max_variants: 32,
+            large: 10_000,
+            shards: 1,
+        });
+        let (small, large) = (object("", &request("a"), 1000), object("", &request("a"), 50_000));
+        assert!(ram.lock(Key(1)).insert(&large));
+        for key in 1000..2000 {
+            assert!(
+                ram.lock(Key(key << 64)).insert(&small),
+                "a small one is always admitted"
+            );
+        }
+        let objects = ram.stats().objects;
+        assert!(!ram.lock(Key(2 << 64)).insert(&large));
+        assert!(get(&ram, 2 << 64, &request("a")).is_none());
+        assert_eq!(ram.stats().objects, objects, "it pushed out nothing");
+        assert!(ram.lock(Key(2 << 64)).insert(&large));
+        assert!(
+            ram.lock(Key(2 << 64)).insert(&large),
+            "a newer version of what is there is no newcomer"
+        );
+        assert!(get(&ram, 2 << 64, &request("a")).is_some());
+        // So many others came meanwhile that it is a newcomer again.
+        assert!(!ram.lock(Key(64 << 64)).insert(&large));
+        for key in 1..=SEEN as u128 {
+            ram.lock(Key((64 + 2 * key) << 64)).insert(&large);
+        }
+        assert!(!ram.lock(Key(64 << 64)).insert(&large));
+    }
+
+    #[test]
     fn bytes_stay_below_the_limit_and_evictions_are_counted() {
         let ram = Ram::new(RamConfig {
             bytes: 200_000,
             max_variants: 32,
+            large: u64::MAX,
             shards: 2,
         });
         for key in 0..500 {

@@ -323,13 +323,19 @@ impl Fetch {
                 }
             }
         };
-        // What may be stored and is not was too large for the store, or for the memory of all fetches, or a purge came
-        // meanwhile.
-        let may_be = reason.is_none();
-        let outgrown = writer.is_passing() && !overtaken(&writer);
+        // What may be stored and is not: why.
+        let unkept = match reason {
+            Some(_) => None,
+            None if overtaken(&writer) => Some("purged"),
+            None if writer.is_passing() => Some("size"),
+            None => Some("store"),
+        };
         match cache.complete(target.key, writer, last) {
-            Ok(None) if may_be => local.cells.not_stored(if outgrown { "size" } else { "purged" }),
-            Ok(_) => {}
+            Ok(stored) => {
+                if let (None, Some(reason)) = (stored, unkept) {
+                    local.cells.not_stored(reason);
+                }
+            }
             Err(error) => {
                 local.cells.not_stored("truncated");
                 tracing::debug!(path = self.path, %error, "a response is not stored");

@@ -1,0 +1,4 @@
+//! Replaying traces on policies of eviction, without a network.
+
+pub mod policy;
+pub mod trace;
