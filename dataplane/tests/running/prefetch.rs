@@ -226,6 +226,8 @@ async fn what_leaves_nothing_in_the_cache_is_told_with_its_reason() {
             paths: vec![exact("/bypassed")],
             statuses: Vec::new(),
             ttl_ms: None,
+            stale_while_revalidate_ms: None,
+            stale_if_error_ms: None,
             bypass: true,
         }];
         unit.filters = Filters {
