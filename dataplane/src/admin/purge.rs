@@ -55,7 +55,8 @@ struct Answer {
 #[serde(rename_all = "camelCase")]
 struct Purged {
     edge_cache: String,
-    /// What was marked: one for each URL, prefix or tag, or one for everything. How many responses that concerns is not
+    /// What was marked: two for each URL (itself, and its path where parts of the query do not count by No-Vary-Search),
+    /// one for each prefix and tag, one for everything. How many responses that concerns is not
     /// counted.
     marks: usize,
     /// The logical time of the purge on this node.
