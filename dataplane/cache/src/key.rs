@@ -5,7 +5,7 @@
 //! that collide. Nothing is allocated: parts are hashed as they come. GET and HEAD share a key; the method is
 //! not part of it. `Vary` is not part of it either (see [`crate::vary`]).
 
-use std::hash::Hasher;
+use std::hash::{Hash, Hasher};
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
@@ -171,6 +171,8 @@ impl KeyBuilder {
         let parameters = query.unwrap_or_default().split(|&b| b == b'&');
         let kept: Vec<&[u8]> = parameters.filter(|parameter| !ignore.ignores(parameter)).collect();
         self.part(b'N', &search.number.to_be_bytes());
+        // Numbers begin anew with the process; what was stored under another rule is never taken for this one's.
+        search.rule.hash(&mut self.hasher);
         self.part(b'n', &search.rule.normalize(&kept.join(&b'&')));
         self
     }

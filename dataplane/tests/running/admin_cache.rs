@@ -69,6 +69,7 @@ async fn a_purge_by_the_admin_port_reaches_what_it_names_and_says_what_it_marked
         (
             json!({"urls": ["https://SHOP.test/a?utm_source=x"]}),
             [false, true, true, true],
+            // The URL, and what its path has under a rule of its origin for queries.
             json!([["default/shop", 2]]),
         ),
         (

@@ -6,14 +6,14 @@
 use crate::structured::{Value, parse_dictionary};
 
 /// How queries are compared.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct NoVarySearch {
     /// The order of parameters with different names does not count.
     key_order: bool,
     params: Params,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Params {
     /// All count, but these.
     AllBut(Vec<String>),
