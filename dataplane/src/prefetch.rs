@@ -246,14 +246,18 @@ impl Walker {
                 false => None,
             };
             let fetching = AssertUnwindSafe(request::fetch(&worker, &job, most)).catch_unwind();
-            let got = match timeout(LONGEST, fetching).await {
+            let mut got = match timeout(LONGEST, fetching).await {
                 Ok(Ok(got)) => got,
                 Ok(Err(_)) => request::Got::failed("it could not be asked for: a fault of ours, see the log"),
                 Err(_) => request::Got::failed("it took longer than 10 minutes"),
             };
             let pages = match &item {
                 Item::Sitemap { url, depth } if got.result != PrefetchResult::Failed => {
-                    Some(sitemap::read(url, *depth, &got.body))
+                    let (url, depth, body) = (Arc::clone(url), *depth, std::mem::take(&mut got.body));
+                    // A large document takes longer than clients of this worker should wait.
+                    let reading = tokio::task::spawn_blocking(move || sitemap::read(&url, depth, &body));
+                    let fault = || Err("it could not be read: a fault of ours, see the log".to_owned());
+                    Some(reading.await.unwrap_or_else(|_| fault()))
                 }
                 _ => None,
             };

@@ -14,6 +14,8 @@ mod namespace;
 mod nodes;
 #[path = "operator/outages.rs"]
 mod outages;
+#[path = "operator/prefetch.rs"]
+mod prefetch;
 #[path = "operator/schemas.rs"]
 mod schemas;
 #[path = "operator/secrets.rs"]

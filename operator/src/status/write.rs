@@ -403,7 +403,7 @@ impl Status {
     /// Whether it says that nodes are on their way: worth waiting whether that lasts.
     fn is_passing(&self) -> bool {
         self.conditions().iter().any(|condition| {
-            matches!(condition.type_.as_str(), "Programmed" | "Complete")
+            matches!(condition.type_.as_str(), "Programmed" | "Complete" | prefetch::CONDITION)
                 && matches!(
                     condition.reason.as_str(),
                     "Pending" | "PartiallyProgrammed" | "InProgress" | "NoNodes"
