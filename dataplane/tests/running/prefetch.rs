@@ -218,7 +218,10 @@ async fn what_leaves_nothing_in_the_cache_is_told_with_its_reason() {
         ("/missing", "the answer is 404"),
         ("/bypassed", "a cache rule goes past the cache"),
         ("/moved", "spec.redirects answers it: 302, http://other.test/moved"),
-        ("/broken", "the site's server gave an answer that cannot be used"),
+        (
+            "/broken",
+            "the fetch failed: the site's server gave an answer that cannot be used",
+        ),
     ] {
         let plane = Plane::start().await;
         let mut unit = site(&origin, list(&[target, "/good"], &[]));

@@ -403,11 +403,13 @@ impl Status {
     /// Whether it says that nodes are on their way: worth waiting whether that lasts.
     fn is_passing(&self) -> bool {
         self.conditions().iter().any(|condition| {
-            matches!(condition.type_.as_str(), "Programmed" | "Complete" | prefetch::CONDITION)
-                && matches!(
-                    condition.reason.as_str(),
-                    "Pending" | "PartiallyProgrammed" | "InProgress" | "NoNodes"
-                )
+            matches!(
+                condition.type_.as_str(),
+                "Programmed" | "Complete" | prefetch::CONDITION
+            ) && matches!(
+                condition.reason.as_str(),
+                "Pending" | "PartiallyProgrammed" | "InProgress" | "NoNodes"
+            )
         })
     }
 
