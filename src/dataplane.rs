@@ -57,7 +57,8 @@ async fn serve(args: DataplaneArgs) -> Result<ExitCode, Failure> {
         Some(node) => node,
         None => host_name()?,
     };
-    let serving = args.serve.start(args.admin, None, PREFETCH_SPREAD).await?;
+    let state = args.state_dir.as_deref();
+    let serving = args.serve.start(args.admin, state, None, PREFETCH_SPREAD).await?;
     let data_plane = serving.data_plane;
     let config = Config {
         state_dir: args.state_dir,

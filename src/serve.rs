@@ -3,12 +3,14 @@
 mod listen;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use breakwater_dataplane::takeover::Sockets;
-use breakwater_dataplane::{DataPlane, Listen, Options, cgroup_memory_limit, default_workers};
+use breakwater_dataplane::{
+    DataPlane, DiskOptions, Listen, Options, SMALLEST_DISK, cgroup_memory_limit, default_workers,
+};
 use clap::Args;
 
 use crate::exit::Failure;
@@ -33,6 +35,12 @@ pub(crate) struct ServeArgs {
     /// Memory for stored responses, such as 512Mi [default: half of the memory limit, or 256Mi without one]
     #[arg(long, value_name = "SIZE")]
     memory: Option<Size>,
+    /// Disk for stored responses, such as 20Gi: they survive a restart. Needs a directory: --state-dir or --disk-dir
+    #[arg(long, value_name = "SIZE")]
+    disk: Option<Size>,
+    /// Directory for them, which belongs to them alone [default: `cache` below --state-dir]
+    #[arg(long, value_name = "DIR", requires = "disk")]
+    disk_dir: Option<PathBuf>,
     /// Memory this process may use, 64Mi at the least; near it the cache shrinks, then new work is refused [default: the
     /// control group's]
     #[arg(long, value_name = "SIZE", value_parser = memory_limit)]
@@ -80,6 +88,7 @@ impl ServeArgs {
     pub(crate) async fn start(
         self,
         admin: SocketAddr,
+        state_dir: Option<&Path>,
         inherited: Option<Sockets>,
         prefetch_spread: Duration,
     ) -> Result<Serving, Failure> {
@@ -91,6 +100,7 @@ impl ServeArgs {
                 "leave --memory away for half of the limit",
             ));
         }
+        let disk = self.disk_options(state_dir)?;
         let defaults = Options::default();
         let memory_limit = self.memory_limit.map(Size::bytes).or_else(cgroup_memory_limit);
         let options = Options {
@@ -101,6 +111,7 @@ impl ServeArgs {
                 Some(memory) => memory.bytes(),
                 None => memory_limit.map_or(defaults.memory, |limit| limit / 2),
             },
+            disk,
             memory_limit,
             access_log: self.access_log,
             audit_log: self.audit_log,
@@ -128,5 +139,23 @@ impl ServeArgs {
             data_plane,
             admin,
         })
+    }
+
+    fn disk_options(&self, state_dir: Option<&Path>) -> Result<Option<DiskOptions>, Failure> {
+        let Some(size) = self.disk else { return Ok(None) };
+        let dir = self.disk_dir.clone().or_else(|| Some(state_dir?.join("cache")));
+        let dir = dir
+            .ok_or_else(|| Failure::environment("--disk needs a directory", "add --state-dir DIR or --disk-dir DIR"))?;
+        if size.bytes() < SMALLEST_DISK {
+            let smallest = SMALLEST_DISK >> 20;
+            return Err(Failure::environment(
+                format!("--disk {} is too small", size.bytes()),
+                format!("give at least {smallest}Mi"),
+            ));
+        }
+        Ok(Some(DiskOptions {
+            dir,
+            bytes: size.bytes(),
+        }))
     }
 }

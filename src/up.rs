@@ -34,7 +34,7 @@ pub(crate) struct UpArgs {
     /// Address for metrics and health
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9090")]
     admin: SocketAddr,
-    /// Directory for what survives a restart: the last good version of each object
+    /// Directory for what survives a restart: the last good version of each object, and with --disk stored responses
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
     /// Take the place of the `up` that runs with the same --state-dir: take its listening sockets, and send it away once
@@ -73,7 +73,8 @@ async fn up(args: UpArgs) -> Result<ExitCode, Failure> {
     // Before it is read: a change in between is seen, and the directory read again.
     let mut changes = watch::watch(&dir);
     let mut reloader = Reloader::open(dir, args.state_dir.clone())?;
-    let serving = args.serve.start(args.admin, sockets, Duration::ZERO).await?;
+    let state = args.state_dir.as_deref();
+    let serving = args.serve.start(args.admin, state, sockets, Duration::ZERO).await?;
     let data_plane = serving.data_plane;
     let objects = reloader.start(&data_plane).await;
     let in_place_of_another = takeover.is_some();
@@ -119,6 +120,7 @@ async fn up(args: UpArgs) -> Result<ExitCode, Failure> {
     }
     let leaving = async {
         if taken_over {
+            data_plane.release_disk();
             // Nobody has to notice: the other process is ready at the same addresses.
             args.drain.drain(&data_plane).await;
         } else {

@@ -25,6 +25,17 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// The disk store cannot be used.
+    #[error("cannot use the disk store {}: {source}; choose a directory on a disk of this machine that can be written", .path.display())]
+    Disk {
+        /// Its directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The disk store is another process's, and cannot be read.
+    #[error("the disk store {} is in use by another process; give each a directory of its own", .0.display())]
+    DiskInUse(PathBuf),
     /// A worker cannot be started.
     #[error("cannot start a worker: {0}; fewer workers (--workers) or a higher process limit may help")]
     Worker(io::Error),

@@ -14,6 +14,7 @@ mod admin;
 mod clock;
 mod config;
 mod conn;
+mod disk;
 mod error;
 mod filter;
 pub mod follow;
@@ -32,6 +33,10 @@ mod tls;
 mod upstream;
 mod worker;
 
+pub use breakwater_cache::store::disk::SMALLEST as SMALLEST_DISK;
+pub use disk::DiskOptions;
+#[cfg(feature = "testing")]
+pub use disk::synthesize_disk;
 pub use error::{StartError, TakeoverError};
 pub use listen::Listen;
 pub use memory::cgroup_memory_limit;

@@ -18,6 +18,7 @@ use crate::StartError;
 use crate::admin::Port;
 use crate::clock::unix_seconds;
 use crate::config::{Assembler, Config, Loaded};
+use crate::disk::{Disk, DiskOptions, Opening, Reads};
 use crate::listen::{Listen, Listener};
 use crate::memory;
 use crate::prefetch::Board;
@@ -51,6 +52,8 @@ pub struct Options {
     pub name_servers: Vec<SocketAddr>,
     /// Of those, how many one client may have: an IPv4 address, or an IPv6 /64. None: a quarter.
     pub max_connections_per_client: Option<u64>,
+    /// The disk tier; none means memory only.
+    pub disk: Option<DiskOptions>,
     /// Bytes of memory this process may use; see [`DataPlane::watch_memory`] and [`crate::cgroup_memory_limit`].
     pub memory_limit: Option<u64>,
     /// Prefetching begins within this time, by chance, so that nodes of a cluster do not all ask at once.
@@ -69,6 +72,7 @@ impl Default for Options {
             max_connections: 100_000,
             name_servers: Vec::new(),
             max_connections_per_client: None,
+            disk: None,
             memory_limit: None,
             prefetch_spread: Duration::ZERO,
         }
@@ -108,6 +112,7 @@ pub struct DataPlane {
     cache_limit: u64,
     addresses: Vec<SocketAddr>,
     listeners: Vec<Listen>,
+    disk: Option<Disk>,
     pub(crate) admin: Port,
 }
 
@@ -164,8 +169,12 @@ impl DataPlane {
                 sockets[index % workers].push(Listener { socket, listen });
             }
         }
-        let seed = random_seed();
-        let cache = Cache::new(breakwater_cache::Config::new(options.memory, seed));
+        let seed = random();
+        let opening = options.disk.as_ref().map(Opening::begin).transpose()?;
+        // What is on a disk is found by keys that were hashed as they are now.
+        let cache_seed = opening.as_ref().map_or(seed, Opening::seed);
+        let cache = Cache::new(breakwater_cache::Config::new(options.memory, cache_seed));
+        let disk = opening.map(|opening| opening.run(&cache)).transpose()?;
         let tables = Arc::new(Tables::new((seed >> 64) as u64));
         let started = Instant::now();
         let fleet = Arc::new(Fleet::new(started, options.name_servers.clone()));
@@ -206,6 +215,7 @@ impl DataPlane {
             cache_limit: cache.stats().ram.limit,
             addresses: listeners.iter().map(|listen| listen.address).collect(),
             listeners,
+            disk,
             admin: Port::new(admin),
         };
         let crew = Arc::new(Crew::new(&data_plane.heartbeats));
@@ -225,6 +235,7 @@ impl DataPlane {
                 heartbeat,
                 metrics: Arc::clone(&data_plane.metrics),
                 cache: Arc::clone(&cache),
+                reads: data_plane.disk.as_ref().map(|disk| Arc::clone(&disk.reads)),
             };
             let thread = thread::Builder::new()
                 .name(format!("worker-{index}"))
@@ -296,6 +307,8 @@ impl DataPlane {
             // Held until the workers are told, so that of two callers the one who assembled last is the one that counts.
             let mut assembler = self.assembler.lock();
             let (config, applied) = assembler.assemble(snapshot);
+            // Who is told that a purge was carried out may rely on it after a restart.
+            self.metrics.cache.keep_purges();
             self.metrics.set_snapshot(SnapshotState {
                 digest: applied.manifest.to_string(),
                 confirmed_at: unix_seconds(),
@@ -433,7 +446,17 @@ impl DataPlane {
                 "the drain deadline has passed; closing the connections that are left"
             );
         }
+        if let Some(disk) = &self.disk {
+            disk.flushed().await;
+        }
         self.flush_logs().await;
+    }
+
+    /// Lets the disk store go, for the process that takes this one's place; what is in progress goes on without it.
+    pub fn release_disk(&self) {
+        if let Some(disk) = &self.disk {
+            disk.release();
+        }
     }
 
     /// Waits until the lines of the last requests are written; not for a destination that takes nothing.
@@ -519,7 +542,8 @@ fn connection_limit(wanted: u64) -> u64 {
     files.map_or(wanted, |files| wanted.min(files / 2)).max(64)
 }
 
-fn random_seed() -> u128 {
+/// A number that nobody can guess.
+pub(crate) fn random() -> u128 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     let half = || RandomState::new().build_hasher().finish();
     u128::from(half()) << 64 | u128::from(half())
@@ -542,6 +566,7 @@ struct Supervised {
     heartbeat: Arc<Heartbeat>,
     metrics: Arc<Metrics>,
     cache: Arc<Cache>,
+    reads: Option<Arc<Reads>>,
 }
 
 impl Supervised {
@@ -585,6 +610,7 @@ impl Supervised {
             heartbeat: Arc::clone(&self.heartbeat),
             metrics: Arc::clone(&self.metrics),
             cache: Arc::clone(&self.cache),
+            reads: self.reads.clone(),
         })
     }
 }

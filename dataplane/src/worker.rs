@@ -25,6 +25,7 @@ use tokio::task::LocalSet;
 
 use crate::clock::{Clock, TICK};
 use crate::config::{Config, WorkerConfig};
+use crate::disk::Reads;
 use crate::listen::Listener;
 use crate::prefetch;
 use crate::request_id::RequestIds;
@@ -99,6 +100,7 @@ pub(crate) struct Parts {
     pub(crate) heartbeat: Arc<Heartbeat>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) cache: Arc<Cache>,
+    pub(crate) reads: Option<Arc<Reads>>,
 }
 
 /// What the connections of a worker share.
@@ -134,6 +136,8 @@ pub(crate) struct Worker {
     pub(crate) cells: Arc<WorkerCells>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) cache: Arc<Cache>,
+    /// Reads of the disk tier, if there is one.
+    pub(crate) reads: Option<Arc<Reads>>,
     heartbeat: Arc<Heartbeat>,
 }
 
@@ -167,6 +171,7 @@ impl Worker {
             cells: parts.metrics.worker(parts.index),
             metrics: Arc::clone(&parts.metrics),
             cache: Arc::clone(&parts.cache),
+            reads: parts.reads.clone(),
             heartbeat: Arc::clone(&parts.heartbeat),
             clock,
         }

@@ -7,8 +7,10 @@
 //! asked for before a purge or an invalidation is not stored after it; one cache serves all workers, and only a
 //! shard's lock is on a hit's way.
 
+mod tier;
 mod types;
 
+pub use tier::Step;
 pub use types::{Config, Joined, Lookup, Prefix, Purge, Revalidated, Stats, Stored, Target};
 
 use std::sync::Arc;
@@ -35,8 +37,10 @@ use crate::policy::validate::{self, Mismatch};
 use crate::purge::{Epochs, Marked, Mode, Purged, Selector, Stamp};
 use crate::searches::{Search, Searches};
 use crate::store::Ram;
+use crate::store::disk::Spill;
 use crate::time::Timestamp;
 use crate::vary::{self, FieldValues};
+use tier::Tier;
 
 /// Keys of one guard share when they were last invalidated: now and then a response is not stored for nothing.
 const GUARDS: usize = 4096;
@@ -54,6 +58,7 @@ pub struct Cache {
     epochs: Epochs,
     searches: Searches,
     guards: Box<[AtomicU64]>,
+    tier: Tier,
 }
 
 impl Cache {
@@ -66,6 +71,7 @@ impl Cache {
             epochs: Epochs::new(config.max_marks),
             searches: Searches::default(),
             guards: (0..GUARDS).map(|_| AtomicU64::new(0)).collect(),
+            tier: Tier::default(),
         })
     }
 
@@ -120,27 +126,19 @@ impl Cache {
         if let Admission::Bypass(bypass) = request.admission(rule) {
             return Lookup::Bypass(bypass);
         }
-        let only_if_cached = request.directives.only_if_cached;
-        match self.find(key, request, values, now) {
-            Lookup::Miss => {
-                if only_if_cached {
-                    Lookup::Unavailable
-                } else {
-                    Lookup::Miss
-                }
-            }
-            Lookup::Stale {
-                while_revalidate: false,
-                ..
-            } if only_if_cached => Lookup::Unavailable,
-            found => found,
-        }
+        only_if_cached(request, self.find(key, request, values, now))
     }
 
     fn find(&self, key: Key, request: &RequestMeta, values: &FieldValues<'_>, now: Timestamp) -> Lookup {
         let Some(object) = self.ram.get(key, &self.keyer, values) else {
             return Lookup::Miss;
         };
+        self.used(key, &object, now);
+        self.evaluate(key, object, request, now)
+    }
+
+    /// What an object is to a request.
+    fn evaluate(&self, key: Key, object: Arc<Object>, request: &RequestMeta, now: Timestamp) -> Lookup {
         let purged = object.purged();
         if purged == Purged::Hard {
             self.ram.lock(key).remove_object(&object);
@@ -307,18 +305,55 @@ impl Cache {
     ///
     /// # Errors
     /// The content is not as long as announced: nothing is stored, readers are told.
-    pub fn complete(&self, key: Key, mut writer: FillWriter, last: Bytes) -> Result<Option<Arc<Object>>, Failure> {
-        let stored = match (writer.head(), writer.body(last.clone())) {
-            (Some(head), Some(body)) => self.insert(key, &head, body, writer.stamp()),
+    pub fn complete(&self, key: Key, writer: FillWriter, last: Bytes) -> Result<Option<Arc<Object>>, Failure> {
+        self.complete_spilled(key, writer, last, None)
+    }
+
+    /// As [`Self::complete`], of a fetch that was written to the disk as well, but for `last`.
+    ///
+    /// # Errors
+    /// As [`Self::complete`].
+    pub fn complete_spilled(
+        &self,
+        key: Key,
+        mut writer: FillWriter,
+        last: Bytes,
+        mut spill: Option<Spill>,
+    ) -> Result<Option<Arc<Object>>, Failure> {
+        let head = writer.head();
+        let stored = match (&head, writer.body(last.clone())) {
+            (Some(head), Some(body)) => {
+                let uses = (!self.may_spill(head), spill.is_some());
+                self.insert_fetched(key, head, body, writer.stamp(), uses)
+            }
             _ => None,
         };
+        if let Some(spill) = &mut spill {
+            spill.push(&last);
+        }
         writer.push(last);
+        let stamp = writer.stamp().clone();
         writer.finish()?;
+        if let (Some(head), Some(spill)) = (&head, spill) {
+            self.insert_spilled(key, head, spill, &stamp, stored.as_ref());
+        }
         Ok(stored)
     }
 
     /// Stores a complete response, unless it may not be, is too large, or a purge came since `stamp`.
     pub fn insert(&self, key: Key, head: &FillHead, body: Body, stamp: &Stamp) -> Option<Arc<Object>> {
+        self.insert_fetched(key, head, body, stamp, (true, false))
+    }
+
+    /// As [`Self::insert`]; `fresh`: it counts as a use of its key, and `spilled`: it is on its way to the disk already.
+    fn insert_fetched(
+        &self,
+        key: Key,
+        head: &FillHead,
+        body: Body,
+        stamp: &Stamp,
+        (fresh, spilled): (bool, bool),
+    ) -> Option<Arc<Object>> {
         let storable = head.storable.as_deref()?;
         if head.content_length.is_some_and(|length| length != body.len()) {
             return None;
@@ -337,7 +372,11 @@ impl Cache {
             stamp.clone(),
         )
         .found_in(head.in_language);
-        let stored = self.put(key, Arc::new(object), stamp)?;
+        let object = Arc::new(object);
+        if spilled {
+            object.given();
+        }
+        let stored = self.put(key, object, stamp, fresh)?;
         self.fills.forget_uncacheable(key);
         self.fills.forget_uncacheable(head.variant.fill_key(key));
         Some(stored)
@@ -386,7 +425,7 @@ impl Cache {
         } else {
             object = object.of_parts(parts);
         }
-        self.put(at, Arc::new(object), stamp)
+        self.put(at, Arc::new(object), stamp, false)
     }
 
     /// Takes in what a HEAD brought for a stored response (RFC 9111 section 4.3.5): `response` has its fields and status
@@ -400,7 +439,10 @@ impl Cache {
         stamp: &Stamp,
     ) -> Option<Revalidated> {
         if !validate::is_same(object, response.fields) {
-            self.ram.lock(key).remove_object(object);
+            let slot = self.ram.lock(key);
+            slot.remove_object(object);
+            self.tier.remove(key);
+            drop(slot);
             return None;
         }
         let get = RequestMeta {
@@ -444,11 +486,16 @@ impl Cache {
         let new = new.found_in(in_language);
         let new = Arc::new(new);
         let stored = match reason {
-            None => self.put(key, Arc::clone(&new), stamp).is_some(),
+            None => {
+                self.confirm(key, object, &new);
+                self.put(key, Arc::clone(&new), stamp, false).is_some()
+            }
             // The request is what kept it from being stored: the old one may serve others.
             Some(Reason::Authorization | Reason::RequestNoStore | Reason::Method) => false,
             Some(_) => {
-                self.ram.lock(key).remove_object(object);
+                let slot = self.ram.lock(key);
+                slot.remove_object(object);
+                self.tier.remove(key);
                 false
             }
         };
@@ -515,6 +562,7 @@ impl Cache {
         Stats {
             ram: self.ram.stats(),
             fills: self.fills.stats(),
+            disk: self.disk().map(|store| store.stats()),
         }
     }
 
@@ -536,11 +584,13 @@ impl Cache {
         let slot = self.ram.lock(key);
         self.guard(key).fetch_max(self.epochs.advance(), Ordering::AcqRel);
         slot.remove();
+        self.tier.remove(key);
         drop(slot);
         self.forget_parts(key);
     }
 
-    fn put(&self, key: Key, object: Arc<Object>, stamp: &Stamp) -> Option<Arc<Object>> {
+    /// Stores an object in memory; `fresh`: it was fetched, and counts as a use of its key.
+    fn put(&self, key: Key, object: Arc<Object>, stamp: &Stamp, fresh: bool) -> Option<Arc<Object>> {
         if self.is_purged(stamp, &object.meta.tags) {
             return None;
         }
@@ -548,7 +598,9 @@ impl Cache {
         if stamp.is_before(self.guard(key).load(Ordering::Acquire)) {
             return None;
         }
-        slot.insert(&object).then_some(object)
+        let fits = slot.insert(&object);
+        self.tier.replaced(key, &object, fresh);
+        fits.then_some(object)
     }
 
     fn is_purged(&self, stamp: &Stamp, tags: &[u64]) -> bool {
@@ -578,6 +630,18 @@ fn same_strong_tag(known: &Object, new: &Metadata) -> bool {
             .filter(|tag| EntityTag::parse(tag).is_some_and(|tag| !tag.weak))
     };
     tag(&known.meta).is_some_and(|known| Some(known) == tag(new))
+}
+
+/// What a request that leaves the origin alone gets.
+fn only_if_cached(request: &RequestMeta, found: Lookup) -> Lookup {
+    match found {
+        Lookup::Miss
+        | Lookup::Stale {
+            while_revalidate: false,
+            ..
+        } if request.directives.only_if_cached => Lookup::Unavailable,
+        found => found,
+    }
 }
 
 /// A response that came without a date was made when it came (RFC 9110 section 6.6.1).

@@ -5,14 +5,17 @@
 //! writes the body; it builds no header map. What a validation needs is in [`Metadata`]; the fields themselves
 //! are parsed from the head when a 304 has to change them ([`Object::fields`]).
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue};
 
+use crate::key::Key;
 use crate::partial::Parts;
 use crate::purge::{Purged, Stamp};
+use crate::store::disk::Extents;
 use crate::time::Timestamp;
 use crate::vary::{Fingerprint, Rule};
 
@@ -43,6 +46,21 @@ pub struct Object {
     pub parts: Option<Box<Parts>>,
     stamp: Stamp,
     checked: AtomicU64,
+    /// The tens of minutes in which it was last used, as far as the disk tier knows; zero: it does not know it.
+    noted: AtomicU32,
+    /// The key it has in the disk tier, once it is there.
+    disk_key: OnceLock<Key>,
+}
+
+/// What the disk tier should do about a use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Touch {
+    /// Nothing: it was told not long ago.
+    Known,
+    /// Take it.
+    First,
+    /// Count a use.
+    Again,
 }
 
 /// What decides on a response's reuse.
@@ -98,11 +116,12 @@ impl Freshness {
     }
 }
 
-/// A response's content: pieces that many readers share.
+/// A response's content: pieces that many readers share, or where it lies on the disk.
 #[derive(Clone, Debug, Default)]
 pub struct Body {
     chunks: Box<[Bytes]>,
     len: u64,
+    extents: Option<Arc<Extents>>,
 }
 
 impl Body {
@@ -136,7 +155,27 @@ impl Body {
         Self {
             chunks: out.into(),
             len,
+            extents: None,
         }
+    }
+
+    /// Content on the disk.
+    pub(crate) fn on_disk(extents: Arc<Extents>) -> Self {
+        Self {
+            chunks: Box::default(),
+            len: extents.len(),
+            extents: Some(extents),
+        }
+    }
+
+    /// Where the content lies on the disk; then none of it is here.
+    pub const fn extents(&self) -> Option<&Arc<Extents>> {
+        self.extents.as_ref()
+    }
+
+    /// Bytes it takes in memory.
+    pub fn resident(&self) -> u64 {
+        self.extents.as_ref().map_or(self.len, |extents| extents.size())
     }
 
     /// Bytes of content.
@@ -154,9 +193,10 @@ impl Body {
         &self.chunks
     }
 
-    /// All content when it is one piece (always up to [`CONTIGUOUS_BODY`]).
+    /// All content when it is one piece (always up to [`CONTIGUOUS_BODY`], if it is in memory).
     pub fn contiguous(&self) -> Option<&[u8]> {
         match &*self.chunks {
+            [] if self.len > 0 => None,
             [] => Some(&[]),
             [one] => Some(one),
             _ => None,
@@ -190,7 +230,43 @@ impl Object {
             parts: None,
             stamp,
             checked: AtomicU64::new(0),
+            noted: AtomicU32::new(0),
+            disk_key: OnceLock::new(),
         }
+    }
+
+    /// Notes a use. Most are followed by others soon, which cost a read of memory that others read too.
+    pub(crate) fn touch(&self, now: Timestamp) -> Touch {
+        let now = u32::try_from(now.as_secs() / 600).unwrap_or(u32::MAX).max(2);
+        match self.noted.load(Ordering::Relaxed) {
+            noted if noted == now => Touch::Known,
+            _ => match self.noted.swap(now, Ordering::Relaxed) {
+                noted if noted == now => Touch::Known,
+                0 => Touch::First,
+                _ => Touch::Again,
+            },
+        }
+    }
+
+    /// Notes that the disk tier was given it.
+    pub(crate) fn given(&self) {
+        let _ = self.noted.compare_exchange(0, 1, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Notes that the disk tier does not have it.
+    pub(crate) fn not_given(&self) {
+        self.noted.store(0, Ordering::Relaxed);
+    }
+
+    /// The key it has in the disk tier, if it is known to be there.
+    pub fn disk_key(&self) -> Option<Key> {
+        self.disk_key.get().copied()
+    }
+
+    /// Notes the key it has in the disk tier.
+    pub(crate) fn set_disk_key(&self, key: Key) {
+        let _ = self.disk_key.set(key);
+        self.given();
     }
 
     /// This response, found by the language it is in.
@@ -212,7 +288,7 @@ impl Object {
     pub fn size(&self) -> u64 {
         let tags = self.meta.tags.len() as u64 * 8;
         let parts = self.parts.as_ref().map_or(0, |parts| parts.len());
-        self.head.len() as u64 + self.body.len() + parts + tags + OVERHEAD
+        self.head.len() as u64 + self.body.resident() + parts + tags + OVERHEAD
     }
 
     /// When, in purges, it was asked for.

@@ -255,6 +255,8 @@ impl Epochs {
                 }
                 Record::Closed { site, at } => {
                     if let Some(site) = sites.remove(&site) {
+                        // Who has a stamp of it is not told of later purges.
+                        site.mark_all(u64::MAX, Mode::Hard);
                         self.marks.fetch_sub(site.len(), Ordering::Relaxed);
                     }
                     clock = clock.max(at);

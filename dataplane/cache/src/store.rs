@@ -1,5 +1,6 @@
-//! Where objects are kept. Today one tier, in memory; a disk tier goes beside it.
+//! Where objects are kept: in memory, and on a disk beside it.
 
+pub mod disk;
 pub mod ram;
 
 pub use ram::{Ram, RamConfig, RamStats};

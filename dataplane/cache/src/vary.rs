@@ -52,6 +52,11 @@ impl Rule {
         }
     }
 
+    /// From the names of a rule that was made before, in their order.
+    pub(crate) fn from_names(names: Vec<HeaderName>) -> Self {
+        Self((!names.is_empty()).then(|| names.into()))
+    }
+
     /// Whether every request matches.
     pub const fn is_empty(&self) -> bool {
         self.0.is_none()
@@ -102,6 +107,14 @@ impl Fingerprint {
     /// The key under which requests with these values wait for one fill.
     pub fn fill_key(self, key: Key) -> Key {
         Key(key.0 ^ self.0)
+    }
+
+    pub(crate) const fn to_bits(self) -> u128 {
+        self.0
+    }
+
+    pub(crate) const fn from_bits(bits: u128) -> Self {
+        Self(bits)
     }
 }
 

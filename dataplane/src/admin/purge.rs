@@ -99,9 +99,12 @@ pub(super) async fn post(State(admin): State<Arc<Admin>>, headers: HeaderMap, bo
                 time: marked.at,
             }
         });
+        let purged = purged.collect();
+        // Who is answered may rely on it after a restart.
+        cache.keep_purges();
         Ok(Answer {
             mode: request.mode,
-            purged: purged.collect(),
+            purged,
         })
     });
     match answer {

@@ -196,6 +196,9 @@ impl Assembler {
             .map(build::site_id)
             .collect();
         self.cache.retain_sites(|id| sites.contains(&id));
+        // Those that are new are known from now on, and not only from their first request on: what a store keeps of a site
+        // that is not known when the process dies is lost.
+        sites.iter().for_each(|&id| drop(self.cache.stamp(id)));
     }
 
     fn forget_purges(&self) {

@@ -4,9 +4,11 @@
 //! that began it included, reads from the fill.
 
 mod alone;
+mod disk;
 mod fetch;
 pub(crate) mod prefetch;
 
+use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use breakwater_cache::fill::{FillHead, FillReader, HeadOutcome};
 use breakwater_cache::object::Object;
 use breakwater_cache::policy::fresh::OnError;
 use breakwater_cache::policy::request::RequestMeta;
+use breakwater_cache::store::disk::Pinned;
 use breakwater_cache::vary::values_of;
 use breakwater_cache::{Joined, Lookup, Target, cache_status, vary};
 use breakwater_wire::cache_status::{CacheStatus, Forward};
@@ -43,6 +46,12 @@ struct Request<'a> {
     site: &'a Site,
     meta: RequestMeta,
     target: Target,
+    /// Content on the disk that this request found, held so that it stays.
+    held: RefCell<Option<Pinned>>,
+    /// That content was asked for before: it may go into memory.
+    promotes: Cell<bool>,
+    /// What the disk had could not be read: the origin is asked instead.
+    lost: Cell<bool>,
 }
 
 /// A stored response that may stand in.
@@ -72,15 +81,21 @@ pub(super) async fn serve<C: Client>(
         site,
         meta: RequestMeta::new(&job.request.method, client.has_body(), &site.policy, &values),
         target: hit::target(worker, site, authority, &job.path, job.request.query(), &values),
+        held: RefCell::default(),
+        promotes: Cell::new(false),
+        lost: Cell::new(false),
     };
-    let rule = site.rules(&job.path).next();
-    let lookup = worker.cache.lookup(
-        request.target.key,
-        &request.meta,
-        rule,
-        &values,
-        worker.clock.timestamp(),
-    );
+    let outcome = answer(&request, client).await;
+    match outcome {
+        Err(_) if request.lost.get() && client.answered().is_none() => answer(&request, client).await,
+        outcome => outcome,
+    }
+}
+
+/// Answers by what is stored and by what the origin says.
+async fn answer<C: Client>(request: &Request<'_>, client: &mut C) -> Result<Outcome, Failure> {
+    let Request { worker, job, site, .. } = request;
+    let lookup = request.look_up(site.rules(&job.path).next()).await;
     let lookup = match lookup {
         Lookup::Miss => request.part().unwrap_or(Lookup::Miss),
         found => found,
@@ -379,7 +394,7 @@ impl Request<'_> {
     async fn send_object<C: Client>(
         &self,
         client: &mut C,
-        object: &Object,
+        object: &Arc<Object>,
         age: u64,
         status: CacheStatus<'_>,
         result: CacheResult,
@@ -415,7 +430,12 @@ impl Request<'_> {
             filters: self.job.filters(),
         }
         .write(&mut out);
-        client.send_whole(&out, written.body, written.length).await?;
+        if written.length > 0 && object.body.extents().is_some() {
+            let part = (written.start, written.length);
+            self.send_from_disk(client, object, &out, part).await?;
+        } else {
+            client.send_whole(&out, written.body, written.length).await?;
+        }
         Ok(outcome(written.status, result))
     }
 

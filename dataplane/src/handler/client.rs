@@ -76,6 +76,10 @@ pub(crate) trait Client {
     /// the body. `content` is what [`Client::sent`] says of it.
     async fn send_whole(&mut self, start: &[u8], rest: Vec<Bytes>, content: u64) -> Result<(), ClientError>;
 
+    /// Begins what [`Self::send_whole`] sends at once: a head in HTTP/1 form, behind which `content` bytes follow by
+    /// [`Self::send_body`].
+    async fn begin_whole(&mut self, head: &[u8], content: u64) -> Result<(), ClientError>;
+
     /// Bytes of the response body sent, without framing.
     fn sent(&self) -> u64;
 }

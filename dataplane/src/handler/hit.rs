@@ -56,6 +56,10 @@ pub(super) fn answer(worker: &Worker, site: &Site, routed: &Routed<'_, '_>, out:
     let Lookup::Hit { object, age, ttl } = worker.cache.lookup(target.key, &meta, rule, values, now) else {
         return None;
     };
+    if object.body.extents().is_some() {
+        // Its content lies on the disk.
+        return None;
+    }
     if let Some(filters) = &site.filters
         && !filters.passes(object.status, object.body.len())
     {

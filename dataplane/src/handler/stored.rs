@@ -52,7 +52,9 @@ pub(super) struct Reply<'a> {
 /// What was written.
 pub(super) struct Written {
     pub(super) status: u16,
-    /// What follows the output: the content, where it was not copied.
+    /// Where in the whole content this part begins.
+    pub(super) start: u64,
+    /// What follows the output: the content, where it was not copied, and is not on the disk.
     pub(super) body: Vec<Bytes>,
     /// Bytes of content, copied or not.
     pub(super) length: u64,
@@ -94,7 +96,12 @@ impl Reply<'_> {
             Part::Ranges(multipart) => multipart.into_content(),
             _ => self.content(start, length, out),
         };
-        Written { status, body, length }
+        Written {
+            status,
+            start,
+            body,
+            length,
+        }
     }
 
     fn part(&self) -> Part {
@@ -127,6 +134,8 @@ impl Reply<'_> {
         match ranges::choose(range, object) {
             Chosen::Whole => Part::Whole,
             Chosen::One(first, last) => Part::Range(first, last),
+            // One by one is what content on a disk is read.
+            Chosen::Several(_) if object.body.extents().is_some() => Part::Whole,
             Chosen::Several(several) => Part::Ranges(Multipart::new(object, &several)),
             Chosen::None => Part::Unsatisfiable,
         }

@@ -212,6 +212,8 @@ pub(crate) struct ResourceCells {
     pub(crate) origin_retries_refused: Cell,
     origin_refusals: [Cell; Refusal::ALL.len()],
     pub(crate) collapsed: Cell,
+    /// Responses that were read from the disk.
+    pub(crate) from_disk: Cell,
     /// Bytes that went into encoders, and that came out.
     pub(crate) compressed_in: Cell,
     pub(crate) compressed_out: Cell,

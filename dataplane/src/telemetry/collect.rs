@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use breakwater_cache::store::disk::DiskStats;
 use breakwater_websocket::Side;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
@@ -126,6 +127,15 @@ fn resources(metrics: &Metrics, out: &mut Families) {
                     "cache_not_stored_total",
                     "Answers to shared fetches that were not stored, by reason.",
                     &[("resource", r), ("reason", reason)],
+                    n,
+                );
+            }
+            let n = total(&workers, |cells| cells.from_disk.get());
+            if metrics.cache.disk().is_some() || n > 0 {
+                out.counter(
+                    "cache_disk_loads_total",
+                    "Look-ups that memory did not answer and the disk did.",
+                    &[("resource", r)],
                     n,
                 );
             }
@@ -412,7 +422,10 @@ fn process(metrics: &Metrics, out: &mut Families) {
         stats.ram.evictions,
     );
 
-    let fills = metrics.cache.stats().fills;
+    if let Some(disk) = &stats.disk {
+        disk_tier(disk, out);
+    }
+    let fills = stats.fills;
     out.gauge(
         "cache_fills",
         "Fetches for the cache under way.",
@@ -548,6 +561,76 @@ fn process(metrics: &Metrics, out: &mut Families) {
         &[("version", env!("CARGO_PKG_VERSION"))],
         1.0,
     );
+}
+
+fn disk_tier(disk: &DiskStats, out: &mut Families) {
+    let tier = [("tier", "disk")];
+    out.gauge("cache_bytes", "", &tier, disk.bytes as f64);
+    out.gauge("cache_limit_bytes", "", &tier, disk.limit as f64);
+    out.gauge("cache_objects", "", &tier, disk.objects as f64);
+    out.counter("cache_evictions_total", "", &tier, disk.evictions);
+    for (name, help, n) in [
+        (
+            "cache_disk_index_bytes",
+            "Memory of the index of what is on the disk.",
+            disk.index_bytes,
+        ),
+        (
+            "cache_disk_queue_bytes",
+            "Content that waits to be written to the disk.",
+            disk.queued,
+        ),
+    ] {
+        out.gauge(name, help, &[], n as f64);
+    }
+    out.gauge(
+        "cache_disk_recovery_seconds",
+        "How long it took to find again what was on the disk at the start.",
+        &[],
+        disk.recovery_ms as f64 / 1e3,
+    );
+    for (name, help, n) in [
+        (
+            "cache_disk_admitted_total",
+            "Responses written to the disk.",
+            disk.admitted,
+        ),
+        (
+            "cache_disk_written_bytes_total",
+            "Bytes written to the disk store.",
+            disk.written,
+        ),
+        (
+            "cache_disk_rewritten_total",
+            "Responses written again because they were used when the oldest went.",
+            disk.rewritten,
+        ),
+        (
+            "cache_disk_refused_total",
+            "Responses that were not written because too much waited.",
+            disk.refused,
+        ),
+        (
+            "cache_disk_lost_total",
+            "Responses that could not be written.",
+            disk.lost,
+        ),
+    ] {
+        out.counter(name, help, &[], n);
+    }
+    for (kind, n) in [
+        ("read", disk.read_errors),
+        ("write", disk.write_errors),
+        ("full", disk.full_errors),
+        ("checksum", disk.checksum_errors),
+    ] {
+        out.counter(
+            "cache_disk_errors_total",
+            "What the disk store failed at.",
+            &[("kind", kind)],
+            n,
+        );
+    }
 }
 
 fn total(workers: &[Arc<ResourceCells>], read: impl Fn(&ResourceCells) -> u64) -> u64 {

@@ -8,6 +8,7 @@ use crate::object::Object;
 use crate::policy::fresh::OnError;
 use crate::policy::request::Bypass;
 use crate::purge::Stamp;
+use crate::store::disk::DiskStats;
 use crate::store::{RamConfig, RamStats};
 
 /// What a cache may use.
@@ -46,6 +47,8 @@ pub struct Stats {
     pub ram: RamStats,
     /// The fills.
     pub fills: FillStats,
+    /// The disk tier, if there is one.
+    pub disk: Option<DiskStats>,
 }
 
 /// Which request's target is meant.

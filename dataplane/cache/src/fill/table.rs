@@ -115,6 +115,11 @@ impl Fills {
         }))
     }
 
+    /// Bytes that all fills together may hold.
+    pub fn most_buffered(&self) -> u64 {
+        self.0.config.max_buffered
+    }
+
     /// Joins the fill of `key`, or begins one. `stamp` is of now. A fill that a purge came after, as far as
     /// `tags` and its head tell, takes no more followers: a new one begins.
     pub fn join(&self, key: Key, stamp: &Stamp, tags: &[u64], now: Timestamp) -> Join {

@@ -46,6 +46,8 @@ pub struct FillWriter {
     /// The reader of the request that has this fetch made.
     own: Option<u32>,
     ended: bool,
+    /// The content is of use even if nobody reads it.
+    kept: bool,
 }
 
 impl FillWriter {
@@ -54,6 +56,7 @@ impl FillWriter {
             fill,
             own,
             ended: false,
+            kept: false,
         }
     }
 
@@ -130,6 +133,11 @@ impl FillWriter {
         wake(std::mem::take(&mut wakers));
     }
 
+    /// Says whether the content is of use even if it passes through and nobody reads it any more.
+    pub const fn keep(&mut self, kept: bool) {
+        self.kept = kept;
+    }
+
     /// Waits until there is room for a chunk: at once, unless the fill passes through. Cancel safe.
     ///
     /// # Errors
@@ -148,6 +156,9 @@ impl FillWriter {
             return Poll::Ready(Ok(()));
         }
         if !state.readers.values().any(|cursor| matches!(cursor.fate, Fate::Shares)) {
+            if self.kept {
+                return Poll::Ready(Ok(()));
+            }
             return Poll::Ready(Err(NoReaders));
         }
         if state.buffered < self.fill.table.config.window {

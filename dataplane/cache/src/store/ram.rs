@@ -167,6 +167,12 @@ impl Ram {
             .map(|object| object.meta.vary.clone())
     }
 
+    /// Whether this very object is stored under `key`.
+    pub fn holds(&self, key: Key, object: &Arc<Object>) -> bool {
+        let slot = self.slots.peek(&key);
+        slot.is_some_and(|slot| slot.objects().iter().any(|other| Arc::ptr_eq(other, object)))
+    }
+
     /// The size of the largest object that fits.
     pub fn largest(&self) -> u64 {
         self.slots.shard_capacity()

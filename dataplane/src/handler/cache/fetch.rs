@@ -296,6 +296,7 @@ impl Fetch {
             local.cells.not_stored(reason.as_str());
             tracing::trace!(path = self.path, ?reason, "not stored");
         }
+        let mut spill = cache.spill(target.key, &head, &site.policy);
         cache.publish(&mut writer, head, &site.policy, received);
         let mut left = length;
         let mut beginning = beginning.into_iter();
@@ -306,6 +307,10 @@ impl Fetch {
             };
             match piece {
                 Ok(Some(piece)) => {
+                    if let Some(spill) = &mut spill {
+                        spill.push(&piece);
+                        writer.keep(spill.is_alive());
+                    }
                     if writer.ready().await.is_err() {
                         return;
                     }
@@ -327,10 +332,11 @@ impl Fetch {
         let unkept = match reason {
             Some(_) => None,
             None if overtaken(&writer) => Some("purged"),
+            None if spill.as_ref().is_some_and(|spill| spill.is_alive()) => None,
             None if writer.is_passing() => Some("size"),
             None => Some("store"),
         };
-        match cache.complete(target.key, writer, last) {
+        match cache.complete_spilled(target.key, writer, last, spill) {
             Ok(stored) => {
                 if let (None, Some(reason)) = (stored, unkept) {
                     local.cells.not_stored(reason);

@@ -4,6 +4,7 @@
 //! they go the way of a client's request that left the hit path, with a client that only takes. Policies are not asked:
 //! they are about clients.
 
+use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::time::Instant;
@@ -169,9 +170,10 @@ pub(crate) async fn fetch(worker: &Rc<Worker>, job: &Job, most: Option<usize>) -
         return Got::failed("the object is no cache");
     };
     let mut sink = Sink::new(most);
-    let lookup = request.lookup();
+    let lookup = request.look_up(request.site.rules(&job.path).next()).await;
     let status = cache_status::forwarded(&lookup);
     let outcome = match lookup {
+        Lookup::Hit { object, .. } if most.is_none() && object.status < 400 => return Got::good(PrefetchResult::Fresh),
         Lookup::Hit { object, age, ttl } => {
             let status = cache_status::hit(ttl, false);
             request
@@ -268,6 +270,9 @@ impl<'a> Request<'a> {
                 job.request.query(),
                 &values,
             ),
+            held: RefCell::default(),
+            promotes: Cell::new(false),
+            lost: Cell::new(false),
         })
     }
 

@@ -241,6 +241,12 @@ impl<S: Transport> Client for Http1<S> {
         Ok(())
     }
 
+    async fn begin_whole(&mut self, head: &[u8], content: u64) -> Result<(), ClientError> {
+        self.answered = status_of(head);
+        self.ending = Ending::Length(content);
+        self.write(head).await
+    }
+
     async fn send_body(&mut self, piece: Bytes) -> Result<(), ClientError> {
         if self.ending == Ending::NoBody || piece.is_empty() {
             return Ok(());

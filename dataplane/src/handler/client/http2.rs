@@ -437,6 +437,12 @@ impl Client for Http2 {
         Ok(())
     }
 
+    async fn begin_whole(&mut self, head: &[u8], content: u64) -> Result<(), ClientError> {
+        self.body = Some(Some(content));
+        self.send_head_bytes(head.to_vec(), false);
+        Ok(())
+    }
+
     fn sent(&self) -> u64 {
         self.sent
     }

@@ -113,13 +113,17 @@ impl Client for Sink {
 
     async fn send_whole(&mut self, start: &[u8], rest: Vec<Bytes>, _: u64) -> Result<(), ClientError> {
         let (head, content) = split_head(start);
-        // `HTTP/1.1 200 ...`: written by us.
-        let status = head
-            .get(9..12)
-            .and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
-        self.answered = status;
+        self.begin_whole(head, 0).await?;
         self.keep(content)?;
         rest.iter().try_for_each(|piece| self.keep(piece))
+    }
+
+    async fn begin_whole(&mut self, head: &[u8], _: u64) -> Result<(), ClientError> {
+        // `HTTP/1.1 200 ...`: written by us.
+        self.answered = head
+            .get(9..12)
+            .and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+        Ok(())
     }
 
     fn sent(&self) -> u64 {

@@ -1,0 +1,405 @@
+//! The disk tier beside the memory: what goes to it, and what comes back.
+//!
+//! Admission: at the second use. That is the first hit in memory, or the second fetch within a while of what memory did
+//! not keep ([`Store::seen`]). It is written then, not when memory lets it go, so that what is hot is there after a
+//! restart. What takes the place of something on the disk is written at once, or the old one is removed: the disk never
+//! holds a response older than one that was served.
+//!
+//! A store may come while requests are served: it is still being recovered, or another process has not let it go. Until
+//! then every key that is stored or removed is noted, and forgotten on the disk when it comes.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use foldhash::fast::RandomState;
+use parking_lot::Mutex;
+
+use super::{Cache, Lookup, head, only_if_cached, shared_fields};
+use crate::fill::FillHead;
+use crate::key::Key;
+use crate::object::{Body, Object, Touch};
+use crate::policy::request::RequestMeta;
+use crate::policy::site::SitePolicy;
+use crate::purge::{Purged, Stamp, journal};
+use crate::store::disk::{INLINE, Loaded, Place, Spill, Store, StoredObject, Superblock, variant_key};
+use crate::time::Timestamp;
+use crate::vary::FieldValues;
+
+/// Keys noted while a store is awaited; with more it is emptied.
+const MAX_PENDING: usize = 1 << 20;
+
+/// A fetch that takes more than this part of the memory of all fetches is written to the disk while it comes.
+const FILL_SHARE: u64 = 8;
+
+/// A confirmed response that is fresh for less than this is not written again, milliseconds.
+const WORTH_CONFIRMING: u64 = 60_000;
+
+/// The store, if there is one, or what has to be told to one that comes.
+#[derive(Debug, Default)]
+pub(super) struct Tier {
+    store: OnceLock<Arc<Store>>,
+    /// Where purges are kept: the same store, from before it is recovered.
+    keeper: OnceLock<Arc<Store>>,
+    awaited: AtomicBool,
+    pending: Mutex<Option<HashSet<Key, RandomState>>>,
+}
+
+/// What a record was to a request.
+#[derive(Debug)]
+pub enum Step {
+    /// A stored response.
+    Object(Arc<Object>),
+    /// Look these up, in order.
+    Variants(Vec<Key>),
+    /// Nothing.
+    Nothing,
+}
+
+impl Tier {
+    fn store(&self) -> Option<&Arc<Store>> {
+        self.store.get().filter(|store| !store.is_closed())
+    }
+
+    /// The store, unless it is to come: then `key` is noted.
+    fn store_or_note(&self, key: Key) -> Option<&Arc<Store>> {
+        if self.store.get().is_none() && self.awaited.load(Ordering::Acquire) {
+            let mut pending = self.pending.lock();
+            if let Some(keys) = &mut *pending {
+                if keys.len() <= MAX_PENDING {
+                    keys.insert(key);
+                }
+                return None;
+            }
+        }
+        self.store()
+    }
+
+    pub(super) fn remove(&self, key: Key) {
+        if let Some(store) = self.store_or_note(key) {
+            store.remove(key);
+        }
+    }
+
+    /// Memory got `object` in the place of what it had of `key`, or was to get it and did not take it.
+    pub(super) fn replaced(&self, key: Key, object: &Arc<Object>, fresh: bool) {
+        let Some(store) = self.store_or_note(key) else { return };
+        // Parts of a response are in memory only.
+        if object.disk_key().is_some() || object.parts.is_some() {
+            return;
+        }
+        if store.contains(key) || fresh && store.seen(key) {
+            give(store, key, object);
+        }
+    }
+}
+
+/// Has an object written, or what is there in its place removed.
+fn give(store: &Store, key: Key, object: &Arc<Object>) {
+    if object.touch(Timestamp::default()) != Touch::First {
+        return;
+    }
+    if !store.put(key, object) {
+        object.not_given();
+        store.remove(key);
+    }
+}
+
+impl Cache {
+    /// Says that a store will come, which `superblock` and its list of purges are of. To be called before anything is
+    /// served, and with a `superblock` whose number is this process's.
+    ///
+    /// # Errors
+    /// The list cannot be read.
+    pub fn await_disk(&self, superblock: &Superblock, purges: &[u8]) -> Result<(), journal::Error> {
+        superblock.restore(&self.epochs, purges)?;
+        *self.tier.pending.lock() = Some(HashSet::default());
+        self.tier.awaited.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Takes over the purges of the store, which is this process's alone from now on, and has it keep those of this one.
+    ///
+    /// # Errors
+    /// The list cannot be read.
+    pub fn adopt_purges(&self, store: &Arc<Store>, purges: &[u8]) -> Result<(), journal::Error> {
+        store.superblock().restore(&self.epochs, purges)?;
+        self.epochs.keep_journal();
+        let _ = self.tier.keeper.set(Arc::clone(store));
+        self.keep_purges();
+        Ok(())
+    }
+
+    /// Has everything that purges did so far survive a restart: when this returns it is on the disk, if there is one.
+    pub fn keep_purges(&self) {
+        if let Some(store) = self.tier.keeper.get() {
+            store.keep_purges(
+                || self.epochs.take_journal(),
+                || self.epochs.export(self.keyer.identity()),
+            );
+        }
+    }
+
+    /// Begins to use a store that was recovered. Returns whether what it held is kept: not if too much happened meanwhile.
+    pub fn attach_disk(&self, store: &Arc<Store>) -> bool {
+        let mut pending = self.tier.pending.lock();
+        let keys = pending.take().unwrap_or_default();
+        let kept = keys.len() <= MAX_PENDING;
+        if kept {
+            keys.into_iter().for_each(|key| store.remove(key));
+        } else {
+            store.empty();
+        }
+        let _ = self.tier.store.set(Arc::clone(store));
+        kept
+    }
+
+    /// The disk tier, if there is one now.
+    pub fn disk(&self) -> Option<&Arc<Store>> {
+        self.tier.store()
+    }
+
+    /// Tells the disk tier of a use.
+    pub(super) fn used(&self, key: Key, object: &Arc<Object>, now: Timestamp) {
+        let Some(store) = self.tier.store() else { return };
+        match object.touch(now) {
+            Touch::Known => {}
+            Touch::First => self.admit(store, key, object),
+            Touch::Again => {
+                // Written, or under way; what was let go since is written again.
+                if object.disk_key().is_some_and(|disk_key| !store.used(disk_key)) {
+                    self.admit(store, key, object);
+                }
+            }
+        }
+    }
+
+    fn admit(&self, store: &Store, key: Key, object: &Arc<Object>) {
+        if object.parts.is_some() || object.body.len() > store.largest() || object.purged() != Purged::No {
+            return;
+        }
+        if !store.has_room() || !store.put(key, object) {
+            object.not_given();
+        }
+    }
+
+    /// What a request gets that memory does not answer, given what the disk has.
+    pub fn judge(&self, key: Key, object: Arc<Object>, request: &RequestMeta, now: Timestamp) -> Lookup {
+        only_if_cached(request, self.evaluate(key, object, request, now))
+    }
+
+    /// Takes in the record that was read at `place`, where `at` is: the key of the request, or of a variant of it.
+    pub fn load(
+        &self,
+        (key, at): (Key, Key),
+        place: &Place,
+        bytes: &Bytes,
+        values: &FieldValues<'_>,
+        now: Timestamp,
+    ) -> Step {
+        let Some(store) = self.tier.store() else {
+            return Step::Nothing;
+        };
+        match store.decode(place, at, bytes) {
+            Ok(Some(Loaded::Object(stored, content))) => {
+                self.adopt(store, (key, at), place, *stored, content, values, now)
+            }
+            Ok(Some(Loaded::Variants(variants))) if key == at => {
+                let prints = variants.rules.iter().map(|rule| rule.fingerprint(&self.keyer, values));
+                Step::Variants(prints.map(|print| variant_key(key, print, variants.salt)).collect())
+            }
+            // Of another key that looks the same in the index: one of them has to go.
+            Ok(_) | Err(_) => {
+                store.forget(at, place);
+                Step::Nothing
+            }
+        }
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one caller, and no group of them means anything"
+    )]
+    fn adopt(
+        &self,
+        store: &Store,
+        (key, at): (Key, Key),
+        place: &Place,
+        stored: StoredObject,
+        content: Bytes,
+        values: &FieldValues<'_>,
+        now: Timestamp,
+    ) -> Step {
+        let StoredObject {
+            site,
+            at: time,
+            base,
+            salt,
+            status,
+            head,
+            meta,
+            variant,
+            in_language,
+            extents,
+        } = stored;
+        let is_it = base == key && meta.vary.is_empty() == (salt == 0);
+        if !is_it || meta.vary.fingerprint(&self.keyer, values) != variant {
+            return Step::Nothing;
+        }
+        let body = match extents {
+            Some(extents) => Body::on_disk(Arc::new(extents)),
+            None => content.into(),
+        };
+        let Some(stamp) = self.epochs.stamp_at(site, time) else {
+            store.forget(at, place);
+            return Step::Nothing;
+        };
+        let object = Object::new(status, head, body, meta, variant, stamp).found_in(in_language);
+        if object.purged() == Purged::Hard {
+            store.forget(at, place);
+            return Step::Nothing;
+        }
+        object.set_disk_key(at);
+        object.touch(now);
+        store.count_loaded();
+        let object = Arc::new(object);
+        let mut slot = self.ram.lock(key);
+        // Replaced or removed while it was read.
+        if !store.is_at(at, place) {
+            return match self.ram.get(key, &self.keyer, values) {
+                Some(newer) => Step::Object(newer),
+                None => Step::Nothing,
+            };
+        }
+        if let Some(newer) = self.ram.get(key, &self.keyer, values) {
+            return Step::Object(newer);
+        }
+        slot.insert(&object);
+        Step::Object(object)
+    }
+
+    /// Forgets an object whose content is not on the disk any more.
+    pub fn content_lost(&self, key: Key, object: &Arc<Object>) {
+        let slot = self.ram.lock(key);
+        slot.remove_object(object);
+    }
+
+    /// Puts an object whose content was read from the disk into memory, whole.
+    pub fn promote(&self, key: Key, object: &Arc<Object>, body: Body) -> bool {
+        if body.len() != object.body.len() || object.purged() != Purged::No {
+            return false;
+        }
+        let mut slot = self.ram.lock(key);
+        let is_current = self.ram.holds(key, object);
+        let whole = Object::new(
+            object.status,
+            object.head.clone(),
+            body,
+            object.meta.clone(),
+            object.variant,
+            object.stamp().clone(),
+        )
+        .found_in(object.in_language);
+        if let Some(disk_key) = object.disk_key() {
+            whole.set_disk_key(disk_key);
+        }
+        is_current && slot.insert(&Arc::new(whole))
+    }
+
+    /// Begins to write a response to the disk while it comes: one that is not for memory, or may turn out not to be.
+    pub fn spill(&self, key: Key, head: &FillHead, policy: &SitePolicy) -> Option<Spill> {
+        let store = self.tier.store()?;
+        head.storable.as_ref().filter(|_| head.status != 206)?;
+        let most = policy.max_object_size.min(store.largest());
+        let wanted = self.may_spill(head) && head.content_length.is_none_or(|length| length <= most);
+        let known = wanted && (store.contains(key) || store.seen(key));
+        (known && store.has_room()).then(|| store.spill(key))
+    }
+
+    /// Whether a response may not find room in memory, or not while it is fetched: [`Self::spill`] decides on the disk then,
+    /// not its being stored.
+    pub(super) fn may_spill(&self, head: &FillHead) -> bool {
+        let room = self.largest_body(head).min(self.fills.most_buffered() / FILL_SHARE);
+        head.content_length.is_none_or(|length| length > room.max(INLINE))
+    }
+
+    /// Completes what was written while it came. `stored`: memory has it, too.
+    pub(crate) fn insert_spilled(
+        &self,
+        key: Key,
+        head: &FillHead,
+        spill: Spill,
+        stamp: &Stamp,
+        stored: Option<&Arc<Object>>,
+    ) -> bool {
+        let Some(storable) = head.storable.as_deref() else {
+            return false;
+        };
+        let wrong = head.content_length.is_some_and(|length| length != spill.len());
+        if wrong || self.is_purged(stamp, &storable.metadata.tags) {
+            return false;
+        }
+        let shared = shared_fields(&head.fields, Some(storable), head.status, Some(spill.len()));
+        let object = Object::new(
+            head.status,
+            head::encode(head.status, &shared),
+            Body::default(),
+            storable.metadata.clone(),
+            head.variant,
+            stamp.clone(),
+        )
+        .found_in(head.in_language);
+        let slot = self.ram.lock(key);
+        if stamp.is_before(self.guard(key).load(Ordering::Acquire)) {
+            return false;
+        }
+        if stored.is_none() {
+            slot.remove_variant(&object);
+        }
+        let given = spill.finish(key, object);
+        if !given {
+            // The disk must not hold what is older than this.
+            self.tier.remove(key);
+            if let Some(stored) = stored {
+                stored.not_given();
+            }
+        }
+        given
+    }
+
+    /// Before `new`, which a 304 made of `old`, takes its place: what is on the disk stays there if it is good enough.
+    pub(super) fn confirm(&self, key: Key, old: &Object, new: &Arc<Object>) {
+        let Some(store) = self.tier.store() else { return };
+        let Some(disk_key) = old.disk_key().filter(|_| old.meta.vary == new.meta.vary) else {
+            return;
+        };
+        if old.variant != new.variant || !store.contains(disk_key) {
+            return;
+        }
+        // Most are confirmed again before they are needed from there.
+        if new.meta.freshness.lifetime < WORTH_CONFIRMING && store.contains(key) {
+            new.set_disk_key(disk_key);
+        }
+    }
+}
+
+#[cfg(test)]
+impl Cache {
+    /// What memory has of a key without variants.
+    pub(crate) fn peek(&self, key: Key) -> Option<Arc<Object>> {
+        self.ram.get(key, &self.keyer, &|_, _| {})
+    }
+
+    /// Forgets a key, as a request of an unsafe method does.
+    pub(crate) fn remove_for_tests(&self, key: Key) {
+        self.remove(key);
+    }
+}
+
+impl Lookup {
+    /// Whether the disk may know better.
+    pub const fn is_missing(&self) -> bool {
+        matches!(self, Self::Miss | Self::Unavailable)
+    }
+}

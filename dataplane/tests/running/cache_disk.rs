@@ -1,0 +1,260 @@
+//! Responses on a disk: over a restart, large ones, ranges, HTTP/2, what is forgotten.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use breakwater_dataplane::DiskOptions;
+use breakwater_snapshot::unit::{PurgeSelector, Unit};
+
+use crate::support::http2::{Http2, head};
+use crate::support::{Origin, Plane, answer, edge_cache, objects, purge};
+
+const STORED: &str = "breakwater_cache_objects{tier=\"disk\"}";
+
+const SITE: &str = "EdgeCache/default/site";
+
+/// A data plane with little memory and a store in `dir`, before `origin`.
+async fn start(dir: &Path, origin: &Origin) -> Plane {
+    let plane = Plane::with(|options| {
+        options.memory = 4 << 20;
+        options.disk = Some(DiskOptions {
+            dir: dir.to_owned(),
+            bytes: 64 << 20,
+        });
+    })
+    .await;
+    plane.apply(site(origin)).await;
+    plane
+}
+
+fn site(origin: &Origin) -> crate::support::Objects {
+    objects([("site", Unit::EdgeCache(edge_cache(origin.address)))])
+}
+
+/// Content that can be told from any other, and any part of it from any other part.
+fn content(path: &str, size: usize) -> Vec<u8> {
+    let seed = path.bytes().map(u64::from).sum::<u64>();
+    (0..size as u64)
+        .map(|i| (i.wrapping_mul(2_654_435_761).wrapping_add(seed) >> 7) as u8)
+        .collect()
+}
+
+fn size_of(path: &str) -> usize {
+    path.rsplit('/').next().and_then(|size| size.parse().ok()).unwrap_or(10)
+}
+
+/// An origin whose paths end in the size of what is there.
+async fn origin() -> Origin {
+    Origin::start(|request| async move {
+        let path = request.target().to_owned();
+        let lines = "Cache-Control: max-age=600\r\nETag: \"v1\"\r\nSurrogate-Key: all\r\n";
+        answer(200, lines, content(&path, size_of(&path)))
+    })
+    .await
+}
+
+/// Stores these paths on the disk of a data plane, and ends it.
+async fn stored(dir: &Path, origin: &Origin, paths: &[&str]) {
+    let plane = start(dir, origin).await;
+    store(&plane, paths).await;
+    end(plane).await;
+}
+
+async fn store(plane: &Plane, paths: &[&str]) {
+    let mut client = plane.client().await;
+    let before = plane.metric(STORED).await;
+    for path in paths.iter().chain(paths) {
+        let response = client.get("shop.test", path, "").await;
+        assert_eq!(
+            (response.status, response.body == content(path, size_of(path))),
+            (200, true),
+            "{path}"
+        );
+    }
+    plane.metric_reaches(STORED, before + paths.len() as f64).await;
+}
+
+async fn end(plane: Plane) {
+    plane.data.drain(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn what_was_used_twice_answers_after_a_restart_and_is_then_in_memory() {
+    let (dir, origin) = (tempfile::tempdir().unwrap(), origin().await);
+    stored(dir.path(), &origin, &["/a/100", "/b/250000"]).await;
+    let asked = origin.count();
+    let plane = start(dir.path(), &origin).await;
+    let mut client = plane.client().await;
+    for path in ["/a/100", "/b/250000"] {
+        for _ in 0..2 {
+            let response = client.get("shop.test", path, "").await;
+            assert!(
+                response.is_hit() && response.body == content(path, size_of(path)),
+                "{path}"
+            );
+            assert_eq!(response.field("etag"), Some("\"v1\""));
+        }
+    }
+    assert_eq!(origin.count(), asked);
+    let loads = format!("breakwater_cache_disk_loads_total{{resource=\"{SITE}\"}}");
+    plane.metric_reaches(&loads, 2.0).await;
+}
+
+#[tokio::test]
+async fn what_is_larger_than_memory_is_written_while_it_comes_and_read_in_pieces() {
+    let (dir, origin) = (tempfile::tempdir().unwrap(), origin().await);
+    // A part of the memory is about 3 MiB.
+    let path = "/large/9000000";
+    stored(dir.path(), &origin, &[path]).await;
+    assert_eq!(origin.count(), 2);
+    let plane = start(dir.path(), &origin).await;
+    let whole = content(path, size_of(path));
+    let mut client = plane.client().await;
+    for _ in 0..2 {
+        let response = client.get("shop.test", path, "").await;
+        assert!(response.is_hit() && response.body == whole, "{:?}", response.status);
+    }
+    let middle = client.get("shop.test", path, "Range: bytes=4000000-4199999\r\n").await;
+    assert_eq!((middle.status, middle.body == whole[4_000_000..4_200_000]), (206, true));
+    assert_eq!(middle.field("content-range"), Some("bytes 4000000-4199999/9000000"));
+    let last = client.get("shop.test", path, "Range: bytes=-1\r\n").await;
+    assert_eq!((last.status, last.body == whole[8_999_999..]), (206, true));
+    let several = client
+        .get("shop.test", path, "Range: bytes=0-1,5000000-5000001\r\n")
+        .await;
+    assert!(
+        several.status == 200 && several.body == whole,
+        "the whole stands in for several"
+    );
+    let head = client.ask("HEAD", "shop.test", path, "", b"").await;
+    assert_eq!((head.status, head.field("content-length")), (200, Some("9000000")));
+    let same = client.get("shop.test", path, "If-None-Match: \"v1\"\r\n").await;
+    assert_eq!((same.status, same.body.len()), (304, 0));
+    assert_eq!(origin.count(), 2);
+}
+
+#[tokio::test]
+async fn large_content_goes_over_http2_at_the_client_s_pace() {
+    let (dir, origin) = (tempfile::tempdir().unwrap(), origin().await);
+    let path = "/large/2000000";
+    stored(dir.path(), &origin, &[path]).await;
+    let plane = start(dir.path(), &origin).await;
+    let mut client = Http2::connect(plane.address(), &[]).await;
+    let whole = client.ask(&head("GET", "shop.test", path)).await;
+    assert!(
+        whole.is_hit() && whole.body == content(path, 2_000_000),
+        "{:?}",
+        whole.status
+    );
+    let mut fields = head("GET", "shop.test", path).to_vec();
+    fields.push(("range", "bytes=500000-999999"));
+    let part = client.ask(&fields).await;
+    assert_eq!(
+        (part.status, part.body == content(path, 2_000_000)[500_000..1_000_000]),
+        (206, true)
+    );
+}
+
+#[tokio::test]
+async fn large_content_that_is_asked_for_again_goes_into_memory() {
+    let (dir, origin) = (tempfile::tempdir().unwrap(), origin().await);
+    let path = "/large/500000";
+    stored(dir.path(), &origin, &[path]).await;
+    let plane = start(dir.path(), &origin).await;
+    let mut client = plane.client().await;
+    let ram = "breakwater_cache_bytes{tier=\"ram\"}";
+    client.get("shop.test", path, "").await;
+    assert!(plane.metric(ram).await < 10_000.0);
+    let again = client.get("shop.test", path, "").await;
+    assert!(again.body == content(path, 500_000));
+    assert!(plane.metric(ram).await > 500_000.0);
+    assert!(client.get("shop.test", path, "").await.body == content(path, 500_000));
+}
+
+#[tokio::test]
+async fn a_purge_and_an_unsafe_request_reach_what_is_on_the_disk_over_restarts() {
+    let (dir, origin) = (tempfile::tempdir().unwrap(), origin().await);
+    stored(dir.path(), &origin, &["/a/100", "/b/100", "/c/300000"]).await;
+    let plane = start(dir.path(), &origin).await;
+    plane.client().await.ask("POST", "shop.test", "/a/100", "", b"x").await;
+    end(plane).await;
+
+    let plane = start(dir.path(), &origin).await;
+    let mut client = plane.client().await;
+    assert!(!client.get("shop.test", "/a/100", "").await.is_hit());
+    assert!(client.get("shop.test", "/b/100", "").await.is_hit());
+    let tags = purge("one", PurgeSelector::Tags(vec!["all".to_owned()]));
+    let site = Unit::EdgeCache(edge_cache(origin.address));
+    plane.apply(objects([("site", site), ("purge", tags)])).await;
+    assert!(!client.get("shop.test", "/c/300000", "").await.is_hit());
+    drop(client);
+    end(plane).await;
+
+    let plane = start(dir.path(), &origin).await;
+    let mut client = plane.client().await;
+    assert!(!client.get("shop.test", "/b/100", "").await.is_hit());
+}
+
+#[tokio::test]
+async fn a_site_that_was_removed_has_nothing_on_the_disk_when_it_comes_back() {
+    let (dir, origin) = (tempfile::tempdir().unwrap(), origin().await);
+    stored(dir.path(), &origin, &["/a/100"]).await;
+    let plane = start(dir.path(), &origin).await;
+    plane.apply(objects([])).await;
+    end(plane).await;
+    let plane = start(dir.path(), &origin).await;
+    assert!(!plane.client().await.get("shop.test", "/a/100", "").await.is_hit());
+}
+
+#[tokio::test]
+async fn a_damaged_disk_costs_hits_and_never_gives_a_wrong_byte() {
+    let (dir, origin) = (tempfile::tempdir().unwrap(), origin().await);
+    let paths = ["/a/1000", "/b/1000", "/c/200000", "/d/400000"];
+    stored(dir.path(), &origin, &paths).await;
+    let plane = start(dir.path(), &origin).await;
+    // Under its feet: in every unit of every segment but the headers.
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "seg") {
+            use std::os::unix::fs::FileExt;
+            let file = std::fs::File::options().write(true).open(&path).unwrap();
+            let units = file.metadata().unwrap().len() / 4096;
+            (1..units).for_each(|unit| file.write_all_at(b"damage", unit * 4096 + 300).unwrap());
+        }
+    }
+    let mut client = plane.client().await;
+    for path in paths {
+        let response = client.get("shop.test", path, "").await;
+        // The head of /d is whole; its content is not: it cannot be announced.
+        if response.status == 200 {
+            assert!(response.body == content(path, size_of(path)), "{path}");
+        }
+        let again = client.get("shop.test", path, "").await;
+        assert!(
+            again.status == 200 && again.body == content(path, size_of(path)),
+            "{path}: {}",
+            again.status
+        );
+    }
+    let errors = "breakwater_cache_disk_errors_total{kind=\"checksum\"}";
+    assert!(plane.metric(errors).await >= 4.0);
+}
+
+#[tokio::test]
+async fn many_clients_that_leave_in_the_middle_leave_nothing_behind() {
+    let (dir, origin) = (tempfile::tempdir().unwrap(), origin().await);
+    let path = "/large/3000000";
+    stored(dir.path(), &origin, &[path]).await;
+    let plane = Arc::new(start(dir.path(), &origin).await);
+    for _ in 0..20 {
+        let mut client = plane.client().await;
+        client
+            .send(format!("GET {path} HTTP/1.1\r\nHost: shop.test\r\n\r\n"))
+            .await;
+        let head = client.head().await.unwrap();
+        assert_eq!(head.status, 200);
+    }
+    let whole = plane.client().await.get("shop.test", path, "").await;
+    assert!(whole.is_hit() && whole.body == content(path, 3_000_000));
+}
