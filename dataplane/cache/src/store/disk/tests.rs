@@ -132,7 +132,8 @@ impl Process {
     fn store_variant(&self, n: u64, content: Content, vary: &'static str, accept: &str) {
         let head = self.head(vary, content.0.len() as u64, accept);
         let stamp = self.cache.stamp(SITE);
-        assert!(self.cache.insert(key(n), &head, content.0.into(), &stamp).is_some());
+        // Memory need not take it.
+        self.cache.insert(key(n), &head, content.0.into(), &stamp);
     }
 
     /// Stores content twice, so that it goes to the disk, and has it written.

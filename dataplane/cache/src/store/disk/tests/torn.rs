@@ -43,10 +43,10 @@ fn a_log_that_is_cut_at_any_byte_gives_what_was_whole_and_nothing_wrong() {
         file: dir.open(&name).unwrap(),
     };
     let listed = segment.contents(1 << 20).unwrap().listed;
-    // Every byte of an object and of the removal behind it; of the others, every byte of the header, and some of the rest.
+    // Every byte of an object and of the removal behind it; of the others, some.
     let cuts = listed.iter().enumerate().flat_map(|(i, entry)| {
         let start = entry.unit as usize * 4096;
-        let most = if matches!(i, 3 | 4) { 400 } else { record::HEADER };
+        let most = if matches!(i, 3 | 4) { 400 } else { 0 };
         let rest = (start + most..start + entry.units as usize * 4096).step_by(20_011);
         (start..start + most)
             .chain((start + most..start + 400).step_by(23))
@@ -72,7 +72,7 @@ fn a_log_that_is_cut_at_any_byte_gives_what_was_whole_and_nothing_wrong() {
             assert!(known.contains(&content), "key {n}, cut at {cut}");
         }
     }
-    assert!(found > 500, "{found}");
+    assert!(found > 300, "{found}");
 }
 
 #[test]
