@@ -48,6 +48,7 @@ pub(crate) fn worker() -> Rc<Worker> {
         heartbeat,
         metrics: Arc::new(metrics),
         cache,
+        reads: None,
     };
     Rc::new(Worker::new(&parts, &control))
 }

@@ -8,6 +8,8 @@
 //! A store may come while requests are served: it is still being recovered, or another process has not let it go. Until
 //! then every key that is stored or removed is noted, and forgotten on the disk when it comes.
 
+mod spilled;
+
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -16,22 +18,17 @@ use bytes::Bytes;
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 
-use super::{Cache, Lookup, head, only_if_cached, shared_fields};
-use crate::fill::FillHead;
+use super::{Cache, Lookup, only_if_cached};
 use crate::key::Key;
 use crate::object::{Body, Object, Touch};
 use crate::policy::request::RequestMeta;
-use crate::policy::site::SitePolicy;
-use crate::purge::{Purged, Stamp, journal};
-use crate::store::disk::{INLINE, Loaded, Place, Spill, Store, StoredObject, Superblock, variant_key};
+use crate::purge::{Purged, journal};
+use crate::store::disk::{Loaded, Place, Store, StoredObject, Superblock, variant_key};
 use crate::time::Timestamp;
 use crate::vary::FieldValues;
 
 /// Keys noted while a store is awaited; with more it is emptied.
 const MAX_PENDING: usize = 1 << 20;
-
-/// A fetch that takes more than this part of the memory of all fetches is written to the disk while it comes.
-const FILL_SHARE: u64 = 8;
 
 /// A confirmed response that is fresh for less than this is not written again, milliseconds.
 const WORTH_CONFIRMING: u64 = 60_000;
@@ -305,67 +302,6 @@ impl Cache {
             whole.set_disk_key(disk_key);
         }
         is_current && slot.insert(&Arc::new(whole))
-    }
-
-    /// Begins to write a response to the disk while it comes: one that is not for memory, or may turn out not to be.
-    pub fn spill(&self, key: Key, head: &FillHead, policy: &SitePolicy) -> Option<Spill> {
-        let store = self.tier.store()?;
-        head.storable.as_ref().filter(|_| head.status != 206)?;
-        let most = policy.max_object_size.min(store.largest());
-        let wanted = self.may_spill(head) && head.content_length.is_none_or(|length| length <= most);
-        let known = wanted && (store.contains(key) || store.seen(key));
-        (known && store.has_room()).then(|| store.spill(key))
-    }
-
-    /// Whether a response may not find room in memory, or not while it is fetched: [`Self::spill`] decides on the disk then,
-    /// not its being stored.
-    pub(super) fn may_spill(&self, head: &FillHead) -> bool {
-        let room = self.largest_body(head).min(self.fills.most_buffered() / FILL_SHARE);
-        head.content_length.is_none_or(|length| length > room.max(INLINE))
-    }
-
-    /// Completes what was written while it came. `stored`: memory has it, too.
-    pub(crate) fn insert_spilled(
-        &self,
-        key: Key,
-        head: &FillHead,
-        spill: Spill,
-        stamp: &Stamp,
-        stored: Option<&Arc<Object>>,
-    ) -> bool {
-        let Some(storable) = head.storable.as_deref() else {
-            return false;
-        };
-        let wrong = head.content_length.is_some_and(|length| length != spill.len());
-        if wrong || self.is_purged(stamp, &storable.metadata.tags) {
-            return false;
-        }
-        let shared = shared_fields(&head.fields, Some(storable), head.status, Some(spill.len()));
-        let object = Object::new(
-            head.status,
-            head::encode(head.status, &shared),
-            Body::default(),
-            storable.metadata.clone(),
-            head.variant,
-            stamp.clone(),
-        )
-        .found_in(head.in_language);
-        let slot = self.ram.lock(key);
-        if stamp.is_before(self.guard(key).load(Ordering::Acquire)) {
-            return false;
-        }
-        if stored.is_none() {
-            slot.remove_variant(&object);
-        }
-        let given = spill.finish(key, object);
-        if !given {
-            // The disk must not hold what is older than this.
-            self.tier.remove(key);
-            if let Some(stored) = stored {
-                stored.not_given();
-            }
-        }
-        given
     }
 
     /// Before `new`, which a 304 made of `old`, takes its place: what is on the disk stays there if it is good enough.

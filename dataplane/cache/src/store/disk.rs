@@ -21,6 +21,7 @@ mod journal;
 mod log;
 mod open;
 mod pinned;
+mod place;
 mod queue;
 mod record;
 mod recover;
@@ -48,6 +49,7 @@ pub use io::{Dir, File};
 pub use log::Log;
 pub use open::{Opened, open, peek};
 pub use pinned::{Part, Pinned};
+pub use place::Place;
 pub use record::{Damaged, Record};
 pub use segment::{Contents, Segment, believed};
 pub use spill::Spill;
@@ -61,7 +63,7 @@ use counters::Counters;
 use ghost::Ghost;
 use index::{At, Index, MAX_SEGMENTS};
 use queue::{Queue, Work};
-use record::{MAX_RECORD, UNIT};
+use record::MAX_RECORD;
 use segment::Listed;
 
 /// The format of everything on the disk. One that is not this one is not read.
@@ -121,16 +123,6 @@ pub struct Store {
     /// Keys may be on their way from one segment to another.
     reclaiming: AtomicBool,
     counters: Counters,
-}
-
-/// Where a record is.
-#[derive(Clone, Debug)]
-pub struct Place {
-    segment: Arc<Segment>,
-    unit: u32,
-    units: u32,
-    /// It says how the key's responses vary.
-    pub vary: bool,
 }
 
 /// What a record said.
@@ -380,50 +372,6 @@ impl Store {
                 record::Kind::Chunk => {}
             }
         }
-    }
-}
-
-impl Place {
-    fn at(&self) -> At {
-        At {
-            sequence: self.segment.sequence,
-            unit: self.unit,
-        }
-    }
-
-    /// The segment's number and the record's place in it: the same for the same bytes.
-    pub fn name(&self) -> (u64, u32) {
-        (self.segment.sequence, self.unit)
-    }
-
-    /// The file to read from.
-    pub fn file(&self) -> &Arc<dyn File> {
-        &self.segment.file
-    }
-
-    /// Where in the file, bytes.
-    pub const fn offset(&self) -> u64 {
-        self.unit as u64 * UNIT
-    }
-
-    /// How much to read, bytes.
-    pub const fn len(&self) -> usize {
-        self.units as usize * UNIT as usize
-    }
-
-    /// Whether there is nothing to read.
-    pub const fn is_empty(&self) -> bool {
-        self.units == 0
-    }
-
-    /// Reads it, waiting for the disk.
-    ///
-    /// # Errors
-    /// The disk's.
-    pub fn read(&self) -> std::io::Result<Bytes> {
-        let mut bytes = vec![0; self.len()];
-        io::read_exact_at(&*self.segment.file, &mut bytes, self.offset())?;
-        Ok(bytes.into())
     }
 }
 

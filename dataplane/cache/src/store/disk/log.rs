@@ -8,6 +8,7 @@
 //! a disk that fails costs hits. After [`FAILURES`] failures in a row it rests for a while, doubling.
 
 mod reclaim;
+mod removals;
 mod variants;
 
 use std::io;
@@ -41,9 +42,6 @@ const GIVEN: u32 = 2;
 
 /// How long removals may wait to reach the disk itself, milliseconds.
 const SYNC: u64 = 1_000;
-
-/// Removals that wait while the disk rests; with more the store is not used again after a restart.
-const MAX_WAITING: usize = 65_536;
 
 /// How long something of no stated use after its freshness may still be of use: one day, in milliseconds.
 const GRACE: u64 = 24 * 3600 * 1000;
@@ -237,59 +235,6 @@ impl Log {
                 header.expiry,
             );
         });
-    }
-
-    /// Notes in the log that keys are forgotten: this one and those behind it in the queue.
-    fn remove(&mut self, key: Key, order: u64) -> Result<(), Unwritten> {
-        let mut removed = vec![(key, order)];
-        while removed.len() < MAX_REMOVED
-            && let Some(next) = self.store.queue.take_removal()
-        {
-            removed.push(next);
-        }
-        let result = self.write_removed(&removed);
-        if result.is_err() {
-            // The first is its caller's.
-            removed.drain(..1);
-            removed.into_iter().for_each(|(key, order)| self.wait_with(key, order));
-        }
-        result
-    }
-
-    fn write_removed(&mut self, removed: &[(Key, u64)]) -> Result<(), Unwritten> {
-        let keys: Vec<_> = removed.iter().map(|(key, _)| *key).collect();
-        let first = keys.first().copied().unwrap_or(Key(0));
-        self.append(
-            Header::new(Kind::Remove, first),
-            &codec::encode_removed(&keys),
-            std::iter::empty(),
-        )?;
-        for &(key, order) in removed {
-            self.store.index.remove(key);
-            self.store.queue.removal_done(key, order);
-        }
-        self.unsynced.get_or_insert(self.now);
-        Ok(())
-    }
-
-    fn write_waiting(&mut self) -> Result<(), Unwritten> {
-        while !self.waiting.is_empty() {
-            let from = self.waiting.len().saturating_sub(MAX_REMOVED);
-            let some = self.waiting.split_off(from);
-            if let Err(error) = self.write_removed(&some) {
-                self.waiting.extend(some);
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
-
-    fn wait_with(&mut self, key: Key, order: u64) {
-        if self.waiting.len() < MAX_WAITING {
-            self.waiting.push((key, order));
-        } else {
-            self.store.distrust("removals cannot be noted");
-        }
     }
 
     /// Appends a record.
