@@ -307,16 +307,16 @@ impl Fetch {
             };
             match piece {
                 Ok(Some(piece)) => {
-                    if let Some(spill) = &mut spill {
-                        spill.push(&piece);
-                        writer.keep(spill.is_alive());
-                    }
+                    writer.keep(spill.as_ref().is_some_and(|spill| spill.is_alive()));
                     if writer.ready().await.is_err() {
                         return;
                     }
                     left = left.map(|left| left.saturating_sub(piece.len() as u64));
                     if left == Some(0) {
                         break piece;
+                    }
+                    if let Some(spill) = &mut spill {
+                        spill.push(&piece);
                     }
                     writer.push(piece);
                 }
