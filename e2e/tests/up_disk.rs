@@ -157,7 +157,7 @@ async fn killed_fifty_times_while_it_writes_it_serves_no_wrong_byte_and_loses_no
     // All of it, whole and in ranges; what is stored is not fetched again.
     let before = asked.load(Ordering::Relaxed);
     let mut connection = Connection::open(up.front).await?;
-    let mut hits = 0.0;
+    let (mut hits, mut parts) = (0.0, 0.0);
     for n in 0..OBJECTS {
         let response = connection.get("site.test", &format!("/o/{n}"), "").await?;
         check(n, response.status, response.header("etag"), &response.body).expect("every answer is right");
@@ -166,10 +166,19 @@ async fn killed_fifty_times_while_it_writes_it_serves_no_wrong_byte_and_loses_no
         let (first, last) = (whole.len() / 3, whole.len() - 2);
         let range = format!("Range: bytes={first}-{last}\r\n");
         let part = connection.get("site.test", &format!("/o/{n}"), &range).await?;
-        assert_eq!((part.status, part.body == whole[first..=last]), (206, true), "{n}");
+        // What is stored nowhere comes from the origin, which knows no ranges.
+        let right = match part.status {
+            206 => part.body == whole[first..=last],
+            status => status == 200 && part.body == whole,
+        };
+        assert!(right, "{n}: {} {} bytes", part.status, part.body.len());
+        parts += f64::from(u8::from(part.status == 206));
     }
     let fetched = asked.load(Ordering::Relaxed) - before;
-    assert!(hits >= stored, "{hits} hits of {stored} stored");
+    assert!(
+        hits >= stored && parts >= stored,
+        "{hits} hits, {parts} parts, {stored} stored"
+    );
     assert!(
         fetched as f64 <= OBJECTS as f64 - stored,
         "{fetched} fetched, {stored} stored"
