@@ -45,6 +45,10 @@ pub(crate) struct DataplaneArgs {
     drain: DrainArgs,
 }
 
+/// How long a node whose cache outlived a restart waits for the operator, and so for the purges it missed, before it goes
+/// on with its copy of the configuration.
+const FIRST_WORD: Duration = Duration::from_secs(10);
+
 /// Runs until SIGTERM or SIGINT.
 pub(crate) fn run(args: DataplaneArgs) -> Result<ExitCode, Failure> {
     crate::stop::runtime()?.block_on(serve(args))
@@ -60,12 +64,15 @@ async fn serve(args: DataplaneArgs) -> Result<ExitCode, Failure> {
     let state = args.state_dir.as_deref();
     let serving = args.serve.start(args.admin, state, None, PREFETCH_SPREAD).await?;
     let data_plane = serving.data_plane;
-    let config = Config {
+    let mut config = Config {
         state_dir: args.state_dir,
         secrets_dir: args.secrets_dir,
         prefetch: Some(data_plane.follow_prefetches()),
         ..Config::new(args.operator.clone(), node.clone())
     };
+    if args.serve.has_disk() {
+        config.timing.first_word = FIRST_WORD;
+    }
     let follower = Follower::new(config, Applier(Arc::clone(&data_plane)))
         .map_err(|error| Failure::environment(error.to_string(), ""))?;
     complain(format!(

@@ -141,6 +141,11 @@ impl ServeArgs {
         })
     }
 
+    /// Whether stored responses outlive a restart.
+    pub(crate) const fn has_disk(&self) -> bool {
+        self.disk.is_some()
+    }
+
     fn disk_options(&self, state_dir: Option<&Path>) -> Result<Option<DiskOptions>, Failure> {
         let Some(size) = self.disk else { return Ok(None) };
         let dir = self.disk_dir.clone().or_else(|| Some(state_dir?.join("cache")));

@@ -101,6 +101,10 @@ pub struct Timing {
     pub manifest_bytes: usize,
     /// The largest blob, bytes.
     pub blob_bytes: u64,
+    /// How long a node that starts from its copy waits for the operator's word before it takes the copy. Nothing is right
+    /// for a node whose cache begins empty; one whose cache outlived the restart must learn of the purges it missed
+    /// before it is ready.
+    pub first_word: Duration,
 }
 
 impl Default for Timing {
@@ -114,6 +118,7 @@ impl Default for Timing {
             fetches: 8,
             manifest_bytes: 64 * 1024 * 1024,
             blob_bytes: 64 * 1024 * 1024,
+            first_word: Duration::ZERO,
         }
     }
 }

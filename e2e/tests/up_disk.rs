@@ -33,7 +33,11 @@ const STORED: &str = "breakwater_cache_objects{tier=\"disk\"}";
 /// What the origin says at a path: text that only this path has, of a size that goes with it. One in twenty is large enough to
 /// lie in pieces.
 fn body(n: u64) -> String {
-    let size = if n % 20 == 0 { 400_000 } else { 50 + n * 37 % 20_000 };
+    let size = if n.is_multiple_of(20) {
+        400_000
+    } else {
+        50 + n * 37 % 20_000
+    };
     let line = format!("object {n} says {} and nothing else; ", n * 7919);
     line.chars().cycle().take(usize::try_from(size).unwrap_or(0)).collect()
 }

@@ -164,6 +164,30 @@ async fn a_restarted_node_serves_from_its_disk_while_the_operator_is_down() {
 }
 
 #[tokio::test]
+async fn a_node_whose_cache_outlived_a_restart_hears_the_operator_before_it_is_ready() {
+    let disk = tempfile::tempdir().unwrap();
+    let operator = Operator::start(None, untouched()).await;
+    operator.publisher.publish(&snapshot([purge("a", 1)]));
+    let mut node = Node::start(operator.address, Some(disk.path()));
+    node.applied(&[("a", 1)]).await;
+    node.stop().await;
+
+    // A purge while it was away is the first thing it applies: the copy, which lacks it, is never in force.
+    operator.publisher.publish(&snapshot([purge("a", 1), purge("b", 1)]));
+    let mut node = Node::patient(operator.address, disk.path(), PATIENCE);
+    node.applied(&[("a", 1), ("b", 1)]).await;
+    assert_eq!(node.stop().await, 1);
+
+    // Without an operator it goes on with its copy when the time is over.
+    let address = operator.address;
+    operator.stop().await;
+    let mut node = Node::patient(address, disk.path(), Duration::from_millis(50));
+    node.applied(&[("a", 1), ("b", 1)]).await;
+    assert!(node.state(FollowState::is_ready).await.from_disk);
+    assert_eq!(node.stop().await, 1);
+}
+
+#[tokio::test]
 async fn after_a_restart_a_broken_object_still_has_its_last_good_unit() {
     let disk = tempfile::tempdir().unwrap();
     let operator = Operator::start(None, untouched()).await;
@@ -477,22 +501,29 @@ struct Node {
 
 impl Node {
     fn start(operator: SocketAddr, state_dir: Option<&Path>) -> Self {
-        Self::with(operator, state_dir, None)
+        Self::with(operator, state_dir, None, Duration::ZERO)
+    }
+
+    /// One whose cache outlived the restart: it waits for the operator's word for so long.
+    fn patient(operator: SocketAddr, state_dir: &Path, first_word: Duration) -> Self {
+        Self::with(operator, Some(state_dir), None, first_word)
     }
 
     fn prefetching(operator: SocketAddr, told: watch::Receiver<Arc<[PrefetchProgress]>>) -> Self {
-        Self::with(operator, None, Some(told))
+        Self::with(operator, None, Some(told), Duration::ZERO)
     }
 
     fn with(
         operator: SocketAddr,
         state_dir: Option<&Path>,
         prefetch: Option<watch::Receiver<Arc<[PrefetchProgress]>>>,
+        first_word: Duration,
     ) -> Self {
         let sink = Arc::new(Mutex::new(Recorded::default()));
         let mut config = Config::new(format!("http://{operator}").parse().unwrap(), "node-1");
         config.state_dir = state_dir.map(Path::to_owned);
         config.prefetch = prefetch;
+        config.timing.first_word = first_word;
         config.timing.backoff.1 = Duration::from_millis(50);
         let follower = Follower::new(config, Recorder(sink.clone())).unwrap();
         let state = follower.state();

@@ -222,12 +222,14 @@ struct Worker<'a, S> {
 
 impl<S: Sink + Send> Worker<'_, S> {
     async fn work(mut self, restored: Option<Snapshot>) {
+        let mut announced = self.shared.announced.subscribe();
         if let Some(snapshot) = restored {
             self.good = LastGood::restored(&snapshot);
-            let digest = snapshot.manifest().digest();
-            self.apply(snapshot, digest, true).await;
+            if !self.hear_first(&mut announced).await {
+                let digest = snapshot.manifest().digest();
+                self.apply(snapshot, digest, true).await;
+            }
         }
-        let mut announced = self.shared.announced.subscribe();
         let mut backoff = Backoff::new(self.shared.timing.backoff);
         let mut retry: Option<Duration> = None;
         loop {
@@ -250,6 +252,21 @@ impl<S: Sink + Send> Worker<'_, S> {
                 }
             }
         }
+    }
+
+    /// Whether the operator's word came, and could be taken, while the copy on disk was held back for it.
+    async fn hear_first(&mut self, announced: &mut watch::Receiver<Option<Arc<Announced>>>) -> bool {
+        let heard = tokio::time::timeout(self.shared.timing.first_word, announced.wait_for(Option::is_some)).await;
+        let Some(next) = heard.ok().and_then(Result::ok).and_then(|heard| heard.clone()) else {
+            return false;
+        };
+        // Not cut short: half an application is none.
+        let taken = self.take(&next).await;
+        if let Err(error) = &taken {
+            self.shared.failed(Source::Fetch, error);
+            announced.mark_changed();
+        }
+        taken.is_ok()
     }
 
     async fn take(&mut self, next: &Announced) -> Result<(), FetchError> {
