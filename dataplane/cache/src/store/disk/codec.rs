@@ -131,7 +131,7 @@ pub(super) fn encode_stored(stored: &StoredObject) -> Vec<u8> {
     out
 }
 
-/// A head section of [`encode_object`]; parts of it are kept without copying.
+/// A head section of `encode_object`; parts of it are kept without copying.
 pub fn decode_object(bytes: &Bytes) -> Option<StoredObject> {
     let own = |part: &[u8]| bytes.slice_ref(part);
     let mut fields = Fields(bytes);
@@ -200,7 +200,7 @@ pub(super) fn encode_variants(variants: &Variants) -> Vec<u8> {
     out
 }
 
-/// A head section of [`encode_variants`].
+/// A head section of `encode_variants`.
 pub fn decode_variants(bytes: &[u8]) -> Option<Variants> {
     let mut fields = Fields(bytes);
     let salt = fields.u64()?;
@@ -221,7 +221,7 @@ pub(super) fn encode_removed(keys: &[Key]) -> Vec<u8> {
     out
 }
 
-/// A head section of [`encode_removed`].
+/// A head section of `encode_removed`.
 pub fn decode_removed(bytes: &[u8]) -> Option<Vec<Key>> {
     let (keys, rest) = bytes.as_chunks::<16>();
     let keys: Vec<_> = keys.iter().map(|key| Key(u128::from_le_bytes(*key))).collect();
