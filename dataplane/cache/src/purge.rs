@@ -9,7 +9,7 @@
 //! becomes so by being stored late: the comparison is made at each hit, not at the purge.
 //!
 //! Bounds: [`DEFAULT_MAX_MARKS`] of a site, four times as many of all sites together, 40 bytes each; see
-//! [`marks`]. Space is given back by the store when a purged response is met or evicted. What outlives the process
+//! `marks`. Space is given back by the store when a purged response is met or evicted. What outlives the process
 //! is in [`journal`].
 
 pub mod journal;

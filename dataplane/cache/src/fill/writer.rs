@@ -75,7 +75,7 @@ impl FillWriter {
         self.fill.state.lock().readers.len()
     }
 
-    /// Gives an interim response to the reader that is fetched for. More than [`MAX_INTERIM`] that it did not take yet are
+    /// Gives an interim response to the reader that is fetched for. More than `MAX_INTERIM` that it did not take yet are
     /// dropped.
     pub fn interim(&self, interim: Interim) {
         let waker = {

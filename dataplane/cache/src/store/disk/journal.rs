@@ -1,7 +1,7 @@
 //! The file of purges: [`crate::purge::journal`] on the disk.
 //!
 //! Invariant: after [`Journal::append`] or [`Journal::create`] has returned well, what it was given is on the disk. What
-//! cannot be read voids everything stored ([`super::open`]): what was purged is not known any more.
+//! cannot be read voids everything stored ([`super::open()`]): what was purged is not known any more.
 
 use std::io;
 use std::sync::Arc;

@@ -81,7 +81,7 @@ pub struct Header {
 }
 
 impl Header {
-    /// A header for [`write`], which fills in the rest.
+    /// A header for [`write()`], which fills in the rest.
     pub const fn new(kind: Kind, key: Key) -> Self {
         Self {
             kind,
