@@ -62,6 +62,7 @@ async fn serve(args: DataplaneArgs) -> Result<ExitCode, Failure> {
         None => host_name()?,
     };
     let state = args.state_dir.as_deref();
+    let outlives = args.serve.has_disk();
     let serving = args.serve.start(args.admin, state, None, PREFETCH_SPREAD).await?;
     let data_plane = serving.data_plane;
     let mut config = Config {
@@ -70,7 +71,7 @@ async fn serve(args: DataplaneArgs) -> Result<ExitCode, Failure> {
         prefetch: Some(data_plane.follow_prefetches()),
         ..Config::new(args.operator.clone(), node.clone())
     };
-    if args.serve.has_disk() {
+    if outlives {
         config.timing.first_word = FIRST_WORD;
     }
     let follower = Follower::new(config, Applier(Arc::clone(&data_plane)))
