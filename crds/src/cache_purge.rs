@@ -69,7 +69,7 @@ pub struct CachePurgeSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256), inner(length(min = 8, max = 4096)), extend("x-kubernetes-list-type" = "set"))]
     pub urls: Option<Vec<String>>,
-    /// Paths with all that is below them, by whole segments: https://shop.example.com/static reaches /static and
+    /// Paths with all that is below them, by whole segments: `https://shop.example.com/static` reaches /static and
     /// /static/app.js, not /statics. Scheme and port do not count. Without a host, such as /static: on every host of the
     /// EdgeCache. Segments beyond the sixteenth are not told apart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
