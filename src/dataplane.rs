@@ -1,6 +1,6 @@
 //! `breakwater dataplane`: a node of a cluster, its configuration from an operator.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use breakwater_dataplane::DataPlane;
 use breakwater_dataplane::follow::{Config, FollowState, Follower, Sink};
-use breakwater_snapshot::{Rejection, Snapshot};
+use breakwater_snapshot::{PeerAddress, Peers, Rejection, Snapshot};
 use clap::Args;
 use reqwest::Url;
 use tokio::sync::watch;
@@ -31,6 +31,9 @@ pub(crate) struct DataplaneArgs {
     node: Option<String>,
     #[command(flatten)]
     serve: ServeArgs,
+    /// This node's address as other nodes reach it, for the port of --peer [default: the address of --peer]
+    #[arg(long, value_name = "IP", env = "POD_IP")]
+    pod_ip: Option<IpAddr>,
     /// Address for metrics and health
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:9090")]
     admin: SocketAddr,
@@ -63,12 +66,32 @@ async fn serve(args: DataplaneArgs) -> Result<ExitCode, Failure> {
     };
     let state = args.state_dir.as_deref();
     let outlives = args.serve.has_disk();
-    let serving = args.serve.start(args.admin, state, None, PREFETCH_SPREAD).await?;
+    let serving = args
+        .serve
+        .start(&node, args.admin, state, None, PREFETCH_SPREAD)
+        .await?;
     let data_plane = serving.data_plane;
+    let peer = match data_plane.peer_address() {
+        None => None,
+        Some(listens) => {
+            let ip = args.pod_ip.unwrap_or_else(|| listens.ip());
+            if ip.is_unspecified() {
+                return Err(Failure::environment(
+                    format!("other nodes cannot reach this one at {listens}"),
+                    "give its address with --pod-ip, or to --peer",
+                ));
+            }
+            Some(PeerAddress {
+                address: SocketAddr::new(ip, listens.port()),
+            })
+        }
+    };
+    let (may_be_asked, asked_at) = watch::channel(None);
     let mut config = Config {
         state_dir: args.state_dir,
         secrets_dir: args.secrets_dir,
         prefetch: Some(data_plane.follow_prefetches()),
+        peer: Some(asked_at),
         ..Config::new(args.operator.clone(), node.clone())
     };
     if outlives {
@@ -81,7 +104,8 @@ async fn serve(args: DataplaneArgs) -> Result<ExitCode, Failure> {
         serving.described, args.operator
     ));
     let state = follower.state();
-    let confirming = tokio::spawn(confirm(Arc::clone(&data_plane), state));
+    let confirming = tokio::spawn(confirm(Arc::clone(&data_plane), state, peer, may_be_asked));
+    let knowing = tokio::spawn(know(Arc::clone(&data_plane), follower.peers()));
     let (stopping, told) = tokio::sync::oneshot::channel::<()>();
     let following = tokio::spawn(follower.run(async move {
         let _ = told.await;
@@ -99,6 +123,7 @@ async fn serve(args: DataplaneArgs) -> Result<ExitCode, Failure> {
         () = stop.told() => complain("breakwater: told again; leaving at once"),
     }
     confirming.abort();
+    knowing.abort();
     Ok(ExitCode::SUCCESS)
 }
 
@@ -117,11 +142,27 @@ impl Sink for Applier {
     }
 }
 
-/// Keeps `snapshot_age_seconds` true: it grows while the operator is silent.
-async fn confirm(data_plane: Arc<DataPlane>, mut state: watch::Receiver<FollowState>) {
+/// Tells the data plane which other nodes there are.
+async fn know(data_plane: Arc<DataPlane>, mut peers: watch::Receiver<Peers>) {
+    while peers.changed().await.is_ok() {
+        let peers = peers.borrow_and_update().clone();
+        data_plane.set_peers(&peers);
+    }
+}
+
+/// Keeps `snapshot_age_seconds` true: it grows while the operator is silent. And says whether other nodes may ask at
+/// `peer`: while this one is ready.
+async fn confirm(
+    data_plane: Arc<DataPlane>,
+    mut state: watch::Receiver<FollowState>,
+    peer: Option<PeerAddress>,
+    may_be_asked: watch::Sender<Option<PeerAddress>>,
+) {
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     loop {
         tick.tick().await;
+        let now = peer.clone().filter(|_| data_plane.ready());
+        may_be_asked.send_if_modified(|said| std::mem::replace(said, now.clone()) != now);
         let state = state.borrow_and_update();
         if let Some(age) = state.age(std::time::Instant::now()) {
             data_plane.confirm_age(age);
@@ -129,7 +170,7 @@ async fn confirm(data_plane: Arc<DataPlane>, mut state: watch::Receiver<FollowSt
     }
 }
 
-fn host_name() -> Result<String, Failure> {
+pub(crate) fn host_name() -> Result<String, Failure> {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     match name.trim() {
         "" => Err(Failure::environment("this host has no name", "give one with --node")),

@@ -26,6 +26,9 @@ pub(crate) struct ServeArgs {
     /// Address for clients with TLS; written as --listen [default: none]
     #[arg(long, value_name = "ADDR", value_parser = listen::tls)]
     listen_tls: Vec<Listen>,
+    /// Address for other nodes, which ask here for what they have not stored (`tiering: {mode: Owner}`) [default: none]
+    #[arg(long, value_name = "ADDR", value_parser = listen::peer)]
+    peer: Option<Listen>,
     /// Port of https as clients see it, for redirects
     #[arg(long, value_name = "PORT", default_value_t = 443, value_parser = clap::value_parser!(u16).range(1..))]
     https_port: u16,
@@ -84,9 +87,11 @@ pub(crate) struct Serving {
 
 impl ServeArgs {
     /// Starts the data plane, with an empty configuration, and its admin port; on the sockets of the process it takes
-    /// over, if there is one, where it does not accept yet. `prefetch_spread` is of the data plane's options.
+    /// over, if there is one, where it does not accept yet. `node` is its name among other nodes, `prefetch_spread` is of
+    /// the data plane's options.
     pub(crate) async fn start(
         self,
+        node: &str,
         admin: SocketAddr,
         state_dir: Option<&Path>,
         inherited: Option<Sockets>,
@@ -104,7 +109,13 @@ impl ServeArgs {
         let defaults = Options::default();
         let memory_limit = self.memory_limit.map(Size::bytes).or_else(cgroup_memory_limit);
         let options = Options {
-            listen: self.listen.into_iter().chain(self.listen_tls).collect(),
+            listen: self
+                .listen
+                .into_iter()
+                .chain(self.listen_tls)
+                .chain(self.peer)
+                .collect(),
+            node: node.to_owned(),
             https_port: self.https_port,
             workers: self.workers.map_or_else(default_workers, usize::from),
             memory: match self.memory {

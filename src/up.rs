@@ -1,6 +1,7 @@
 //! `breakwater up`: the data plane on one machine, its configuration a directory of manifests.
 
 mod demo;
+mod peers;
 mod reload;
 mod takeover;
 mod watch;
@@ -17,6 +18,7 @@ use crate::exit::{Failure, complain};
 use crate::serve::ServeArgs;
 use crate::stop::{DrainArgs, Stop, receive};
 use crate::supervisor::Supervisor;
+use peers::PeerArgs;
 use reload::Reloader;
 use takeover::Takeover;
 
@@ -31,6 +33,8 @@ pub(crate) struct UpArgs {
     dir: Option<PathBuf>,
     #[command(flatten)]
     serve: ServeArgs,
+    #[command(flatten)]
+    peers: PeerArgs,
     /// Address for metrics and health
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9090")]
     admin: SocketAddr,
@@ -73,9 +77,14 @@ async fn up(args: UpArgs) -> Result<ExitCode, Failure> {
     // Before it is read: a change in between is seen, and the directory read again.
     let mut changes = watch::watch(&dir);
     let mut reloader = Reloader::open(dir, args.state_dir.clone())?;
+    let peers = args.peers.read()?;
     let state = args.state_dir.as_deref();
-    let serving = args.serve.start(args.admin, state, sockets, Duration::ZERO).await?;
+    let serving = args
+        .serve
+        .start(&peers.node, args.admin, state, sockets, Duration::ZERO)
+        .await?;
     let data_plane = serving.data_plane;
+    peers.introduce(&data_plane);
     let objects = reloader.start(&data_plane).await;
     let in_place_of_another = takeover.is_some();
     if let Some(takeover) = takeover {

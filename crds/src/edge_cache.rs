@@ -66,6 +66,9 @@ pub struct EdgeCacheSpec {
     /// What nodes fetch before a client asks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefetch: Option<Prefetch>,
+    /// Who is asked for what a node has not stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tiering: Option<Tiering>,
     /// Changes to header fields.
     #[serde(default)]
     pub headers: HeaderEdits,
@@ -83,6 +86,26 @@ pub struct EdgeCacheSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub error_pages: Vec<ErrorPage>,
+}
+
+/// Who is asked for what a node has not stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Tiering {
+    /// Local: the origin. Owner: the node that owns the URL among all nodes, which asks the origin once for all of them;
+    /// the origin, when that node does not answer.
+    #[serde(default)]
+    pub mode: TieringMode,
+}
+
+/// Who is asked first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TieringMode {
+    /// The origin.
+    #[default]
+    Local,
+    /// The node that owns the URL.
+    Owner,
 }
 
 /// How responses are stored.

@@ -24,7 +24,7 @@ mod waf_policy;
 mod ws_route;
 
 pub use cache_purge::{CachePurge, CachePurgeSpec, CachePurgeStatus, EdgeCacheRef, PurgeMode, PurgeNodes};
-pub use edge_cache::{CacheKey, CacheRule, CacheSpec, EdgeCache, EdgeCacheSpec, QueryKey, Stale};
+pub use edge_cache::{CacheKey, CacheRule, CacheSpec, EdgeCache, EdgeCacheSpec, QueryKey, Stale, Tiering, TieringMode};
 pub use filter::{
     BodyLimits, Coding, Compression, ErrorPage, HeaderEdit, HeaderEdits, HeaderField, Redirect, RedirectPath,
     RedirectScheme,

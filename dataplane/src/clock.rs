@@ -75,6 +75,12 @@ impl Clock {
         self.monotonic_ms.get()
     }
 
+    /// The same, read anew.
+    pub(crate) fn read_ms(&self) -> u64 {
+        self.refresh();
+        self.now_ms()
+    }
+
     /// Unix time, seconds.
     pub(crate) fn unix(&self) -> u64 {
         self.unix_seconds.get()

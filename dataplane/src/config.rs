@@ -124,6 +124,8 @@ pub(crate) struct Site {
     pub(crate) filters: Option<Box<Filters>>,
     /// What is fetched before a client asks.
     prefetch: Option<Arc<prefetch::Settings>>,
+    /// Who is asked for what is not stored.
+    pub(crate) tiering: unit::Tiering,
 }
 
 /// One cache rule of a site.

@@ -47,6 +47,8 @@ pub(crate) enum Protocol {
     Http1,
     /// HTTP/2, agreed on by ALPN.
     Http2,
+    /// HTTP/1 of another node, which has proved that it is one.
+    Peer,
 }
 
 /// A client's connection.
@@ -66,6 +68,8 @@ pub(crate) struct Shared {
     counted: Counted,
     /// The next byte is the first, in clear text: an HTTP/2 preface may come (RFC 9113 section 3.3).
     pub(crate) at_start: bool,
+    /// The other end is not a client but another node.
+    pub(crate) of_node: bool,
     /// Its places in the connection limits of policies, once one counted it.
     pub(crate) guard: Option<Box<ConnectionGuard>>,
 }
@@ -99,14 +103,15 @@ impl<S: Transport> Connection<S> {
     ) -> Self {
         Self {
             state: match protocol {
-                Protocol::Http1 => State::Open(Open::new(stream, Vec::new())),
+                Protocol::Http1 | Protocol::Peer => State::Open(Open::new(stream, Vec::new())),
                 Protocol::Http2 => State::Http2(Box::new(Http2::new(stream, Vec::new()))),
             },
             deadline: Deadline::new(&worker.deadlines),
             shared: Shared {
                 worker,
                 peer,
-                at_start: proof.is_none(),
+                at_start: proof.is_none() && protocol == Protocol::Http1,
+                of_node: protocol == Protocol::Peer,
                 proof,
                 counted,
                 guard: None,

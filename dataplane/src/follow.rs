@@ -38,7 +38,7 @@ use std::time::{Duration, Instant};
 use reqwest::Url;
 use tokio::sync::watch;
 
-use breakwater_snapshot::{Digest, PrefetchProgress, Rejection, Snapshot};
+use breakwater_snapshot::{Digest, PeerAddress, Peers, PrefetchProgress, Rejection, Snapshot};
 
 pub use client::FetchError;
 pub use copy::LastGoodCopy;
@@ -64,6 +64,8 @@ pub struct Config {
     pub secrets_dir: Option<PathBuf>,
     /// How far the node is with what it fetches by itself, told at a bearable pace; goes with acknowledgements.
     pub prefetch: Option<watch::Receiver<Arc<[PrefetchProgress]>>>,
+    /// Where other nodes may ask this one, and each change of it; it is told with the acknowledgement.
+    pub peer: Option<watch::Receiver<Option<PeerAddress>>>,
     /// Waits and bounds.
     pub timing: Timing,
 }
@@ -77,6 +79,7 @@ impl Config {
             state_dir: None,
             secrets_dir: None,
             prefetch: None,
+            peer: None,
             timing: Timing::default(),
         }
     }
@@ -198,6 +201,7 @@ pub struct Follower<S> {
     config: Config,
     client: client::Client,
     state: watch::Sender<FollowState>,
+    peers: watch::Sender<Peers>,
     sink: S,
 }
 
@@ -217,6 +221,7 @@ impl<S: Sink + Send> Follower<S> {
         Ok(Self {
             client: client::Client::new(&config)?,
             state: watch::Sender::new(FollowState::default()),
+            peers: watch::Sender::default(),
             config,
             sink,
         })
@@ -225,6 +230,11 @@ impl<S: Sink + Send> Follower<S> {
     /// Where the node stands, now and at each change.
     pub fn state(&self) -> watch::Receiver<FollowState> {
         self.state.subscribe()
+    }
+
+    /// Which nodes may be asked, now and at each change. What was said last stays while no operator is heard.
+    pub fn peers(&self) -> watch::Receiver<Peers> {
+        self.peers.subscribe()
     }
 
     /// Follows until `stop` is ready; then says goodbye, so that the node is not waited for, and finishes the copy on

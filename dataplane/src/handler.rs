@@ -9,6 +9,7 @@ mod filtered;
 mod forward;
 pub(crate) mod hit;
 mod https;
+mod peer;
 mod proxy;
 mod stored;
 mod websocket;
@@ -37,6 +38,8 @@ use crate::telemetry::{CacheResult, access_log};
 use crate::tls::{HostTls, Hsts};
 use crate::upstream::{Asker, OriginError, Server};
 use crate::worker::Worker;
+use breakwater_wire::peer as envelope;
+use breakwater_wire::peer::Word;
 pub(crate) use cache::prefetch;
 pub(crate) use client::{Channel, Http2, Link, Outgoing, Over, split_head};
 use client::{Client, ClientError, Http1};
@@ -72,6 +75,8 @@ pub(crate) struct Job {
     pub(crate) asked: Rc<Asked>,
     /// It is no client's, and counted as none.
     prefetch: bool,
+    /// Another node asks for its client: the other end of that client's connection.
+    pub(crate) asked_by: Option<IpAddr>,
 }
 
 /// What is known, for the log, of a request's way to its origin. Shared with the fetch that the request leads, if it does.
@@ -122,8 +127,9 @@ impl Job {
         }
     }
 
+    /// What is done to the answer, if anything is. Not when another node asks, which does it.
     pub(crate) fn filters(&self) -> Option<&Filters> {
-        self.resource().filters()
+        self.resource().filters().filter(|_| self.asked_by.is_none())
     }
 }
 
@@ -153,6 +159,8 @@ struct Routed<'a, 'b> {
     secure: bool,
     /// For [`WorkerConfig::host_tls`].
     tls: Option<u32>,
+    /// Another node asks for its client: the other end of that client's connection.
+    asked_by: Option<IpAddr>,
 }
 
 impl<'a> Routed<'a, '_> {
@@ -177,6 +185,9 @@ impl<'a> Routed<'a, '_> {
 
 /// Routes and judges a request; answers it if that takes no waiting.
 pub(crate) fn answer(shared: &mut Shared, head: &RequestHead<'_>, out: &mut Vec<u8>) -> Answer {
+    if shared.of_node {
+        return peer::answer(shared, head, out);
+    }
     let worker = Rc::clone(&shared.worker);
     let started = Instant::now();
     if head.method == "TRACE" {
@@ -213,6 +224,7 @@ pub(crate) fn answer(shared: &mut Shared, head: &RequestHead<'_>, out: &mut Vec<
         started,
         secure: shared.proof.is_some(),
         tls: route.tls,
+        asked_by: None,
     };
     if let Some(tls) = routed.host_tls()
         && let Some(answer) = https::answer(&worker, tls, shared.proof, &routed, out)
@@ -265,6 +277,7 @@ fn leave(worker: &Worker, routed: &Routed<'_, '_>, out: &mut Vec<u8>) -> Answer 
     if let Some(compression) = routed.resource().compression() {
         compression.negotiate(&mut request.headers);
     }
+    request.headers.remove(envelope::FIELD);
     Answer::Leave(Box::new(Job {
         request,
         path: routed.path.as_str().to_owned(),
@@ -282,6 +295,7 @@ fn leave(worker: &Worker, routed: &Routed<'_, '_>, out: &mut Vec<u8>) -> Answer 
         tls: routed.tls,
         asked: Rc::default(),
         prefetch: false,
+        asked_by: routed.asked_by,
     }))
 }
 
@@ -476,7 +490,11 @@ pub(crate) fn exchange<S: Transport>(
         if matches!(job.resource().kind, ResourceKind::WebSocket(_)) {
             return websocket::open(&worker, job, peer, client).await;
         }
-        let outcome = respond(&worker, &job, peer, &mut client).await;
+        if job.asked_by.is_some() {
+            // A sign of life for the node that asks: the answer may take as long as the origin does.
+            let _ = client.send_interim(102, &http::HeaderMap::new()).await;
+        }
+        let outcome = respond(&worker, &job, job.asked_by.unwrap_or(peer), &mut client).await;
         let cut = conclude(&worker, &job, &mut client, outcome).await;
         after(&worker, client, cut)
     })
@@ -596,6 +614,7 @@ async fn fail<C: Client>(worker: &Rc<Worker>, job: &Job, client: &mut C, failure
 /// What a client may know of a failure behind us.
 const fn public(error: &OriginError) -> &'static str {
     match error {
+        OriginError::Loop => "this request has come by here before: it goes round in circles",
         OriginError::NoEndpoints => "no server is ready for this site",
         OriginError::Overloaded(_) => "the site's servers are busy",
         OriginError::ConnectTimeout | OriginError::ResponseTimeout => "the site's server did not answer in time",
@@ -620,7 +639,13 @@ async fn page<C: Client>(
     status: u16,
     message: &str,
 ) -> Result<Outcome, ClientError> {
-    page_with(worker, job, client, status, message, &[]).await
+    let word = match message {
+        OVERLOADED => Word::REFUSED,
+        _ => Word::ORIGIN_FAILED,
+    };
+    let fields = [(envelope::FIELD, word)];
+    let fields = if job.asked_by.is_some() { &fields[..] } else { &[] };
+    page_with(worker, job, client, status, message, fields).await
 }
 
 /// Sends an answer of ours with fields of its own.
@@ -660,6 +685,15 @@ async fn page_with<C: Client>(
 }
 
 fn count(worker: &Worker, job: &Job, outcome: &Outcome, bytes: u64, end: End) {
+    if job.asked_by.is_some() {
+        let counts = &worker.metrics.peering.counts;
+        match outcome.status {
+            503 => counts.turned_away.add(),
+            502 | 504 => counts.failed.add(),
+            _ => counts.served.add(),
+        }
+        return;
+    }
     let cells = &job.local().cells;
     let duration = job.started.elapsed();
     cells.requests.add(outcome.status);

@@ -22,6 +22,7 @@ mod handler;
 mod listen;
 mod memory;
 mod pace;
+mod peer;
 mod prefetch;
 mod request_id;
 mod respond;

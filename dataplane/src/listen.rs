@@ -19,6 +19,8 @@ pub struct Listen {
     pub tls: bool,
     /// Peers whose connections begin with a PROXY header; those of others never do. Empty: nobody's.
     pub proxy_protocol: Vec<IpNet>,
+    /// Other nodes connect here, in place of clients. In clear text, without a PROXY header.
+    pub peer: bool,
 }
 
 impl From<SocketAddr> for Listen {
@@ -28,6 +30,7 @@ impl From<SocketAddr> for Listen {
             address,
             tls: false,
             proxy_protocol: Vec::new(),
+            peer: false,
         }
     }
 }

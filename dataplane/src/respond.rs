@@ -12,6 +12,7 @@ use http::header::HeaderName;
 use crate::filter::{Filters, reason};
 use crate::tls::Hsts;
 use crate::worker::Worker;
+use breakwater_wire::peer::{FIELD, Word};
 
 /// An answer of ours to a routed request.
 pub(crate) struct Page<'a> {
@@ -85,6 +86,16 @@ impl Page<'_> {
 pub(crate) fn plain(out: &mut Vec<u8>, worker: &Worker, status: u16, message: &str) {
     let body = format!("{status} {}: {message}\n", reason(status));
     start(out, worker, status, b"text/plain; charset=utf-8", body.len());
+    out.extend_from_slice(b"Connection: close\r\n\r\n");
+    out.extend_from_slice(body.as_bytes());
+}
+
+/// Refuses a request of another node, which then asks the origin. The connection is closed after it.
+pub(crate) fn refuse_peer(out: &mut Vec<u8>, worker: &Worker, status: u16, message: &str) {
+    let body = format!("{status} {}: {message}\n", reason(status));
+    start(out, worker, status, b"text/plain; charset=utf-8", body.len());
+    out.extend_from_slice(FIELD.as_str().as_bytes());
+    field(out, b": ", Word::REFUSED.as_bytes());
     out.extend_from_slice(b"Connection: close\r\n\r\n");
     out.extend_from_slice(body.as_bytes());
 }

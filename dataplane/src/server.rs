@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use breakwater_cache::Cache;
-use breakwater_snapshot::{Digest, ObjectId, PrefetchProgress, Rejection, Snapshot};
+use breakwater_snapshot::{Digest, ObjectId, Peers, PrefetchProgress, Rejection, Snapshot};
 use breakwater_waf::limit::Tables;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -21,6 +21,7 @@ use crate::config::{Assembler, Config, Loaded};
 use crate::disk::{Disk, DiskOptions, Opening, Reads};
 use crate::listen::{Listen, Listener};
 use crate::memory;
+use crate::peer::Peering;
 use crate::prefetch::Board;
 use crate::takeover::{Purpose, Sockets};
 use crate::telemetry::metrics::SnapshotState;
@@ -54,6 +55,8 @@ pub struct Options {
     pub max_connections_per_client: Option<u64>,
     /// The disk tier; none means memory only.
     pub disk: Option<DiskOptions>,
+    /// This node's name among others that it asks and is asked by ([`DataPlane::set_peers`]).
+    pub node: String,
     /// Bytes of memory this process may use; see [`DataPlane::watch_memory`] and [`crate::cgroup_memory_limit`].
     pub memory_limit: Option<u64>,
     /// Prefetching begins within this time, by chance, so that nodes of a cluster do not all ask at once.
@@ -73,6 +76,7 @@ impl Default for Options {
             name_servers: Vec::new(),
             max_connections_per_client: None,
             disk: None,
+            node: String::new(),
             memory_limit: None,
             prefetch_spread: Duration::ZERO,
         }
@@ -184,6 +188,7 @@ impl DataPlane {
             Arc::clone(&tables),
             fleet,
             Arc::new(Board::new(workers, options.prefetch_spread, options.https_port)),
+            Arc::new(Peering::new(&options.node, started)),
             access_log,
             audit_log,
         );
@@ -309,6 +314,8 @@ impl DataPlane {
             let (config, applied) = assembler.assemble(snapshot);
             // Who is told that a purge was carried out may rely on it after a restart.
             self.metrics.cache.keep_purges();
+            let started = self.started;
+            self.metrics.cache.note_time(|| elapsed_ms(started));
             self.metrics.set_snapshot(SnapshotState {
                 digest: applied.manifest.to_string(),
                 confirmed_at: unix_seconds(),
@@ -324,6 +331,19 @@ impl DataPlane {
     pub fn confirm_age(&self, age: Duration) {
         self.metrics
             .confirm_snapshot(unix_seconds().saturating_sub(age.as_secs()));
+    }
+
+    /// Says which nodes may be asked for what is not stored, and by which keys nodes know each other.
+    pub fn set_peers(&self, peers: &Peers) {
+        self.metrics.peering.set(peers);
+    }
+
+    /// Where other nodes connect, if they may.
+    pub fn peer_address(&self) -> Option<SocketAddr> {
+        self.listeners
+            .iter()
+            .find(|listen| listen.peer)
+            .map(|listen| listen.address)
     }
 
     /// Answers `/readyz` with 503 from now on, and serves as before: load balancers turn away before the drain begins.
@@ -540,6 +560,10 @@ fn connection_limit(wanted: u64) -> u64 {
     );
     let files = if raised.is_ok() { maximum } else { current };
     files.map_or(wanted, |files| wanted.min(files / 2)).max(64)
+}
+
+fn elapsed_ms(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A number that nobody can guess.

@@ -16,6 +16,7 @@ mod http2;
 mod keeper;
 mod lease;
 mod origin;
+mod peer;
 mod pool;
 mod resolve;
 mod server;

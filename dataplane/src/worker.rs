@@ -27,6 +27,7 @@ use crate::clock::{Clock, TICK};
 use crate::config::{Config, WorkerConfig};
 use crate::disk::Reads;
 use crate::listen::Listener;
+use crate::peer::Ways;
 use crate::prefetch;
 use crate::request_id::RequestIds;
 use crate::telemetry::{Metrics, WorkerCells};
@@ -133,6 +134,8 @@ pub(crate) struct Worker {
     pub(crate) reconfigured: Notify,
     pub(crate) ids: RequestIds,
     pub(crate) pool: Rc<Pool>,
+    /// To other nodes.
+    pub(crate) ways: Ways,
     pub(crate) cells: Arc<WorkerCells>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) cache: Arc<Cache>,
@@ -167,6 +170,7 @@ impl Worker {
             leaving: Notify::new(),
             reconfigured: Notify::new(),
             ids: RequestIds::new(),
+            ways: Ways::default(),
             pool,
             cells: parts.metrics.worker(parts.index),
             metrics: Arc::clone(&parts.metrics),
@@ -298,6 +302,7 @@ fn on_tick(worker: &Worker) {
     worker.deadlines.borrow_mut().expire(now);
     worker.relays.wheel().tick(now);
     worker.pool.sweep();
+    worker.cache.note_time(|| worker.clock.read_ms());
 }
 
 fn report(worker: &Worker, version: u64, applied: &watch::Sender<()>) {

@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! GET    /v1/manifest               the manifest; ETag is its digest
-//! GET    /v1/stream?have=&node=     one JSON line for each new manifest, a heartbeat line every 15 s
+//! GET    /v1/stream?have=&node=     one JSON line for each new manifest and list of peers, a heartbeat line every 15 s
 //! GET    /v1/blobs/<sha256>         one compiled unit; immutable
 //! POST   /v1/ack                    a node's word about what it runs
 //! GET    /v1/nodes?since=&wait_ms=  what this replica knows of the nodes; waits for news
+//! GET    /v1/peers?since=&wait_ms=  which nodes it knows that other nodes may ask, and its keys
 //! DELETE /v1/nodes/<node>           goodbye
 //! ```
 //!
@@ -16,7 +17,9 @@
 //! checked by TokenReview) and TLS come with the issue on securing the control plane.
 //! Accepting connections is left to [`serve`]; who is counted in a status, to `status`.
 
+mod announce;
 mod blobs;
+mod members;
 mod nodes;
 mod routes;
 pub mod serve;
@@ -32,7 +35,9 @@ use tokio::sync::{Semaphore, watch};
 use breakwater_snapshot::{Ack, Digest, Manifest, Snapshot};
 
 use crate::Metrics;
+use announce::{Announced, OwnKeys};
 use blobs::BlobStore;
+pub use members::{PeerWord, PeersView};
 use nodes::NodeTable;
 pub use nodes::{NodeState, NodeView, Nodes, NodesError, NodesView};
 pub use routes::{admin_router, router};
@@ -117,6 +122,9 @@ struct Shared {
     blobs: Mutex<BlobStore>,
     nodes: NodeTable,
     streams: Arc<Semaphore>,
+    /// Which nodes may be asked, as it was sent last.
+    peers: watch::Sender<Option<Arc<Announced>>>,
+    keys: Mutex<OwnKeys>,
 }
 
 impl Publisher {
@@ -134,6 +142,8 @@ impl Publisher {
                 limits.node_memory,
             )),
             streams: Arc::new(Semaphore::new(limits.streams)),
+            peers: watch::Sender::new(None),
+            keys: Mutex::new(OwnKeys::new(Instant::now())),
             limits,
             metrics,
         }))

@@ -17,7 +17,7 @@ use breakwater_snapshot::Kind;
 use crate::debounce::Debounce;
 use crate::lease::{Elector, Leadership, LeaseConfig};
 use crate::publish::serve::{ServeLimits, serve};
-use crate::publish::{Limits, Publisher, admin_router, router};
+use crate::publish::{Limits, PeersView, Publisher, admin_router, router};
 use crate::status::peers::Peers;
 use crate::status::{Compiled, Patience, StatusWriter};
 use crate::watch::Watched;
@@ -146,9 +146,15 @@ impl Operator {
         let mut tasks = JoinSet::new();
         let watched = Watched::start(&client, options.watch_namespace.as_deref(), &metrics, &mut tasks);
         let peers = Peers::default();
+        let replicas = Peers::<PeersView>::default();
         if let Some(name) = options.peers {
+            let following = replicas
+                .clone()
+                .follow(name.clone(), options.identity.clone(), Leadership::always());
+            tasks.spawn(following);
             tasks.spawn(peers.clone().follow(name, options.identity.clone(), leadership.clone()));
         }
+        tasks.spawn(publisher.clone().announce_peers(replicas));
         let (compiles, compiled) = watch::channel(None);
         let mut writer = StatusWriter::new(
             client,

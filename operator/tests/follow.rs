@@ -22,8 +22,9 @@ use breakwater_dataplane::follow::{Config, FollowState, Follower, Sink};
 use breakwater_operator::Metrics;
 use breakwater_operator::publish::serve::{ServeLimits, serve};
 use breakwater_operator::publish::{Limits, NodeState, Publisher, admin_router, router};
+use breakwater_operator::status::peers::Peers as Replicas;
 use breakwater_snapshot::unit::{CachePurge, PurgeMode, PurgeSelector, Unit};
-use breakwater_snapshot::{Blob, Digest, Kind, ObjectId, PrefetchProgress, Rejection, Snapshot};
+use breakwater_snapshot::{Blob, Digest, Kind, ObjectId, PeerAddress, Peers, PrefetchProgress, Rejection, Snapshot};
 
 /// Long enough for anything that is going to happen on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -367,6 +368,48 @@ async fn a_slow_reader_skips_what_it_missed() {
     assert!(read < 35 * last.len(), "{read} bytes of {}", 40 * last.len());
 }
 
+#[tokio::test]
+async fn nodes_are_told_of_each_other_and_of_a_goodbye() {
+    let operator = Operator::start(None, untouched()).await;
+    let announcing = tokio::spawn(
+        operator
+            .publisher
+            .clone()
+            .announce_peers_after(Duration::ZERO, Replicas::default()),
+    );
+    operator.publisher.publish(&snapshot([purge("a", 1)]));
+    let at = |port| PeerAddress {
+        address: SocketAddr::from(([192, 0, 2, 1], port)),
+    };
+    let one = Node::named("node-1", operator.address, Some(at(1)));
+    let two = Node::named("node-2", operator.address, Some(at(2)));
+    let three = Node::named("node-3", operator.address, None);
+    let mut heard = one.peers.clone();
+    let both = |peers: &Peers| peers.members.len() == 2 && !peers.keys.is_empty();
+    let known = tokio::time::timeout(PATIENCE, heard.wait_for(both))
+        .await
+        .unwrap()
+        .unwrap()
+        .clone();
+    assert_eq!(known.members.get("node-2"), Some(&at(2)));
+    let mut same = three.peers.clone();
+    let others = tokio::time::timeout(PATIENCE, same.wait_for(both))
+        .await
+        .unwrap()
+        .unwrap()
+        .clone();
+    assert_eq!(others, known);
+    two.stop().await;
+    let alone = |peers: &Peers| peers.members.keys().eq(["node-1"]);
+    let left = tokio::time::timeout(PATIENCE, heard.wait_for(alone))
+        .await
+        .unwrap()
+        .unwrap()
+        .clone();
+    assert_eq!(left.keys, known.keys);
+    announcing.abort();
+}
+
 // --- what the tests are made of
 
 fn snapshot<const N: usize>(objects: [(ObjectId, i64, Blob); N]) -> Snapshot {
@@ -495,38 +538,51 @@ impl Sink for Recorder {
 struct Node {
     sink: Arc<Mutex<Recorded>>,
     state: watch::Receiver<FollowState>,
+    peers: watch::Receiver<Peers>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<Recorder>,
 }
 
 impl Node {
     fn start(operator: SocketAddr, state_dir: Option<&Path>) -> Self {
-        Self::with(operator, state_dir, None, Duration::ZERO)
+        let mut config = Self::config("node-1", operator);
+        config.state_dir = state_dir.map(Path::to_owned);
+        Self::with(config)
     }
 
     /// One whose cache outlived the restart: it waits for the operator's word for so long.
     fn patient(operator: SocketAddr, state_dir: &Path, first_word: Duration) -> Self {
-        Self::with(operator, Some(state_dir), None, first_word)
+        let mut config = Self::config("node-1", operator);
+        config.state_dir = Some(state_dir.to_owned());
+        config.timing.first_word = first_word;
+        Self::with(config)
     }
 
     fn prefetching(operator: SocketAddr, told: watch::Receiver<Arc<[PrefetchProgress]>>) -> Self {
-        Self::with(operator, None, Some(told), Duration::ZERO)
+        let mut config = Self::config("node-1", operator);
+        config.prefetch = Some(told);
+        Self::with(config)
     }
 
-    fn with(
-        operator: SocketAddr,
-        state_dir: Option<&Path>,
-        prefetch: Option<watch::Receiver<Arc<[PrefetchProgress]>>>,
-        first_word: Duration,
-    ) -> Self {
+    /// A node that other nodes may ask at `peer`.
+    fn named(name: &str, operator: SocketAddr, peer: Option<PeerAddress>) -> Self {
+        let mut config = Self::config(name, operator);
+        config.peer = Some(watch::Sender::new(peer).subscribe());
+        Self::with(config)
+    }
+
+    fn config(name: &str, operator: SocketAddr) -> Config {
+        let mut config = Config::new(format!("http://{operator}").parse().unwrap(), name);
+        config.timing.first_word = Duration::ZERO;
+        config
+    }
+
+    fn with(mut config: Config) -> Self {
         let sink = Arc::new(Mutex::new(Recorded::default()));
-        let mut config = Config::new(format!("http://{operator}").parse().unwrap(), "node-1");
-        config.state_dir = state_dir.map(Path::to_owned);
-        config.prefetch = prefetch;
-        config.timing.first_word = first_word;
         config.timing.backoff.1 = Duration::from_millis(50);
         let follower = Follower::new(config, Recorder(sink.clone())).unwrap();
         let state = follower.state();
+        let peers = follower.peers();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(follower.run(async {
             let _ = stopped.await;
@@ -534,6 +590,7 @@ impl Node {
         Self {
             sink,
             state,
+            peers,
             stop,
             task,
         }

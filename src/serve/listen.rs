@@ -43,9 +43,25 @@ pub(super) fn tls(text: &str) -> Result<Listen, String> {
     })
 }
 
+/// Reads an address for other nodes.
+///
+/// # Errors
+/// As [`clear`]; nodes send no PROXY header.
+pub(super) fn peer(text: &str) -> Result<Listen, String> {
+    let listen = clear(text)?;
+    if !listen.proxy_protocol.is_empty() {
+        return Err("nodes connect to each other without a PROXY header: leave the option out".to_owned());
+    }
+    Ok(Listen { peer: true, ..listen })
+}
+
 /// As a URL, for the line that says what is served.
 pub(super) fn url(listen: &Listen) -> String {
-    let scheme = if listen.tls { "https" } else { "http" };
+    let scheme = match listen {
+        Listen { peer: true, .. } => "peer",
+        Listen { tls: true, .. } => "https",
+        _ => "http",
+    };
     format!("{scheme}://{}", listen.address)
 }
 
@@ -61,6 +77,16 @@ mod tests {
         assert_eq!(url(&proxied), "https://[::]:8443");
         let networks: Vec<_> = proxied.proxy_protocol.iter().map(ToString::to_string).collect();
         assert_eq!(networks, ["10.0.0.0/8", "192.0.2.1/32"]);
+    }
+
+    #[test]
+    fn nodes_have_an_address_of_their_own_and_send_no_proxy_header() {
+        assert_eq!(url(&peer("0.0.0.0:8602").unwrap()), "peer://0.0.0.0:8602");
+        assert!(
+            peer("0.0.0.0:8602,proxy-protocol=10.0.0.0/8")
+                .unwrap_err()
+                .contains("without a PROXY header")
+        );
     }
 
     #[test]

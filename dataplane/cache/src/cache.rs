@@ -26,6 +26,7 @@ use http::{HeaderMap, HeaderValue};
 
 use crate::fill::{Disposition, Failure, FillHead, FillReader, FillWriter, Fills, Join};
 use crate::head;
+use crate::history::History;
 use crate::key::{Key, KeyBuilder, Keyer};
 use crate::object::{Body, Metadata, Object};
 use crate::partial::Parts;
@@ -57,6 +58,7 @@ pub struct Cache {
     fills: Fills,
     epochs: Epochs,
     searches: Searches,
+    history: History,
     guards: Box<[AtomicU64]>,
     tier: Tier,
 }
@@ -70,6 +72,7 @@ impl Cache {
             fills: Fills::new(config.fills),
             epochs: Epochs::new(config.max_marks),
             searches: Searches::default(),
+            history: History::default(),
             guards: (0..GUARDS).map(|_| AtomicU64::new(0)).collect(),
             tier: Tier::default(),
         })
@@ -112,6 +115,25 @@ impl Cache {
     /// The present in purges of `site`; to be taken before the origin is asked.
     pub fn stamp(&self, site: u64) -> Stamp {
         self.epochs.stamp(site)
+    }
+
+    /// Notes the time, milliseconds on any clock that only goes forward, so that [`Self::stamp_of`] can say what had been
+    /// purged at it. To be called now and then, and after purges; costs a comparison when nothing was purged since.
+    pub fn note_time(&self, now_ms: impl FnOnce() -> u64) {
+        // In this order: the time must not be from before the purges it is noted for.
+        let logical = self.epochs.now();
+        self.history.note(now_ms, logical);
+    }
+
+    /// The stamp of a response of `site` that another cache asked for at `at_ms`, on the clock of [`Self::note_time`].
+    /// As old as it may have been, never younger.
+    pub fn stamp_of(&self, site: u64, at_ms: u64) -> Stamp {
+        self.epochs.stamp_from(site, self.history.at(at_ms))
+    }
+
+    /// Whether a response to `key` that was asked for at `stamp` was purged or invalidated since.
+    pub fn is_gone(&self, key: Key, tags: &[u64], stamp: &Stamp) -> bool {
+        self.is_purged(stamp, tags) || stamp.is_before(self.guard(key).load(Ordering::Acquire))
     }
 
     /// What the store has for a request; `rule` is the first whose paths match it.

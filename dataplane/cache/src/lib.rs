@@ -8,6 +8,7 @@ pub mod cache;
 pub mod cache_status;
 pub mod fill;
 pub mod head;
+pub mod history;
 pub mod key;
 pub mod object;
 pub mod partial;

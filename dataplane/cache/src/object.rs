@@ -92,6 +92,8 @@ pub struct LastModified {
 /// How long a response is fresh (RFC 9111 section 4.2) and what may be done afterwards. Milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Freshness {
+    /// When the origin was asked for it, or to validate it.
+    pub asked: Timestamp,
     /// When it was received or last validated.
     pub received: Timestamp,
     /// Its age at that time (`corrected_initial_age`).
@@ -312,6 +314,7 @@ impl Object {
     /// Any object.
     pub(crate) fn for_tests() -> Self {
         let freshness = Freshness {
+            asked: Timestamp::default(),
             received: Timestamp::default(),
             initial_age: 0,
             lifetime: 1000,

@@ -89,6 +89,8 @@ pub enum Pending {
 #[derive(Debug)]
 pub struct Epochs {
     clock: AtomicU64,
+    /// What the clock showed when the process began, if nothing was purged before: 0 when that is not known.
+    began: AtomicU64,
     limits: Limits,
     sites: RwLock<HashMap<u64, Arc<Site>, RandomState>>,
     marks: AtomicUsize,
@@ -104,6 +106,7 @@ impl Epochs {
         let site = max_marks.max(1);
         Self {
             clock: AtomicU64::new(1),
+            began: AtomicU64::new(1),
             limits: Limits {
                 site,
                 total: site.saturating_mul(SITES_OF_MARKS),
@@ -129,6 +132,19 @@ impl Epochs {
     pub fn stamp_at(&self, site: u64, at: u64) -> Option<Stamp> {
         let site = Arc::clone(self.sites.read().get(&site)?);
         Some(Stamp { site, at })
+    }
+
+    /// The logical time now.
+    pub(crate) fn now(&self) -> u64 {
+        self.clock.load(Ordering::SeqCst)
+    }
+
+    /// The stamp of a response of `site` that was asked for elsewhere, at the logical time `at` of this process; what is
+    /// older than the process is from before every purge that it knows of.
+    pub(crate) fn stamp_from(&self, site: u64, at: u64) -> Stamp {
+        let site = self.site(site);
+        let at = at.max(self.began.load(Ordering::SeqCst));
+        Stamp { site, at }
     }
 
     /// Makes `selector`'s responses of `site` gone or stale, those of fills now under way included.
@@ -236,6 +252,8 @@ impl Epochs {
     /// # Errors
     /// It cannot be read: no site is known, and with [`Self::stamp_at`] everything is gone.
     pub fn restore(&self, bytes: &[u8], secret: u64, newest: u64) -> Result<usize, journal::Error> {
+        // When these purges were is not known: what others asked for before this process began may be older than all.
+        self.began.store(0, Ordering::SeqCst);
         let journal = journal::read(bytes, secret)?;
         let mut clock = journal.clock.max(newest);
         let mut sites = self.sites.write();

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, ObjectId};
+use crate::{Digest, ObjectId, PeerAddress};
 
 /// A node's word about the manifest it runs: sent on each change and every 30 s.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +17,9 @@ pub struct Ack {
     /// How far it is with what it fetches by itself, sorted by object; [`PrefetchProgress::MOST`] at the most.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub prefetch: Vec<PrefetchProgress>,
+    /// Where other nodes may ask it for what they lack; none: nowhere, or not now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<PeerAddress>,
 }
 
 /// One object that a node could not apply.

@@ -10,6 +10,7 @@ mod ack;
 mod digest;
 mod manifest;
 mod object;
+mod peers;
 mod snapshot;
 pub mod unit;
 
@@ -17,4 +18,5 @@ pub use ack::{Ack, PrefetchProgress, Rejection};
 pub use digest::{Digest, DigestError};
 pub use manifest::{Entry, Manifest};
 pub use object::{Kind, ObjectId, ObjectIdError};
+pub use peers::{Member, PeerAddress, PeerKey, PeerNews, Peers};
 pub use snapshot::{Blob, Snapshot, SnapshotError};

@@ -94,6 +94,19 @@ pub struct EdgeCache {
     /// What nodes fetch by themselves; none means nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefetch: Option<Prefetch>,
+    /// Who is asked for what is not stored, before the origin.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub tiering: Tiering,
+}
+
+/// Who is asked for what a node has not stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Tiering {
+    /// The origin.
+    #[default]
+    Local,
+    /// The node that owns the URL among all nodes, then the origin.
+    Owner,
 }
 
 /// How an EdgeCache stores.

@@ -104,6 +104,7 @@ fn site(id: &ObjectId, unit: unit::EdgeCache, realms: &Realms) -> Result<Site, S
         rules,
         filters: Filters::new(&unit.filters)?,
         prefetch: prefetch.transpose()?,
+        tiering: unit.tiering,
     })
 }
 

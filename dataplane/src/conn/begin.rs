@@ -6,6 +6,7 @@
 //! that sends no PROXY header pays for none of this.
 
 mod handshake;
+mod peer;
 mod proxy_header;
 
 use std::cell::Cell;
@@ -31,15 +32,19 @@ const EVICTED: &str = "handshakes";
 pub(crate) fn begin(worker: &Rc<Worker>, stream: TcpStream, peer: IpAddr, listen: &Arc<Listen>) {
     let header = listen.sends_proxy_header(peer);
     // Who has no place of its own makes nobody else lose theirs, so this comes before [`Worker::admit`]. For whom a
-    // proxy speaks is not known yet.
-    let Some(counted) = (if header { Some(Counted::NOT) } else { worker.count(peer) }) else {
+    // proxy speaks is not known yet. Nodes are no clients.
+    let Some(counted) = (if header || listen.peer {
+        Some(Counted::NOT)
+    } else {
+        worker.count(peer)
+    }) else {
         return;
     };
     if !worker.admit() {
         worker.uncount(peer, counted);
         return;
     }
-    if !listen.tls && !header {
+    if !listen.tls && !header && !listen.peer {
         tokio::task::spawn_local(Connection::new(
             Rc::clone(worker),
             stream,
@@ -52,9 +57,13 @@ pub(crate) fn begin(worker: &Rc<Worker>, stream: TcpStream, peer: IpAddr, listen
     }
     worker.make_room_to_begin();
     let beginning = Beginning::new(worker, peer, counted);
-    let tls = listen.tls;
+    let listen = Arc::clone(listen);
     tokio::task::spawn_local(async move {
-        if let Err(reason) = beginning.run(stream, header, tls).await {
+        let begun = match listen.peer {
+            true => beginning.greet(stream).await,
+            false => beginning.run(stream, header, listen.tls).await,
+        };
+        if let Err(reason) = begun {
             beginning.worker.cells.refuse(reason);
         }
     });
@@ -109,6 +118,14 @@ impl Beginning {
             _ => Protocol::Http1,
         };
         self.start(stream, Some(proof), protocol);
+        Ok(())
+    }
+
+    /// Starts the connection of another node once it has proved that it is one.
+    async fn greet(&self, stream: TcpStream) -> Result<(), &'static str> {
+        let greeting = peer::greet(&self.worker.metrics.peering, stream);
+        let stream = self.within(greeting, "peer_timeout").await?;
+        self.start(stream, None, Protocol::Peer);
         Ok(())
     }
 

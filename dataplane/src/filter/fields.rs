@@ -19,8 +19,8 @@ impl Side {
         let name = name.as_str();
         is_hop_by_hop(name)
             || match self {
-                // `Via` shows requests that go round in circles.
-                Self::Request => matches!(name, "content-length" | "host" | "expect" | "via"),
+                // `Via` and `CDN-Loop` show requests that go round in circles.
+                Self::Request => matches!(name, "content-length" | "host" | "expect" | "via" | "cdn-loop"),
                 // Every response has a date (RFC 9110 section 6.6.1). What content is, no edit changes.
                 Self::Response => matches!(name, "content-length" | "date" | "content-encoding" | "content-range"),
             }

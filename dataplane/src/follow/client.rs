@@ -10,7 +10,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use reqwest::{Response, StatusCode, Url};
 use serde::Deserialize;
 
-use breakwater_snapshot::{Ack, Digest, Entry, Manifest, ObjectId};
+use breakwater_snapshot::{Ack, Digest, Entry, Manifest, ObjectId, PeerNews};
 
 use super::Config;
 
@@ -77,6 +77,8 @@ pub(super) enum Line {
     Heartbeat,
     /// A new manifest.
     Manifest(Announced),
+    /// Which nodes may be asked.
+    Peers(PeerNews),
 }
 
 impl Client {
@@ -250,7 +252,7 @@ impl Lines {
     }
 }
 
-/// Reads a line: a manifest has `entries`; whatever else an operator says, it lives.
+/// Reads a line: a manifest has `entries`, word of other nodes `peers`; whatever else an operator says, it lives.
 ///
 /// An operator that is newer may list kinds this node does not know. Those entries are left out with a warning; the
 /// manifest is still known by the digest of its text, so that the acknowledgement names what the operator sent.
@@ -264,13 +266,18 @@ fn read(line: &[u8]) -> Result<Line, FetchError> {
     #[derive(Deserialize)]
     struct Known {
         entries: Option<Vec<Entry>>,
+        peers: Option<PeerNews>,
     }
     #[derive(Deserialize)]
     struct Unknown {
         entries: Vec<serde_json::Value>,
     }
     if let Ok(known) = serde_json::from_slice::<Known>(line) {
-        return Ok(known.entries.map_or(Line::Heartbeat, announce));
+        return Ok(match (known.entries, known.peers) {
+            (Some(entries), _) => announce(entries),
+            (None, Some(peers)) => Line::Peers(peers),
+            (None, None) => Line::Heartbeat,
+        });
     }
     let values = serde_json::from_slice::<Unknown>(line).map_err(|error| FetchError::Malformed(error.to_string()))?;
     let total = values.entries.len();
@@ -298,6 +305,9 @@ mod tests {
             Ok(Line::Manifest(announced)) => assert_eq!(announced.digest, Manifest::default().digest()),
             other => panic!("{other:?}"),
         }
+        let peers = b"{\"peers\":{\"members\":[{\"node\":\"a\",\"address\":\"192.0.2.1:8602\"}],\"keys\":[]}}";
+        assert!(matches!(read(peers), Ok(Line::Peers(news)) if news.members.len() == 1));
+        assert!(matches!(read(b"{\"peers\":3}"), Err(FetchError::Malformed(_))));
         assert!(matches!(read(b"<html>"), Err(FetchError::Malformed(_))));
         assert!(matches!(read(b"{\"entries\":3}"), Err(FetchError::Malformed(_))));
     }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
-use breakwater_snapshot::{Ack, Digest, Entry, PrefetchProgress, Rejection, Snapshot};
+use breakwater_snapshot::{Ack, Digest, Entry, PeerAddress, Peers, PrefetchProgress, Rejection, Snapshot};
 
 use super::backoff::Backoff;
 use super::client::{Announced, Client, FetchError, Line};
@@ -28,6 +28,7 @@ pub(super) async fn run<S: Sink + Send>(follower: Follower<S>, stop: impl Future
         config,
         client,
         state,
+        peers,
         mut sink,
     } = follower;
     let shared = Shared {
@@ -36,6 +37,8 @@ pub(super) async fn run<S: Sink + Send>(follower: Follower<S>, stop: impl Future
         node: config.node.clone(),
         prefetch: config.prefetch,
         state,
+        peers,
+        peer: config.peer.clone(),
         announced: watch::Sender::new(None),
         have: watch::Sender::new(None),
         ack: watch::Sender::new(None),
@@ -92,6 +95,10 @@ struct Shared {
     node: String,
     prefetch: Option<watch::Receiver<Arc<[PrefetchProgress]>>>,
     state: States,
+    /// Which nodes may be asked.
+    peers: watch::Sender<Peers>,
+    /// Where this one may be asked.
+    peer: Option<watch::Receiver<Option<PeerAddress>>>,
     /// The newest manifest the operator sent.
     announced: watch::Sender<Option<Arc<Announced>>>,
     /// The manifest that need not be sent again: applied, and nothing of it rejected.
@@ -129,6 +136,7 @@ impl Shared {
                 Line::Manifest(announced) => {
                     self.announced.send_replace(Some(Arc::new(announced)));
                 }
+                Line::Peers(news) => self.peers.send_modify(|peers| peers.apply(news)),
                 Line::Heartbeat => self.state.send_modify(|state| {
                     let announced = self.announced.borrow();
                     let newest = announced.as_ref().map_or(have, |announced| Some(announced.digest));
@@ -146,6 +154,7 @@ impl Shared {
     async fn acknowledge(&self) {
         let mut acks = self.ack.subscribe();
         let mut prefetch = self.prefetch.clone();
+        let mut peer = self.peer.clone();
         let mut backoff = Backoff::new(self.timing.backoff);
         let mut wait = self.timing.ack_every;
         loop {
@@ -153,6 +162,7 @@ impl Shared {
                 _ = acks.changed() => {}
                 () = news(&mut prefetch) => {}
                 () = self.connected.notified() => {}
+                () = moved(&mut peer) => {}
                 () = tokio::time::sleep(wait) => {}
             }
             let Some(mut ack) = acks.borrow_and_update().clone() else {
@@ -161,6 +171,7 @@ impl Shared {
             ack.prefetch = prefetch
                 .as_mut()
                 .map_or_else(Vec::new, |told| told.borrow_and_update().to_vec());
+            ack.peer = peer.as_mut().and_then(|peer| peer.borrow_and_update().clone());
             wait = tokio::select! {
                 outcome = self.client.ack(&ack) => match outcome {
                     Ok(()) => {
@@ -206,6 +217,16 @@ async fn news(told: &mut Option<watch::Receiver<Arc<[PrefetchProgress]>>>) {
         // The data plane is gone: nothing comes any more.
         *told = None;
     }
+}
+
+/// Waits for a change of where this node may be asked.
+async fn moved(peer: &mut Option<watch::Receiver<Option<PeerAddress>>>) {
+    if let Some(peer) = peer
+        && peer.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 /// Fetches and applies.
@@ -344,6 +365,7 @@ impl<S: Sink + Send> Worker<'_, S> {
             manifest: digest,
             rejected,
             prefetch: Vec::new(),
+            peer: None,
         }));
     }
 }

@@ -14,12 +14,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use breakwater_cache::fill::{FillHead, FillReader, HeadOutcome};
-use breakwater_cache::object::Object;
+use breakwater_cache::object::{Freshness, Object};
 use breakwater_cache::policy::fresh::OnError;
 use breakwater_cache::policy::request::RequestMeta;
 use breakwater_cache::store::disk::Pinned;
 use breakwater_cache::vary::values_of;
-use breakwater_cache::{Joined, Lookup, Target, cache_status, vary};
+use breakwater_cache::{Joined, Lookup, Target, Timestamp, cache_status, vary};
 use breakwater_wire::cache_status::{CacheStatus, Forward};
 use breakwater_wire::conditional::{self, Preconditions, Validators, join_lines};
 use http::{HeaderMap, header};
@@ -28,12 +28,13 @@ use super::client::{Client, ResponseHead};
 use super::filtered;
 use super::hit::{self, Authority};
 use super::stored::{Reply, connection};
-use super::{Asked, Failure, Job, OVERLOADED, Outcome, forward, host_name, page};
+use super::{Asked, Failure, Job, OVERLOADED, Outcome, forward, host_name, page, peer};
 use crate::config::{ResourceKind, Site};
 use crate::telemetry::CacheResult;
 use crate::upstream::OriginError;
 use crate::worker::Worker;
-use fetch::Fetch;
+use breakwater_wire::peer::FIELD;
+use fetch::{Fetch, Question};
 
 /// How often a request joins another fill because the one it waited for had another variant.
 const MAX_JOINS: usize = 4;
@@ -52,6 +53,8 @@ struct Request<'a> {
     promotes: Cell<bool>,
     /// What the disk had could not be read: the origin is asked instead.
     lost: Cell<bool>,
+    /// When it came.
+    came: Timestamp,
 }
 
 /// A stored response that may stand in.
@@ -75,6 +78,7 @@ pub(super) async fn serve<C: Client>(
     let values = values_of(&job.request.headers);
     let authority = authority(worker, job);
     let request = Request {
+        came: worker.clock.timestamp(),
         worker,
         job,
         peer,
@@ -212,7 +216,7 @@ impl Request<'_> {
                     outcome => break outcome,
                 }
             };
-            if follows && !self.job.prefetch {
+            if follows && !self.job.prefetch && self.job.asked_by.is_none() {
                 self.job.local().cells.collapsed.add(1);
             }
             let status = CacheStatus {
@@ -286,6 +290,7 @@ impl Request<'_> {
                 &self.job.path,
             ),
             stale: stale.map(|(object, on_error)| (Arc::clone(object), on_error)),
+            question: Question::of(self.job, self.peer, self.site).map(Box::new),
         }
     }
 
@@ -305,6 +310,11 @@ impl Request<'_> {
             omitted.for_each(|name| drop(fields.remove(name)));
         }
         forward::response_fields(&mut fields, self.job);
+        if let Some(storable) = &head.storable
+            && let Some(word) = self.word(&storable.metadata.freshness)
+        {
+            fields.insert(FIELD, word);
+        }
         let status = CacheStatus {
             stored: head.storable.is_some(),
             ..status
@@ -411,6 +421,7 @@ impl Request<'_> {
         let request = &self.job.request;
         let value = |name| request.headers.get(name).map(http::HeaderValue::as_bytes);
         let conditions = self.conditions();
+        let word = self.word(&object.meta.freshness);
         let mut out = Vec::with_capacity(1024);
         let written = Reply {
             object,
@@ -428,6 +439,7 @@ impl Request<'_> {
             ),
             hsts: self.job.hsts(),
             filters: self.job.filters(),
+            word: word.as_ref().and_then(|word| word.to_str().ok()),
         }
         .write(&mut out);
         if written.length > 0 && object.body.extents().is_some() {
@@ -477,8 +489,15 @@ impl Request<'_> {
         }
     }
 
+    /// What another node that asks is told of a response that may be stored.
+    fn word(&self, freshness: &Freshness) -> Option<http::HeaderValue> {
+        self.job.asked_by?;
+        let now = self.worker.clock.timestamp();
+        http::HeaderValue::from_str(&peer::word(freshness, self.came, now)).ok()
+    }
+
     fn count(&self, result: CacheResult) {
-        if !self.job.prefetch {
+        if !self.job.prefetch && self.job.asked_by.is_none() {
             self.job.local().cells.cache(result).add(1);
         }
     }

@@ -9,6 +9,7 @@ use super::client::{Client, ClientError, ResponseHead};
 use super::{Answer, Job, Ours, Routed, https};
 use crate::filter::{Asked, Filters};
 use crate::worker::Worker;
+use breakwater_wire::peer::OWNER;
 
 /// The reason under which a request body that is too large is counted.
 pub(super) const TOO_LARGE: &str = "request_body";
@@ -65,6 +66,9 @@ pub(super) async fn send_head<C: Client>(
     mut head: ResponseHead<'_>,
 ) -> Result<bool, ClientError> {
     let Some(filters) = job.filters() else {
+        if job.asked_by.is_some() {
+            name_status(OWNER, &mut head);
+        }
         client.send_head(head).await?;
         return Ok(true);
     };
@@ -75,13 +79,7 @@ pub(super) async fn send_head<C: Client>(
         head.no_body = job.request.method == Method::HEAD;
     }
     if filters.edits_responses() {
-        if let Some(status) = head.cache_status.take() {
-            let mut text = Vec::with_capacity(64);
-            status.write(NAME, &mut text);
-            if let Ok(value) = HeaderValue::from_bytes(&text) {
-                head.fields.append(CACHE_STATUS, value);
-            }
-        }
+        name_status(NAME, &mut head);
         filters.edit_response(&mut head.fields);
     }
     client.send_head(head).await?;
@@ -89,4 +87,15 @@ pub(super) async fn send_head<C: Client>(
     client.send_body(page.body).await?;
     client.finish(None).await?;
     Ok(false)
+}
+
+/// Makes the `Cache-Status` of a response one of its fields, under this name.
+fn name_status(name: &str, head: &mut ResponseHead<'_>) {
+    if let Some(status) = head.cache_status.take() {
+        let mut text = Vec::with_capacity(64);
+        status.write(name, &mut text);
+        if let Ok(value) = HeaderValue::from_bytes(&text) {
+            head.fields.append(CACHE_STATUS, value);
+        }
+    }
 }

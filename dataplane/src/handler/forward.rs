@@ -15,8 +15,9 @@ use http::{HeaderMap, HeaderValue, Method};
 use super::Job;
 use crate::config::ResourceKind;
 use crate::upstream::{Body, Head, OriginError};
+use breakwater_wire::peer::{FIELD, Word};
 
-/// Our name in `Via` (RFC 9110 section 7.6.3).
+/// Our name in `Via` (RFC 9110 section 7.6.3) and `CDN-Loop` (RFC 8586).
 const NAME: &str = "breakwater";
 
 /// A request that came through us this often is in a loop.
@@ -35,8 +36,8 @@ pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 pub(super) fn fields(job: &Job, peer: IpAddr) -> Result<HeaderMap, OriginError> {
     let request = &job.request;
     let mut headers = request.headers.clone();
-    if forwarded::via_count(&headers, NAME) >= MAX_LOOPS {
-        return Err(OriginError::Unexpected("the request came back to us: there is a loop"));
+    if forwarded::via_count(&headers, NAME).max(forwarded::cdn_loop_count(&headers, NAME)) >= MAX_LOOPS {
+        return Err(OriginError::Loop);
     }
     strip_hop_by_hop(&mut headers);
     if let Some(name) = job.resource().client.header().filter(|_| !job.trusted) {
@@ -70,9 +71,11 @@ pub(super) fn fields(job: &Job, peer: IpAddr) -> Result<HeaderMap, OriginError> 
     if matches!(job.resource().kind, ResourceKind::Cache(_)) {
         headers.insert(SURROGATE_CAPABILITY, HeaderValue::from_static(CAPABILITY));
     }
-    if let Some(filters) = job.filters() {
+    if let Some(filters) = job.resource().filters() {
         filters.edit_request(&mut headers);
     }
+    // Last: no edit of a route takes it away (RFC 8586 section 2).
+    forwarded::append_cdn_loop(&mut headers, NAME);
     Ok(headers)
 }
 
@@ -95,6 +98,9 @@ pub(super) fn head(target: &str, method: &str, fields: HeaderMap, body: Body) ->
 /// Prepares an origin's fields for the client: without what concerns our connection to it.
 pub(super) fn response_fields(headers: &mut HeaderMap, job: &Job) {
     strip_hop_by_hop(headers);
+    if job.asked_by.is_some() {
+        headers.insert(FIELD, HeaderValue::from_static(Word::PASSED));
+    }
     if let Ok(id) = HeaderValue::from_str(&job.request_id) {
         headers.insert(X_REQUEST_ID, id);
     }

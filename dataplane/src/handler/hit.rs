@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderName};
 
 use super::stored::{Reply, connection};
-use super::{Routed, entry};
+use super::{Routed, entry, peer};
 use crate::config::Site;
 use crate::filter::Compression;
 use crate::telemetry::{CacheResult, access_log};
@@ -60,12 +60,15 @@ pub(super) fn answer(worker: &Worker, site: &Site, routed: &Routed<'_, '_>, out:
         // Its content lies on the disk.
         return None;
     }
-    if let Some(filters) = &site.filters
+    let of_client = routed.asked_by.is_none();
+    let filters = site.filters.as_deref().filter(|_| of_client);
+    if let Some(filters) = filters
         && !filters.passes(object.status, object.body.len())
     {
         return None;
     }
     let close = !head.keep_alive || worker.draining.get();
+    let word = (!of_client).then(|| peer::word(&object.meta.freshness, now, now));
     let written = Reply {
         object: &object,
         method: head.method,
@@ -78,9 +81,13 @@ pub(super) fn answer(worker: &Worker, site: &Site, routed: &Routed<'_, '_>, out:
         now: now.as_secs(),
         connection: connection(close, head.version == Version::Http10),
         hsts: routed.hsts(),
-        filters: site.filters.as_deref(),
+        filters,
+        word: word.as_deref(),
     }
     .write(out);
+    if !of_client {
+        return Some(written.body);
+    }
     let cells = &routed.local().cells;
     cells.requests.add(written.status);
     cells.cache(CacheResult::Hit).add(1);

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use crate::conn::COPY;
 use crate::filter::Filters;
 use crate::tls::Hsts;
+use breakwater_wire::peer::{FIELD, OWNER};
 use ranges::{Chosen, Multipart};
 
 /// Fields of a stored response that a 304 repeats (RFC 9110 section 15.4.5). In lower case, as stored heads are.
@@ -47,6 +48,8 @@ pub(super) struct Reply<'a> {
     pub(super) hsts: Option<&'a Hsts>,
     /// Those of the route.
     pub(super) filters: Option<&'a Filters>,
+    /// For another node that asks: what it is told beside.
+    pub(super) word: Option<&'a str>,
 }
 
 /// What was written.
@@ -197,7 +200,14 @@ impl Reply<'_> {
         out.extend_from_slice(b"Age: ");
         write_decimal(out, self.age);
         out.extend_from_slice(b"\r\nCache-Status: ");
-        self.cache_status.write(cache_status::NAME, out);
+        let name = if self.word.is_some() { OWNER } else { cache_status::NAME };
+        self.cache_status.write(name, out);
+        if let Some(word) = self.word {
+            out.extend_from_slice(b"\r\n");
+            out.extend_from_slice(FIELD.as_str().as_bytes());
+            out.extend_from_slice(b": ");
+            out.extend_from_slice(word.as_bytes());
+        }
         out.extend_from_slice(b"\r\nX-Request-Id: ");
         out.extend_from_slice(self.request_id.as_bytes());
         if let Some(connection) = self.connection {

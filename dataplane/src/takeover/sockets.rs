@@ -17,6 +17,8 @@ pub(crate) enum Purpose {
     Clear,
     /// Clients with TLS.
     Tls,
+    /// Other nodes.
+    Peer,
     /// Metrics and health.
     Admin,
 }
@@ -24,13 +26,18 @@ pub(crate) enum Purpose {
 impl Purpose {
     /// What a listener of this kind is for.
     pub(crate) const fn of(listen: &Listen) -> Self {
-        if listen.tls { Self::Tls } else { Self::Clear }
+        match listen {
+            Listen { peer: true, .. } => Self::Peer,
+            Listen { tls: true, .. } => Self::Tls,
+            _ => Self::Clear,
+        }
     }
 
     pub(super) const fn letter(self) -> u8 {
         match self {
             Self::Clear => b'C',
             Self::Tls => b'T',
+            Self::Peer => b'P',
             Self::Admin => b'A',
         }
     }
@@ -39,6 +46,7 @@ impl Purpose {
         match letter {
             b'C' => Some(Self::Clear),
             b'T' => Some(Self::Tls),
+            b'P' => Some(Self::Peer),
             b'A' => Some(Self::Admin),
             _ => None,
         }

@@ -56,6 +56,7 @@ impl Collector for Collected {
         policies(&self.metrics, &mut families);
         health(&self.metrics, &mut families);
         prefetch(&self.metrics, &mut families);
+        peers(&self.metrics, &mut families);
         process(&self.metrics, &mut families);
         families.done()
     }
@@ -193,6 +194,27 @@ fn origins(resource: &str, workers: &[Arc<ResourceCells>], out: &mut Families) {
                 n,
             );
         }
+    }
+}
+
+/// What nodes ask each other; nothing of a node that knows no other.
+fn peers(metrics: &Metrics, out: &mut Families) {
+    let (members, resting) = metrics.peering.members();
+    let counts = metrics.peering.counts.all();
+    if members == 0 && counts.iter().all(|(_, _, n)| *n == 0) {
+        return;
+    }
+    for (state, n) in [("ready", members - resting), ("resting", resting)] {
+        let help = "Nodes that may be asked for what is not stored, this one included; those that failed rest.";
+        out.gauge("peers", help, &[("state", state)], n as f64);
+    }
+    for (direction, result, n) in counts {
+        out.counter(
+            "peer_requests_total",
+            "Requests to other nodes and from them, by what became of them.",
+            &[("direction", direction), ("result", result)],
+            n,
+        );
     }
 }
 

@@ -9,6 +9,7 @@ use breakwater_waf::limit::Tables;
 use parking_lot::Mutex;
 
 use super::{LineLog, ResourceCells, WorkerCells};
+use crate::peer::Peering;
 use crate::prefetch::Board;
 use crate::upstream::Fleet;
 
@@ -30,6 +31,7 @@ pub(crate) struct Metrics {
     pub(crate) tables: Arc<Tables>,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) prefetch: Arc<Board>,
+    pub(crate) peering: Arc<Peering>,
     pub(crate) access_log: Option<LineLog>,
     pub(crate) audit_log: LineLog,
 }
@@ -50,12 +52,17 @@ pub(crate) struct SnapshotState {
 }
 
 impl Metrics {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is another's to make, and it is called once"
+    )]
     pub(crate) fn new(
         workers: usize,
         cache: Arc<Cache>,
         tables: Arc<Tables>,
         fleet: Arc<Fleet>,
         prefetch: Arc<Board>,
+        peering: Arc<Peering>,
         access_log: Option<LineLog>,
         audit_log: LineLog,
     ) -> Self {
@@ -71,6 +78,7 @@ impl Metrics {
             tables,
             fleet,
             prefetch,
+            peering,
             access_log,
             audit_log,
         }

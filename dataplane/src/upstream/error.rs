@@ -52,6 +52,9 @@ pub(crate) enum OriginError {
     /// The answer's body is malformed or cut short.
     #[error("the origin's answer is malformed: {0}")]
     Body(#[from] BodyError),
+    /// The request has passed us too often.
+    #[error("the request came back to us: there is a loop")]
+    Loop,
     /// The answer is HTTP but not one that can be passed on.
     #[error("the origin's answer cannot be used: {0}")]
     Unexpected(&'static str),
@@ -66,6 +69,7 @@ impl OriginError {
         match self {
             Self::NoEndpoints | Self::Overloaded(_) => 503,
             Self::ConnectTimeout | Self::ResponseTimeout => 504,
+            Self::Loop => 508,
             _ => 502,
         }
     }
@@ -86,6 +90,7 @@ impl OriginError {
             Self::Http2(_) => "http2",
             Self::Head(_) => "malformed_head",
             Self::Body(_) => "malformed_body",
+            Self::Loop => "loop",
             Self::Unexpected(_) => "unexpected",
             Self::Fetch(_) => "fetch",
         }

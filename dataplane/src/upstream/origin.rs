@@ -19,6 +19,10 @@ use super::server::{Entry, Server, Servers, bare};
 use super::stream::Stream;
 use super::tls::{Identities, Identity, Shown};
 use super::{OriginError, keeper, tls};
+use crate::peer::handshake::Door;
+
+/// In place of the number of a TLS identity, which counts up from 0: the connection was proved to be a node's.
+const PEER: u64 = u64::MAX;
 
 /// Addresses of one name that are used.
 const MAX_ADDRESSES: usize = 64;
@@ -34,6 +38,8 @@ pub(crate) struct Origin {
     pub(crate) unit: unit::Origin,
     /// How connections are secured, or why they cannot be; none means clear text.
     tls: Option<Result<Arc<Identity>, String>>,
+    /// The one server is another node: how it is greeted.
+    pub(super) peer: Option<Door>,
     servers: watch::Sender<Arc<Servers>>,
     /// What each name was resolved to.
     names: Mutex<BTreeMap<String, Answer>>,
@@ -53,7 +59,7 @@ struct Counts {
 }
 
 impl Origin {
-    fn new(
+    pub(super) fn new(
         label: &str,
         unit: unit::Origin,
         tls: Option<Result<Arc<Identity>, String>>,
@@ -73,6 +79,7 @@ impl Origin {
         Self {
             label: label.to_owned(),
             tls,
+            peer: None,
             servers: watch::Sender::new(servers),
             names: Mutex::new(names),
             counts: before.map(|before| Arc::clone(&before.counts)).unwrap_or_default(),
@@ -96,6 +103,12 @@ impl Origin {
     /// Which connections to `server` serve each other's requests.
     pub(super) fn key(&self, server: &Server) -> Key {
         let identity = self.tls.as_ref().and_then(|tls| tls.as_ref().ok());
+        if let Some(door) = &self.peer {
+            return Key {
+                address: server.address,
+                secured: Some((PEER, Arc::clone(&door.name))),
+            };
+        }
         Key {
             address: server.address,
             secured: identity.map(|identity| (identity.number, Arc::clone(&server.host))),
@@ -125,8 +138,11 @@ impl Origin {
 
     async fn connect(&self, server: &Server, http2: bool) -> Result<Stream, OriginError> {
         let identity = self.identity()?;
-        let stream = TcpStream::connect(server.address).await.map_err(OriginError::Connect)?;
+        let mut stream = TcpStream::connect(server.address).await.map_err(OriginError::Connect)?;
         stream.set_nodelay(true).map_err(OriginError::Connect)?;
+        if let Some(door) = &self.peer {
+            door.enter(&mut stream).await.map_err(OriginError::Connect)?;
+        }
         Ok(match identity {
             None => Stream::Plain(stream),
             Some(identity) => Stream::Tls(Box::new(identity.secure(&server.host, stream, http2).await?)),

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::{Clients, Control, Crew, Heartbeat, Parts, Worker};
 use crate::config::Config;
+use crate::peer::Peering;
 use crate::telemetry::{LineLog, Metrics};
 use crate::upstream::Fleet;
 
@@ -18,12 +19,14 @@ pub(crate) fn worker() -> Rc<Worker> {
     let tables = Arc::new(Tables::new(1));
     let fleet = Arc::new(Fleet::new(Instant::now(), Vec::new()));
     let audit_log = LineLog::open("audit", None).unwrap();
+    let peering = Arc::new(Peering::new("node", Instant::now()));
     let metrics = Metrics::new(
         1,
         Arc::clone(&cache),
         tables,
         fleet,
         Arc::new(crate::prefetch::Board::new(1, Duration::ZERO, 443)),
+        peering,
         None,
         audit_log,
     );

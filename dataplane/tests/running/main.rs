@@ -38,6 +38,8 @@ mod http2_bodies;
 mod http2_smuggling;
 mod https;
 mod overload;
+mod peers;
+mod peers_failures;
 mod pipelining;
 mod prefetch;
 mod proxy;

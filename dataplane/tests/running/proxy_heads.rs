@@ -109,14 +109,17 @@ async fn a_request_that_goes_round_in_circles_is_refused() {
     let origin = Origin::fixed(answer(200, "", "x")).await;
     let plane = Plane::before(&origin).await;
     let via = "Via: 1.1 breakwater\r\n".repeat(8);
-    assert_eq!(plane.client().await.get("shop.test", "/a", &via).await.status, 502);
+    assert_eq!(plane.client().await.get("shop.test", "/a", &via).await.status, 508);
+    let cdn_loop = format!("CDN-Loop: other, {}breakwater\r\n", "breakwater; v=1, ".repeat(7));
+    assert_eq!(plane.client().await.get("shop.test", "/a", &cdn_loop).await.status, 508);
     assert_eq!(origin.count(), 0);
     let once = plane
         .client()
         .await
-        .get("shop.test", "/a", "Via: 1.1 breakwater\r\n")
+        .get("shop.test", "/a", "Via: 1.1 breakwater\r\nCDN-Loop: other\r\n")
         .await;
     assert_eq!(once.status, 200);
+    assert_eq!(origin.last().field("cdn-loop").as_deref(), Some("other, breakwater"));
 }
 
 #[tokio::test]
@@ -129,7 +132,7 @@ async fn a_site_that_chains_to_itself_ends_in_an_error() {
         .await
         .ask("POST", "shop.test", "/a", "Content-Length: 0\r\n", b"")
         .await;
-    assert_eq!(response.status, 502);
+    assert_eq!(response.status, 508);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ mod log;
 mod origin;
 pub(crate) mod origin_http2;
 mod origin_tls;
+mod peers;
 mod plane;
 mod tls;
 mod units;
@@ -16,6 +17,7 @@ use std::time::Duration;
 pub(crate) use client::{Client, Response};
 pub(crate) use log::Log;
 pub(crate) use origin::{Origin, Request, answer};
+pub(crate) use peers::{Nodes, Way, owner_site};
 pub(crate) use plane::{Plane, admin_text};
 pub(crate) use tls::{Authority, Dialer, der, secure_listen, tls};
 pub(crate) use units::{

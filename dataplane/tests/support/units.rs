@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use breakwater_snapshot::unit::{
     Addresses, CachePolicy, CachePurge, Claim, ClientAddress, EdgeCache, Endpoint, Field, FieldEdit, Filters, Limit,
-    Mode, Origin, PathKind, PathMatch, PurgeMode, PurgeSelector, Redact, Unit, Uris, WafPolicy, WsLimits, WsRoute,
+    Mode, Origin, PathKind, PathMatch, PurgeMode, PurgeSelector, Redact, Tiering, Unit, Uris, WafPolicy, WsLimits,
+    WsRoute,
 };
 use breakwater_snapshot::{Blob, Kind, ObjectId};
 
@@ -66,6 +67,7 @@ pub(crate) fn edge_cache(endpoint: SocketAddr) -> EdgeCache {
         tls: None,
         filters: Filters::default(),
         prefetch: None,
+        tiering: Tiering::Local,
     }
 }
 

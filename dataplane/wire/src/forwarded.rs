@@ -118,6 +118,24 @@ pub fn via_count(headers: &HeaderMap, pseudonym: &str) -> usize {
         .count()
 }
 
+const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
+
+/// Appends our name to CDN-Loop (RFC 8586). What is there stays, whoever said it: it is not the customer's to change.
+pub fn append_cdn_loop(headers: &mut HeaderMap, pseudonym: &str) {
+    append_list(headers, CDN_LOOP, pseudonym);
+}
+
+/// How often CDN-Loop names this pseudonym, parameters left aside (RFC 8586 section 2).
+#[must_use]
+pub fn cdn_loop_count(headers: &HeaderMap, pseudonym: &str) -> usize {
+    let values = headers.get_all(CDN_LOOP).iter();
+    let members = values.flat_map(|value| list_members(value.as_bytes()));
+    let names = members.map(|member| member.split(|b| *b == b';').next().unwrap_or_default().trim_ascii());
+    names
+        .filter(|name| name.eq_ignore_ascii_case(pseudonym.as_bytes()))
+        .count()
+}
+
 /// The address of the client behind trusted proxies.
 ///
 /// Starts at `peer` and walks X-Forwarded-For from right to left as long as the address in hand is trusted.
@@ -276,6 +294,22 @@ mod tests {
         assert_eq!(headers["x-forwarded-proto"], "https");
         assert_eq!(headers["x-forwarded-host"], "shop.example:8443");
         assert_eq!(headers.len(), 3);
+    }
+
+    #[test]
+    fn cdn_loop_is_extended_and_counts_our_name_whatever_its_parameters() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(cdn_loop_count(&headers, "breakwater"), 0);
+        headers.append(
+            "cdn-loop",
+            HeaderValue::from_static("foo, breakwater; v=1 ,barcdn; host=\"breakwater\""),
+        );
+        headers.append("cdn-loop", HeaderValue::from_static("Breakwater"));
+        headers.append("cdn-loop", HeaderValue::from_static("breakwater2, ;breakwater"));
+        assert_eq!(cdn_loop_count(&headers, "breakwater"), 2);
+        append_cdn_loop(&mut headers, "breakwater");
+        assert_eq!(cdn_loop_count(&headers, "breakwater"), 3);
+        assert_eq!(cdn_loop_count(&headers, "foo"), 1);
     }
 
     #[test]

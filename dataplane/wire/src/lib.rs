@@ -18,6 +18,7 @@ pub mod http2;
 pub mod http_date;
 pub mod no_vary_search;
 pub mod path;
+pub mod peer;
 pub mod proxy_protocol;
 pub mod range;
 pub mod sitemap;

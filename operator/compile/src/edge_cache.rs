@@ -1,7 +1,7 @@
 //! Compiles EdgeCaches.
 
 use breakwater_crds as crds;
-use breakwater_snapshot::unit::{CachePolicy, CacheRule, EdgeCache};
+use breakwater_snapshot::unit::{CachePolicy, CacheRule, EdgeCache, Tiering};
 
 use crate::claims::Claims;
 use crate::findings::Findings;
@@ -31,6 +31,10 @@ pub(crate) fn read(object: &Object<crds::EdgeCacheSpec>, findings: &mut Findings
         filters: filter::read(spec, findings),
         prefetch: prefetch::read(spec.prefetch.as_ref(), &claims, &cache.rules, findings),
         cache,
+        tiering: match spec.tiering.as_ref().map(|tiering| tiering.mode) {
+            Some(crds::TieringMode::Owner) => Tiering::Owner,
+            Some(crds::TieringMode::Local) | None => Tiering::Local,
+        },
     };
     (claims, unit)
 }

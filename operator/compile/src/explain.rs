@@ -274,7 +274,13 @@ pub fn explain(
             host: claim.host.clone(),
             path: claim.path.clone(),
             servers: origin.endpoints.iter().map(server).collect(),
-            upstream: notes::upstream(origin),
+            upstream: match unit {
+                Unit::EdgeCache(site) => notes::tiering(site.tiering)
+                    .into_iter()
+                    .chain(notes::upstream(origin))
+                    .collect(),
+                _ => notes::upstream(origin),
+            },
             filters: match unit {
                 Unit::EdgeCache(site) => notes::filters(&site.filters, &request.path),
                 _ => Vec::new(),

@@ -116,7 +116,7 @@ fn editable(name: &str, side: Side) -> Result<String, String> {
     // What the data plane writes itself (its `filter::fields`).
     let reason = match (side, name.as_str()) {
         (Side::Request, "host") => "chose this object and goes to the origin as it came",
-        (Side::Request, "via") => "shows requests that go round in circles",
+        (Side::Request, "via" | "cdn-loop") => "shows requests that go round in circles",
         (Side::Response, "date") => "tells caches when the response was made",
         // An edit is for every response, our own pages among them, and changes no byte of their content.
         (Side::Response, "content-encoding") => "says how the content is encoded",

@@ -13,7 +13,9 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use breakwater_snapshot::{Ack, Digest, PrefetchProgress, Rejection};
+use breakwater_snapshot::{Ack, Digest, PeerAddress, PrefetchProgress, Rejection};
+
+use super::PeerWord;
 
 /// Longest node name: that of a DNS subdomain name, which Kubernetes node names are.
 const LONGEST_NAME: usize = 253;
@@ -96,12 +98,16 @@ pub struct Nodes {
     rejections: usize,
     memory: Duration,
     version: u64,
+    /// Rises when a node says another address, or none.
+    peers_version: u64,
 }
 
 #[derive(Debug)]
 struct Node {
     seen: Instant,
     word: Word,
+    /// Where it may be asked by other nodes, as it last said.
+    peer: Option<PeerAddress>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -127,6 +133,7 @@ impl Nodes {
             rejections,
             memory,
             version: 0,
+            peers_version: 0,
         }
     }
 
@@ -157,7 +164,7 @@ impl Nodes {
             more,
             prefetch,
         };
-        self.put(ack.node, word, now);
+        self.put(ack.node, word, ack.peer, now);
         Ok(())
     }
 
@@ -180,7 +187,7 @@ impl Nodes {
         self.admit(name, now)?;
         match self.nodes.get_mut(name) {
             Some(node) if node.word != Word::Left => node.seen = now,
-            _ => self.put(name.to_owned(), Word::None, now),
+            _ => self.put(name.to_owned(), Word::None, None, now),
         }
         Ok(())
     }
@@ -191,7 +198,7 @@ impl Nodes {
     /// When the name is none or the table is full.
     pub fn leave(&mut self, name: &str, now: Instant) -> Result<(), NodesError> {
         self.admit(name, now)?;
-        self.put(name.to_owned(), Word::Left, now);
+        self.put(name.to_owned(), Word::Left, None, now);
         Ok(())
     }
 
@@ -231,6 +238,20 @@ impl Nodes {
         }
     }
 
+    /// Where nodes may be asked, as this replica heard it.
+    pub fn peers(&self, now: Instant) -> Vec<PeerWord> {
+        let age = |at: Instant| u64::try_from(now.saturating_duration_since(at).as_millis()).unwrap_or(u64::MAX);
+        // A node that only reads the stream has not said where it may be asked, or that it may not.
+        let said = |node: &Node| node.word != Word::None && self.remembers(node, now);
+        let said = self.nodes.iter().filter(|(_, node)| said(node));
+        said.map(|(name, node)| PeerWord {
+            node: name.clone(),
+            seen_ms: age(node.seen),
+            at: node.peer.clone(),
+        })
+        .collect()
+    }
+
     /// How many nodes are known and have not left.
     fn known(&self, now: Instant) -> usize {
         self.nodes
@@ -262,7 +283,7 @@ impl Nodes {
         }
     }
 
-    fn put(&mut self, name: String, word: Word, now: Instant) {
+    fn put(&mut self, name: String, word: Word, peer: Option<PeerAddress>, now: Instant) {
         let memory = self.memory;
         let before = self
             .nodes
@@ -271,7 +292,10 @@ impl Nodes {
         if !before.is_some_and(|node| node.word.says_the_same(&word)) {
             self.version += 1;
         }
-        self.nodes.insert(name, Node { seen: now, word });
+        if before.and_then(|node| node.peer.as_ref()) != peer.as_ref() {
+            self.peers_version += 1;
+        }
+        self.nodes.insert(name, Node { seen: now, word, peer });
     }
 }
 
@@ -333,6 +357,7 @@ fn shorten(message: &mut String) {
 pub(super) struct NodeTable {
     nodes: Mutex<Nodes>,
     version: watch::Sender<u64>,
+    peers_version: watch::Sender<u64>,
 }
 
 impl NodeTable {
@@ -340,6 +365,7 @@ impl NodeTable {
         Self {
             nodes: Mutex::new(nodes),
             version: watch::Sender::new(0),
+            peers_version: watch::Sender::new(0),
         }
     }
 
@@ -363,6 +389,15 @@ impl NodeTable {
         self.nodes.lock().known(now)
     }
 
+    pub(super) fn peers(&self, now: Instant) -> (u64, Vec<PeerWord>) {
+        let nodes = self.nodes.lock();
+        (nodes.peers_version, nodes.peers(now))
+    }
+
+    pub(super) fn peers_changed(&self) -> watch::Receiver<u64> {
+        self.peers_version.subscribe()
+    }
+
     pub(super) fn changed(&self) -> watch::Receiver<u64> {
         self.version.subscribe()
     }
@@ -372,6 +407,8 @@ impl NodeTable {
         let outcome = change(&mut nodes);
         self.version
             .send_if_modified(|seen| std::mem::replace(seen, nodes.version) != nodes.version);
+        self.peers_version
+            .send_if_modified(|seen| std::mem::replace(seen, nodes.peers_version) != nodes.peers_version);
         outcome
     }
 }
@@ -394,7 +431,35 @@ mod tests {
                 })
                 .collect(),
             prefetch: Vec::new(),
+            peer: None,
         }
+    }
+
+    #[test]
+    fn where_a_node_may_be_asked_is_what_it_said_last() {
+        let now = Instant::now();
+        let mut nodes = Nodes::new(10, 10, 10, MEMORY);
+        let at = Some(PeerAddress {
+            address: ([192, 0, 2, 1], 8602).into(),
+        });
+        let peer = |nodes: &Nodes| nodes.peers(now).pop().map(|word| word.at);
+        nodes.touch("a", now).unwrap();
+        assert_eq!((peer(&nodes), nodes.peers_version), (None, 0));
+        nodes
+            .ack(
+                Ack {
+                    peer: at.clone(),
+                    ..ack("a", 0)
+                },
+                now,
+            )
+            .unwrap();
+        nodes.touch("a", now).unwrap();
+        assert_eq!((peer(&nodes), nodes.peers_version), (Some(at), 1));
+        nodes.ack(ack("a", 1), now).unwrap();
+        assert_eq!((peer(&nodes), nodes.peers_version), (Some(None), 2));
+        nodes.leave("a", now).unwrap();
+        assert_eq!((peer(&nodes), nodes.peers_version), (Some(None), 2));
     }
 
     #[test]

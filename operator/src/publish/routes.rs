@@ -9,10 +9,11 @@ use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
+use tokio::sync::watch;
 
 use breakwater_snapshot::{Ack, Digest};
 
-use super::{NodesError, NodesView, Publisher, stream};
+use super::{NodesError, NodesView, PeersView, Publisher, stream};
 
 /// What nodes and peers read.
 pub fn router(publisher: Publisher) -> Router {
@@ -23,6 +24,7 @@ pub fn router(publisher: Publisher) -> Router {
         .route("/v1/ack", post(ack))
         .route("/v1/nodes", get(nodes))
         .route("/v1/nodes/{node}", delete(goodbye))
+        .route("/v1/peers", get(peers))
         .layer(DefaultBodyLimit::max(publisher.0.limits.ack_bytes))
         .with_state(publisher)
 }
@@ -137,13 +139,21 @@ struct NodesQuery {
 }
 
 async fn nodes(State(publisher): State<Publisher>, Query(query): Query<NodesQuery>) -> Json<NodesView> {
+    news(&publisher, &query, publisher.nodes_changed()).await;
+    Json(publisher.nodes())
+}
+
+async fn peers(State(publisher): State<Publisher>, Query(query): Query<NodesQuery>) -> Json<PeersView> {
+    news(&publisher, &query, publisher.0.nodes.peers_changed()).await;
+    Json(publisher.peers())
+}
+
+/// Waits as long as the caller wants for something it does not know. Either way it gets the newest view.
+async fn news(publisher: &Publisher, query: &NodesQuery, mut changed: watch::Receiver<u64>) {
     if let Some(since) = query.since {
         let wait = Duration::from_millis(query.wait_ms).min(publisher.0.limits.longest_wait);
-        let mut changed = publisher.nodes_changed();
-        // Time passed or news came: either way the caller gets the newest view.
         let _ = tokio::time::timeout(wait, changed.wait_for(|version| *version != since)).await;
     }
-    Json(publisher.nodes())
 }
 
 async fn ready(State(publisher): State<Publisher>) -> Response {

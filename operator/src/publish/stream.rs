@@ -1,4 +1,5 @@
-//! The body of `GET /v1/stream`: the newest manifest whenever it changes, heartbeats between.
+//! The body of `GET /v1/stream`: the newest manifest whenever it changes, and the list of nodes that may be asked;
+//! heartbeats between.
 //!
 //! A stream owns no queue. It looks at the newest manifest when the connection can take more, so a slow reader skips
 //! manifests instead of collecting them. It ends by itself at a random age, and when the operator shuts down.
@@ -14,7 +15,7 @@ use tokio::time::Instant;
 
 use breakwater_snapshot::Digest;
 
-use super::{HEARTBEAT, Published, Publisher};
+use super::{Announced, HEARTBEAT, Published, Publisher};
 
 struct State {
     publisher: Publisher,
@@ -22,7 +23,12 @@ struct State {
     have: Option<Digest>,
     current: watch::Receiver<Option<Arc<Published>>>,
     closing: watch::Receiver<bool>,
+    peers: watch::Receiver<Option<Arc<Announced>>>,
+    /// The number of the list that was sent last.
+    peers_sent: Option<u64>,
     heartbeat: Duration,
+    /// When the next heartbeat is due, whatever else is sent.
+    beat: Instant,
     end: Instant,
     _open: Open,
 }
@@ -54,7 +60,10 @@ pub(super) fn lines(
         have,
         current: publisher.0.current.subscribe(),
         closing: publisher.0.closing.subscribe(),
+        peers: publisher.0.peers.subscribe(),
+        peers_sent: None,
         heartbeat: publisher.0.limits.heartbeat,
+        beat: Instant::now() + publisher.0.limits.heartbeat,
         end: Instant::now() + life,
         _open: Open {
             publisher: publisher.clone(),
@@ -69,14 +78,22 @@ pub(super) fn lines(
 
 impl State {
     async fn next(&mut self) -> Option<Bytes> {
-        let have = self.have;
+        let (have, sent) = (self.have, self.peers_sent);
         let news = |now: &Option<Arc<Published>>| now.as_ref().is_some_and(|now| Some(now.digest) != have);
         let newest = tokio::select! {
             biased;
             _ = self.closing.wait_for(|closing| *closing) => return None,
             found = self.current.wait_for(news) => found.ok()?.clone()?,
+            found = self.peers.wait_for(|now| now.as_ref().is_some_and(|now| Some(now.number) != sent)) => {
+                let newest = found.ok()?.clone()?;
+                self.peers_sent = Some(newest.number);
+                // Who has the one before is told what changed.
+                let known = sent.is_some_and(|sent| sent + 1 == newest.number);
+                return Some(if known { newest.since_last.clone() } else { newest.whole.clone() });
+            }
             () = tokio::time::sleep_until(self.end) => return None,
-            () = tokio::time::sleep(self.heartbeat) => {
+            () = tokio::time::sleep_until(self.beat) => {
+                self.beat = Instant::now() + self.heartbeat;
                 if let Some(node) = &self.node {
                     // A full table only means that this node is not counted; it is served all the same.
                     let _ = self.publisher.touch(node);

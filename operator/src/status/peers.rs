@@ -1,4 +1,5 @@
-//! What the other replicas know of the nodes, read by the leader.
+//! What the other replicas know of the nodes: of what they run, read by the leader; of where they may be asked, read by
+//! all.
 //!
 //! A name is resolved to all its addresses (a headless Service) and each is asked in a task of its own. The question
 //! waits at the peer for news, so that an acknowledgement there is known here at once and nothing is asked in vain.
@@ -10,11 +11,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::lease::Leadership;
-use crate::publish::NodesView;
+use crate::publish::{NodesView, PeersView};
 
 /// Most peers asked.
 pub const MOST: usize = 16;
@@ -31,22 +33,65 @@ const WAIT: Duration = Duration::from_secs(5);
 /// must not be missing from the count.
 const MEMORY: Duration = Duration::from_secs(120);
 
-/// What the peers said. Cheap to clone: clones are the same.
-#[derive(Clone, Debug, Default)]
-pub struct Peers(Arc<Shared>);
+/// What a replica says.
+pub trait View: Clone + DeserializeOwned + Send + Sync + 'static {
+    /// Where it is asked for.
+    const PATH: &'static str;
+    /// The replica that speaks.
+    fn replica(&self) -> &str;
+    /// Rises when it says something new.
+    fn version(&self) -> u64;
+}
 
-#[derive(Debug, Default)]
-struct Shared {
-    views: Mutex<HashMap<SocketAddr, (NodesView, Instant)>>,
+impl View for NodesView {
+    const PATH: &'static str = "/v1/nodes";
+
+    fn replica(&self) -> &str {
+        &self.replica
+    }
+
+    fn version(&self) -> u64 {
+        self.version
+    }
+}
+
+impl View for PeersView {
+    const PATH: &'static str = "/v1/peers";
+
+    fn replica(&self) -> &str {
+        &self.replica
+    }
+
+    fn version(&self) -> u64 {
+        self.version
+    }
+}
+
+/// What the peers said. Cheap to clone: clones are the same.
+#[derive(Clone, Debug)]
+pub struct Peers<V = NodesView>(Arc<Shared<V>>);
+
+impl<V> Default for Peers<V> {
+    fn default() -> Self {
+        Self(Arc::new(Shared {
+            views: Mutex::default(),
+            changed: watch::Sender::default(),
+        }))
+    }
+}
+
+#[derive(Debug)]
+struct Shared<V> {
+    views: Mutex<HashMap<SocketAddr, (V, Instant)>>,
     changed: watch::Sender<u64>,
 }
 
-impl Peers {
+impl<V: View> Peers<V> {
     /// What each peer last said, and how long ago.
-    pub fn views(&self, now: Instant) -> Vec<(NodesView, Duration)> {
+    pub fn views(&self, now: Instant) -> Vec<(V, Duration)> {
         let mut views = self.0.views.lock();
         views.retain(|_, (_, at)| now.saturating_duration_since(*at) < MEMORY);
-        let aged = |(view, at): &(NodesView, Instant)| (view.clone(), now.saturating_duration_since(*at));
+        let aged = |(view, at): &(V, Instant)| (view.clone(), now.saturating_duration_since(*at));
         views.values().map(aged).collect()
     }
 
@@ -102,15 +147,15 @@ impl Peers {
     async fn ask(self, http: reqwest::Client, peer: SocketAddr, identity: String, leadership: Leadership) {
         let mut since: Option<u64> = None;
         while leadership.holds(tokio::time::Instant::now()) {
-            match question(&http, peer, since).await {
-                Ok(view) if view.replica == identity => {
+            match question::<V>(&http, peer, since).await {
+                Ok(view) if view.replica() == identity => {
                     // Ourselves: what we know is read without asking.
                     self.0.views.lock().remove(&peer);
                     tokio::time::sleep(RESOLVE).await;
                 }
                 Ok(view) => {
-                    let news = since != Some(view.version);
-                    since = Some(view.version);
+                    let news = since != Some(view.version());
+                    since = Some(view.version());
                     self.0.views.lock().insert(peer, (view, Instant::now()));
                     if news {
                         self.0.changed.send_modify(|version| *version += 1);
@@ -127,13 +172,13 @@ impl Peers {
     }
 }
 
-async fn question(http: &reqwest::Client, peer: SocketAddr, since: Option<u64>) -> Result<NodesView, String> {
+async fn question<V: View>(http: &reqwest::Client, peer: SocketAddr, since: Option<u64>) -> Result<V, String> {
     let wait = WAIT.as_millis();
     let query = since
         .map(|since| format!("?since={since}&wait_ms={wait}"))
         .unwrap_or_default();
     let asked = http
-        .get(format!("http://{peer}/v1/nodes{query}"))
+        .get(format!("http://{peer}{}{query}", V::PATH))
         .timeout(WAIT * 2)
         .send();
     let mut answer = asked

@@ -789,3 +789,17 @@ fn poll<T>(future: impl Future<Output = T>) -> T {
         std::task::Poll::Pending => panic!("has to be ready"),
     }
 }
+
+#[test]
+fn what_another_cache_asked_for_is_held_against_the_purges_since() {
+    let cache = Cache::new(Config::new(1 << 20, 7));
+    let key = cache.key(1).finish();
+    let tag = cache.keyer().tag(1, b"t");
+    let gone = |at_ms| cache.is_gone(key, &[tag], &cache.stamp_of(1, at_ms));
+    cache.note_time(|| 1_000);
+    assert!(!gone(0) && !gone(1_000), "nothing was purged, however old it is");
+    cache.purge(1, Purge::Tags(&["t"]), Mode::Hard);
+    assert!(gone(0) && gone(1_500), "what is not noted yet may be from before");
+    cache.note_time(|| 2_000);
+    assert!(gone(1_999) && !gone(2_000));
+}

@@ -45,6 +45,8 @@ pub struct FillWriter {
     fill: Arc<Fill>,
     /// The reader of the request that has this fetch made.
     own: Option<u32>,
+    /// When the response was asked for, if that was elsewhere and before.
+    older: Option<Stamp>,
     ended: bool,
     /// The content is of use even if nobody reads it.
     kept: bool,
@@ -55,6 +57,7 @@ impl FillWriter {
         Self {
             fill,
             own,
+            older: None,
             ended: false,
             kept: false,
         }
@@ -65,9 +68,14 @@ impl FillWriter {
         self.fill.key
     }
 
-    /// When, in purges, the first fetch of this fill began.
+    /// When, in purges, the first fetch of this fill began, or what it brings was asked for ([`Self::asked_at`]).
     pub fn stamp(&self) -> &Stamp {
-        &self.fill.stamp
+        self.older.as_ref().unwrap_or(&self.fill.stamp)
+    }
+
+    /// What this fill brings comes from another cache, which asked for it at `stamp`, before this fill began.
+    pub fn asked_at(&mut self, stamp: Stamp) {
+        self.older = Some(stamp);
     }
 
     /// Readers at present.

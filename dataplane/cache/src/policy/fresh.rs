@@ -133,6 +133,7 @@ mod tests {
     use super::*;
 
     const FRESHNESS: Freshness = Freshness {
+        asked: Timestamp::from_secs(1000),
         received: Timestamp::from_secs(1000),
         initial_age: 0,
         lifetime: 10_000,

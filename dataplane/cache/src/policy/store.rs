@@ -225,6 +225,7 @@ fn storable(response: &Candidate<'_>) -> Result<Storable, Reason> {
     let must_revalidate = directives.must_revalidate || directives.proxy_revalidate || directives.s_maxage.is_some();
     let policy = response.policy;
     let freshness = Freshness {
+        asked: response.asked,
         received,
         initial_age,
         lifetime,

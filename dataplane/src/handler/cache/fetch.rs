@@ -3,6 +3,7 @@
 //! Runs as a task of its worker: a client that leaves does not stop it. It gives every reader the head as soon as it is
 //! there, then the content, and stores both if it may.
 
+mod owner;
 mod rest;
 
 use std::net::IpAddr;
@@ -30,6 +31,7 @@ use crate::handler::hit::{self, Authority};
 use crate::handler::{Asked, forward, public};
 use crate::upstream::{Asker, Body, OriginError, ResponseBody};
 use crate::worker::Worker;
+pub(super) use owner::Question;
 
 /// What the origin is asked for.
 #[derive(Clone, Copy)]
@@ -96,6 +98,8 @@ pub(super) struct Fetch {
     pub(super) prefixes: Vec<u64>,
     /// What is stored and needs confirmation.
     pub(super) stale: Option<(Arc<Object>, OnError)>,
+    /// For the node that owns the URL, where it is asked before the origin.
+    pub(super) question: Option<Box<Question>>,
 }
 
 impl Fetch {
@@ -104,11 +108,17 @@ impl Fetch {
         tokio::task::spawn_local(self.run(writer));
     }
 
-    async fn run(self, writer: FillWriter) {
+    async fn run(self, mut writer: FillWriter) {
         let local = self.config.local(self.index);
         let ResourceKind::Cache(site) = &self.config.resource(self.index).kind else {
             return;
         };
+        if let Some(question) = &self.question {
+            match self.ask_owner(question, site, local, writer).await {
+                Some(unanswered) => writer = unanswered,
+                None => return,
+            }
+        }
         let asked = self.worker.clock.timestamp();
         let compresses = site
             .filters

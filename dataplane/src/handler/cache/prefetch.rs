@@ -150,6 +150,7 @@ pub(crate) fn job(worker: &Worker, config: &Rc<WorkerConfig>, index: u32, ask: &
         tls: route.tls,
         asked: Rc::default(),
         prefetch: true,
+        asked_by: None,
         request,
     })
 }
@@ -252,6 +253,7 @@ impl<'a> Request<'a> {
         };
         let values = values_of(&job.request.headers);
         Some(Self {
+            came: worker.clock.timestamp(),
             worker,
             job,
             peer: CLIENT,

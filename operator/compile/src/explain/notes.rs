@@ -3,7 +3,7 @@
 use breakwater_snapshot::ObjectId;
 use breakwater_snapshot::unit::{
     BalanceStrategy, Claim, FieldEdit, Filters, HashBy, Origin, OriginProtocol, PathKind, PathMatch, PathRewrite,
-    Prefetch, Redirect, Retries, Tls, TlsVersion, Unit,
+    Prefetch, Redirect, Retries, Tiering, Tls, TlsVersion, Unit,
 };
 
 use super::{Note, Request, TlsView, first};
@@ -14,6 +14,17 @@ fn note(about: &str, effect: impl Into<String>) -> Note {
     Note {
         about: about.to_owned(),
         effect: effect.into(),
+    }
+}
+
+/// Who is asked before the servers.
+pub(super) fn tiering(tiering: Tiering) -> Option<Note> {
+    match tiering {
+        Tiering::Local => None,
+        Tiering::Owner => Some(note(
+            "tiering",
+            "what is not stored is asked of the node that owns the URL, and of the servers when that does not answer",
+        )),
     }
 }
 

@@ -93,6 +93,7 @@ pub(super) fn encode_stored(stored: &StoredObject) -> Vec<u8> {
         tags,
     } = meta;
     let Freshness {
+        asked,
         received,
         initial_age,
         lifetime,
@@ -111,6 +112,7 @@ pub(super) fn encode_stored(stored: &StoredObject) -> Vec<u8> {
     out.put_u128(in_language.map_or(0, Fingerprint::to_bits));
     out.put_u16(*status);
     out.put_u8(u8::from(no_cache) | u8::from(must_revalidate) << 1 | u8::from(if_error.is_some()) << 2);
+    out.put_u64(asked.as_millis());
     out.put_u64(received.as_millis());
     out.put_u64(initial_age);
     out.put_u64(lifetime);
@@ -142,6 +144,7 @@ pub fn decode_object(bytes: &Bytes) -> Option<StoredObject> {
     let language = fields.u128().filter(|bits| has_language || *bits == 0)?;
     let status = fields.u16().filter(|status| (200..600).contains(status))?;
     let flags = fields.u8().filter(|flags| *flags < 8)?;
+    let asked = Timestamp::from_millis(fields.u64()?);
     let received = Timestamp::from_millis(fields.u64()?);
     let (initial_age, lifetime) = (fields.u64()?, fields.u64()?);
     let (while_revalidate, if_error) = (fields.u64()?, fields.u64()?);
@@ -163,6 +166,7 @@ pub fn decode_object(bytes: &Bytes) -> Option<StoredObject> {
     };
     let meta = Metadata {
         freshness: Freshness {
+            asked,
             received,
             initial_age,
             lifetime,
@@ -261,6 +265,7 @@ mod tests {
             head: Bytes::from_static(b"HTTP/1.1 404 Not Found\r\netag: \"x\"\r\n"),
             meta: Metadata {
                 freshness: Freshness {
+                    asked: Timestamp::from_millis(1),
                     received: Timestamp::from_millis(1),
                     initial_age: 2,
                     lifetime: 3,

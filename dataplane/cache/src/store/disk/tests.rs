@@ -94,6 +94,7 @@ impl Process {
         let rule = Rule::from_response(&fields).unwrap();
         let variant = rule.fingerprint(self.cache.keyer(), &values_of(&request(accept)));
         let freshness = Freshness {
+            asked: NOW,
             received: NOW,
             initial_age: 0,
             lifetime: 3_600_000,

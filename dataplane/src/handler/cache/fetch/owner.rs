@@ -1,0 +1,292 @@
+//! A fetch from the node that owns the URL, before the origin is asked.
+//!
+//! Invariants: the owner's failure costs time, never the request; what the owner has is stored here with the age and the
+//! time it was asked for, so that it is neither fresh for longer nor kept in spite of a purge it came before. An owner
+//! that has not heard of a purge is not believed: the origin is asked.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use breakwater_cache::Timestamp;
+use breakwater_cache::fill::{Failure, FillWriter};
+use breakwater_cache::key::Keyer;
+use breakwater_cache::policy::validate;
+use breakwater_cache::purge::Stamp;
+use breakwater_cache::vary::values_of;
+use breakwater_snapshot::unit::Tiering;
+use breakwater_wire::hop::strip_hop_by_hop;
+use breakwater_wire::http1::{Host, OwnedResponse, ResponseFraming};
+use http::{HeaderMap, HeaderValue, header};
+
+use super::Fetch;
+use crate::config::{Local, Site};
+use crate::filter;
+use crate::handler::{Job, forward};
+use crate::peer::{Asked, Choice};
+use crate::upstream::{Asker, Body, OriginError, ResponseBody};
+use breakwater_wire::peer::{FIELD, Letter, Times, Word};
+
+/// What the owner of a URL is asked with.
+pub(in crate::handler::cache) struct Question {
+    /// The client's fields, and ours.
+    fields: HeaderMap,
+    /// Where the URL stands among the nodes.
+    place: u64,
+}
+
+impl Question {
+    /// The question for a request, whose connection comes from `from`; none when nobody but the origin is asked.
+    pub(in crate::handler::cache) fn of(job: &Job, from: IpAddr, site: &Site) -> Option<Self> {
+        if site.tiering != Tiering::Owner || job.asked_by.is_some() {
+            return None;
+        }
+        let host = Host::parse(&job.request.host).filter(|host| !host.is_empty())?;
+        let mut fields = job.request.headers.clone();
+        strip_hop_by_hop(&mut fields);
+        fields.remove(header::CONTENT_LENGTH);
+        fields.remove(header::EXPECT);
+        fields.insert(header::HOST, HeaderValue::from_str(&job.request.host).ok()?);
+        let letter = Letter {
+            resource: &job.resource().label,
+            client: job.client,
+            from,
+            trusted: job.trusted,
+            secure: job.secure,
+            request_id: &job.request_id,
+        };
+        fields.insert(FIELD, HeaderValue::from_str(&letter.write()).ok()?);
+        // Not under the secret of this process: nodes have to agree.
+        let url = Keyer::new(0).start(site.id).target(
+            b"http",
+            host.name().as_bytes(),
+            job.path.as_bytes(),
+            job.request.query().map(str::as_bytes),
+            &site.policy.ignore_query,
+        );
+        Some(Self {
+            fields,
+            place: url.finish().0 as u64,
+        })
+    }
+}
+
+/// What a node said.
+enum Said {
+    /// A response, and when it was made.
+    Response(Box<OwnedResponse>, ResponseBody, Option<Times>),
+    OriginFailed(u16),
+    Refused,
+}
+
+/// When a question was put.
+#[derive(Clone, Copy)]
+struct Put {
+    /// On the clock of purges.
+    ms: u64,
+    at: Timestamp,
+}
+
+impl Fetch {
+    /// Has the owner answer the fill. The writer comes back when the origin is to be asked.
+    pub(super) async fn ask_owner(
+        &self,
+        question: &Question,
+        site: &Site,
+        local: &Local,
+        writer: FillWriter,
+    ) -> Option<FillWriter> {
+        let peering = &self.worker.metrics.peering;
+        let mut tried = Vec::new();
+        while let Choice::Member(asked) = peering.choose(question.place, &tried) {
+            tried.push(Arc::clone(&asked.member));
+            let put = Put {
+                ms: self.worker.clock.now_ms(),
+                at: self.worker.clock.timestamp(),
+            };
+            match self.put(question, &asked, local).await {
+                Ok(Said::Response(response, body, times)) => {
+                    asked.answered();
+                    self.asked.answered_by(body.server());
+                    return self.take(site, local, *response, body, put, times, writer).await;
+                }
+                Ok(Said::OriginFailed(status)) => {
+                    asked.answered();
+                    peering.counts.origin_failed.add();
+                    self.origin_failed(status, writer);
+                    return None;
+                }
+                Ok(Said::Refused) => {
+                    asked.answered();
+                    peering.counts.refused.add();
+                }
+                Err(error) => {
+                    asked.failed();
+                    peering.counts.unreachable.add();
+                    let (node, reason) = (&*asked.member.name, error.label());
+                    tracing::debug!(node, reason, path = self.path, "a node does not answer: {error}");
+                }
+            }
+        }
+        Some(writer)
+    }
+
+    async fn put(&self, question: &Question, asked: &Asked, local: &Local) -> Result<Said, OriginError> {
+        let worker = &self.worker;
+        let mut fields = question.fields.clone();
+        match self.stale.as_ref().filter(|(object, _)| validate::can_validate(object)) {
+            Some((object, _)) => validate::conditional(&mut fields, object),
+            None => validate::unconditional(&mut fields),
+        }
+        let head = forward::head(&self.line, "GET", fields, Body::None);
+        let asker = Asker {
+            client: self.client,
+            fields: &self.asked_with,
+            path: &self.path,
+        };
+        // It waits for the origin as long as we would, and may try twice.
+        let patience = local.upstream.response_timeout() + Duration::from_secs(1);
+        let way = worker.ways.to(&asked.member, worker.index, &worker.pool);
+        let (mut response, body) = way.ask(&head, &asker, patience).await?;
+        // The last: before it may be what an origin says.
+        let word = response.headers.get_all(FIELD).iter().next_back();
+        let word = word.and_then(|value| Word::parse(value.as_bytes()));
+        response.headers.remove(FIELD);
+        response.headers.remove(forward::X_REQUEST_ID);
+        let status = response.status.as_u16();
+        Ok(match word {
+            Some(Word::Shared(times)) => Said::Response(Box::new(response), body, Some(times)),
+            // An answer to conditions that are not the client's is of use only for what is stored.
+            Some(Word::Passed) if status != 304 => Said::Response(Box::new(response), body, None),
+            Some(Word::OriginFailed) => Said::OriginFailed(status),
+            Some(Word::Refused | Word::Passed) | None => Said::Refused,
+        })
+    }
+
+    /// Takes a response of the owner in, unless it is from before a purge.
+    #[expect(clippy::too_many_arguments, reason = "all of it is known only here")]
+    async fn take(
+        &self,
+        site: &Site,
+        local: &Local,
+        mut response: OwnedResponse,
+        body: ResponseBody,
+        put: Put,
+        times: Option<Times>,
+        mut writer: FillWriter,
+    ) -> Option<FillWriter> {
+        let counts = &self.worker.metrics.peering.counts;
+        let received = self.worker.clock.timestamp();
+        let mut made = (put.at, received);
+        let mut stamp = None;
+        if let Some(times) = times {
+            made = as_made(&mut response.headers, put.at, received, times);
+            stamp = Some(self.worker.cache.stamp_of(site.id, put.ms.saturating_sub(times.asked)));
+        }
+        let confirmed = self.stale.as_ref().filter(|_| response.status.as_u16() == 304);
+        if let Some(stamp) = stamp {
+            let tags = confirmed.map(|(object, _)| &object.meta.tags);
+            if self.is_behind(site, &response, made, tags.map(|tags| &tags[..]), &stamp) {
+                counts.behind.add();
+                return Some(writer);
+            }
+            writer.asked_at(stamp);
+        }
+        counts.answered.add();
+        match confirmed {
+            Some((object, _)) => {
+                drop(body);
+                if site
+                    .filters
+                    .as_ref()
+                    .is_some_and(|filters| filters.compression.is_some())
+                {
+                    let varies = object.meta.vary.names().contains(&header::ACCEPT_ENCODING);
+                    filter::confirms(object.meta.etag.as_deref(), varies, &mut response.headers);
+                }
+                self.confirmed(site, local, object, &response, made, writer).await;
+            }
+            None => {
+                self.answered(site, local, response, (Vec::new(), body), made, writer)
+                    .await;
+            }
+        }
+        None
+    }
+
+    /// Whether a response was purged or made invalid here after it was asked for there. `tags` are those of the stored
+    /// response that it confirms.
+    fn is_behind(
+        &self,
+        site: &Site,
+        response: &OwnedResponse,
+        (asked, received): (Timestamp, Timestamp),
+        tags: Option<&[u64]>,
+        stamp: &Stamp,
+    ) -> bool {
+        let cache = &self.worker.cache;
+        if let Some(tags) = tags {
+            return cache.is_gone(self.target.key, tags, stamp);
+        }
+        let rules: Vec<_> = site.rules(&self.path).collect();
+        let candidate = self.candidate(site, response, &rules, asked, received);
+        let length = match response.framing {
+            ResponseFraming::Length(length) => Some(length),
+            _ => None,
+        };
+        let (head, _) = cache.head(&candidate, length, &values_of(&self.asked_with));
+        let storable = head.storable.as_ref();
+        storable.is_some_and(|storable| cache.is_gone(self.target.key, &storable.metadata.tags, stamp))
+    }
+
+    /// The owner had no answer of the origin: that is the origin's failure, and it is not asked again.
+    fn origin_failed(&self, status: u16, writer: FillWriter) {
+        match &self.stale {
+            Some((object, on_error)) if on_error.covers(None) => writer.answer(Arc::clone(object)),
+            _ => writer.fail(Failure {
+                status: if matches!(status, 502..=504) { status } else { 502 },
+                reason: "the site's server gave no answer that can be used",
+            }),
+        }
+    }
+}
+
+/// When a response was asked for and received by the owner, by the clock here, and its `Age` as it was then: so that it
+/// is reckoned with as if it had come from the origin at that time.
+fn as_made(fields: &mut HeaderMap, put: Timestamp, now: Timestamp, times: Times) -> (Timestamp, Timestamp) {
+    let received = now.minus_millis(times.held);
+    let asked = put.minus_millis(times.asked).min(received);
+    // Rounded up: no response is made younger than it is.
+    let said = times.age.saturating_sub(received.millis_since(asked)).div_ceil(1000);
+    fields.remove(header::AGE);
+    if said > 0 {
+        fields.insert(header::AGE, HeaderValue::from(said));
+    }
+    (asked, received)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_response_counts_as_old_as_it_was_when_the_owner_received_it() {
+        let at = Timestamp::from_secs;
+        let mut fields = HeaderMap::new();
+        fields.insert(header::AGE, HeaderValue::from(90));
+        let times = Times {
+            asked: 20_000,
+            held: 15_000,
+            age: 65_000,
+        };
+        let made = as_made(&mut fields, at(1_000), at(1_001), times);
+        assert_eq!(made, (at(980), at(986)));
+        assert_eq!(fields[header::AGE], "59", "with the 6 s that it took, 65 s");
+        let fresh = Times::default();
+        assert_eq!(
+            as_made(&mut fields, at(1_000), at(1_001), fresh),
+            (at(1_000), at(1_001))
+        );
+        assert!(fields.get(header::AGE).is_none());
+    }
+}
