@@ -221,6 +221,7 @@ impl Policy for Ours {
         let body = Body::from_chunks([self.zeros.slice(..length)]);
         let meta = Metadata {
             freshness: Freshness {
+                asked: Timestamp::default(),
                 received: Timestamp::default(),
                 initial_age: 0,
                 lifetime: u64::MAX,
