@@ -149,7 +149,7 @@ async fn access_and_audit_lines_are_in_their_files_with_the_fields_they_are_docu
     let text = std::fs::read_to_string(&access).expect("the access log is there");
     let lines = text.lines().map(json).collect::<Result<Vec<_>>>()?;
     assert_eq!(lines.len(), 2, "{text}");
-    let fields = "time request_id client method host uri status bytes duration_ms resource cache upstream waf protocol";
+    let fields = "time request_id client method host uri status bytes duration_ms resource cache upstream waf protocol aborted error";
     assert_eq!(keys(&lines[0]), fields.split(' ').collect());
     let first = ["method", "host", "uri", "client", "resource", "cache"].map(|key| lines[0][key].as_str());
     let expected = [

@@ -277,7 +277,11 @@ impl<S: Sink + Send> Worker<'_, S> {
 
     /// Whether the operator's word came, and could be taken, while the copy on disk was held back for it.
     async fn hear_first(&mut self, announced: &mut watch::Receiver<Option<Arc<Announced>>>) -> bool {
-        let heard = tokio::time::timeout(self.shared.timing.first_word, announced.wait_for(Option::is_some)).await;
+        let patience = self.shared.timing.first_word;
+        if patience.is_zero() {
+            return false;
+        }
+        let heard = tokio::time::timeout(patience, announced.wait_for(Option::is_some)).await;
         let Some(next) = heard.ok().and_then(Result::ok).and_then(|heard| heard.clone()) else {
             return false;
         };
