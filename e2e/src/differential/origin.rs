@@ -26,7 +26,7 @@ pub(super) const ANSWER_AFTER: &[u8] = b"this-answers-what-came-after-the-case";
 const MOST: usize = 1 << 20;
 
 /// Fields that proxies add or rewrite in every request, or that only frame it.
-const LEFT_OUT: [&str; 14] = [
+const LEFT_OUT: [&str; 15] = [
     "host",
     "connection",
     "content-length",
@@ -40,6 +40,7 @@ const LEFT_OUT: [&str; 14] = [
     "x-real-ip",
     "x-request-id",
     "cdn-loop",
+    "surrogate-capability",
     "accept-encoding",
 ];
 
