@@ -302,7 +302,13 @@ fn purges(world: &World, index: &Index<'_>, claims: &HashMap<&ObjectId, &Claims>
             None
         };
         match refusal {
-            Some(refusal) => out.refused(id, object.meta.generation, refusal, findings.finish()),
+            Some(refusal) => out.refused(
+                id,
+                Some(&object.meta),
+                object.meta.generation,
+                refusal,
+                findings.finish(),
+            ),
             None => {
                 let accepted = Judgement::new(true, Reason::Accepted, "the purge is valid");
                 out.valid(
@@ -343,6 +349,7 @@ impl Builder {
         self.blobs.push((id.clone(), meta.generation, blob));
         self.verdicts.push(Verdict {
             id,
+            uid: Some(meta.uid.clone()),
             generation: meta.generation,
             accepted,
             resolved_refs,
@@ -359,7 +366,7 @@ impl Builder {
         };
         self.blobs.push((id.clone(), meta.generation, blob));
         let accepted = Judgement::new(false, Reason::Invalid, message);
-        self.refused(id, meta.generation, accepted, findings.finish());
+        self.refused(id, Some(meta), meta.generation, accepted, findings.finish());
     }
 
     fn broken(&mut self, broken: &crate::Broken) {
@@ -382,12 +389,20 @@ impl Builder {
             message: broken.message.clone(),
         };
         let accepted = Judgement::new(false, Reason::Invalid, message);
-        self.refused(broken.id.clone(), broken.generation, accepted, vec![problem]);
+        self.refused(broken.id.clone(), None, broken.generation, accepted, vec![problem]);
     }
 
-    fn refused(&mut self, id: ObjectId, generation: i64, accepted: Judgement, problems: Vec<Problem>) {
+    fn refused(
+        &mut self,
+        id: ObjectId,
+        meta: Option<&Meta>,
+        generation: i64,
+        accepted: Judgement,
+        problems: Vec<Problem>,
+    ) {
         self.verdicts.push(Verdict {
             id,
+            uid: meta.map(|meta| meta.uid.clone()),
             generation,
             accepted,
             resolved_refs: None,

@@ -9,6 +9,10 @@ use serde::Serialize;
 pub struct Verdict {
     /// Which object.
     pub id: ObjectId,
+    /// The UID judged; none where it is not known. An object that is made again under its name is another one, and may
+    /// have the same generation.
+    #[serde(skip)]
+    pub uid: Option<String>,
     /// The generation judged.
     pub generation: i64,
     /// Condition `Accepted`.
@@ -30,6 +34,11 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// Whether it is about the object with this UID.
+    pub fn is_about(&self, uid: &str) -> bool {
+        self.uid.as_deref().is_none_or(|judged| judged == uid)
+    }
+
     /// Whether nothing at all is wrong: accepted, resolved, no finding.
     pub fn is_clean(&self) -> bool {
         self.accepted.status && self.resolved_refs.as_ref().is_none_or(|r| r.status) && self.problems.is_empty()

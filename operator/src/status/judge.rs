@@ -245,6 +245,7 @@ mod tests {
     fn verdict(kind: Kind, accepted: bool) -> Verdict {
         Verdict {
             id: ObjectId::new(kind, "default", "shop"),
+            uid: None,
             generation: 2,
             accepted: Judgement {
                 status: accepted,

@@ -203,7 +203,12 @@ impl StatusWriter {
             .verdicts
             .iter()
             .filter_map(|verdict| {
-                let facts = self.watched.facts(&verdict.id)?;
+                // What was compiled before an object was made again under its name says nothing of the new one: a purge
+                // would be complete before a node knows of it.
+                let facts = self
+                    .watched
+                    .facts(&verdict.id)
+                    .filter(|facts| verdict.is_about(&facts.uid))?;
                 let before = self.before(&verdict.id, &facts, now);
                 Some((&verdict.id, (facts, before)))
             })
