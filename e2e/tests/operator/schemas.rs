@@ -121,12 +121,12 @@ const REFUSED: &[(&str, &str, &str)] = &[
     (
         "CachePurge",
         "{edgeCacheRef: {name: a}, everything: true, tags: [a]}",
-        "name exactly one of urls, tags and everything",
+        "name exactly one of urls, prefixes, tags and everything",
     ),
     (
         "CachePurge",
         "{edgeCacheRef: {name: a}}",
-        "name exactly one of urls, tags and everything",
+        "name exactly one of urls, prefixes, tags and everything",
     ),
     (
         "CachePurge",
