@@ -25,6 +25,13 @@ const LIST: &str = "import tests from './tests/index.mjs'; import surrogate from
     .map(test => ({group: group.id, id: test.id, kind: test.kind ?? 'required', needs: test.depends_on ?? []}))); \
     console.log(JSON.stringify(all))";
 
+/// Runs the checks whose names are its arguments, and nothing else.
+const SOME: &str = "import { runTests, getResults } from './client/runner.mjs'; import fetch from 'node-fetch'; \
+    import tests from './tests/index.mjs'; import surrogate from './tests/surrogate-control.mjs'; \
+    const ids = new Set(process.argv.slice(1)); \
+    const some = [...tests, surrogate].map(group => ({...group, tests: group.tests.filter(test => ids.has(test.id))})); \
+    await runTests(some, fetch, false, process.env.npm_config_base); console.log(JSON.stringify(getResults()))";
+
 /// The whole suite takes a quarter of a minute: a hundred checks go at once, and each pauses three seconds a few times.
 const DEADLINE: Duration = Duration::from_secs(180);
 
@@ -183,17 +190,15 @@ impl Suite {
         Ok((process, SocketAddr::from(([127, 0, 0, 1], port))))
     }
 
-    /// Runs all checks through the cache at `front`, which has the origin behind it as `localhost`.
+    /// Runs the checks `ids` through the cache at `front`, which has the origin behind it as `localhost`.
     ///
     /// # Errors
     /// When the suite's client fails.
-    pub async fn run(&self, front: SocketAddr) -> Result<Results> {
+    pub async fn run(&self, front: SocketAddr, ids: &[&str]) -> Result<Results> {
         let mut node = self.node();
-        node.args(["--no-warnings", "cli.mjs"]).envs([
-            ("npm_config_base", format!("http://localhost:{}", front.port())),
-            // All of them.
-            ("npm_package_config_id", String::new()),
-        ]);
+        node.args(["--no-warnings", "--input-type=module", "--eval", SOME, "--"])
+            .args(ids)
+            .env("npm_config_base", format!("http://localhost:{}", front.port()));
         let output = command::run_within(node, "", DEADLINE).await?;
         // What the client warns of comes before.
         let json = output
@@ -216,6 +221,13 @@ impl Results {
             Value::Object(results) => Ok(Self(results.into_iter().collect())),
             other => Err(Error::Invalid(format!("no results of http-cache-tests: {other}"))),
         }
+    }
+
+    /// These results, with those of `later` in their place where there are any.
+    #[must_use]
+    pub fn amended(mut self, later: Self) -> Self {
+        self.0.extend(later.0);
+        self
     }
 
     /// What each check came to.

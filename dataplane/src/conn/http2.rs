@@ -347,8 +347,13 @@ impl<S: Transport> Http2<S> {
         {
             self.tell(output);
         }
-        if self.streams.is_empty() && self.codec.is_drained() && self.then.is_none() {
-            self.then = Some(Step::Close);
+        if self.streams.is_empty() && self.codec.is_drained() {
+            match self.leaving {
+                // A client that says goodbye closes the connection itself, and may still have a PING to be answered.
+                Leaving::No => self.leaving = Leaving::Asked(worker.clock.now_ms()),
+                Leaving::Told if self.then.is_none() => self.then = Some(Step::Close),
+                Leaving::Asked(_) | Leaving::Told => {}
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use breakwater_snapshot::Kind;
 use breakwater_snapshot::unit::Unit;
 
-use crate::support::http2::{Http2, PREFACE, RST_STREAM, head};
+use crate::support::http2::{GOAWAY, Http2, PREFACE, RST_STREAM, head};
 use crate::support::{Client, Origin, Plane, answer, edge_cache, id, objects, waf_policy, ws_route};
 
 async fn storing() -> (Origin, Plane) {
@@ -351,4 +351,17 @@ async fn a_drain_asks_first_serves_what_is_on_its_way_and_then_closes() {
     }
     assert_eq!(busy.closed().await, Some(0));
     drained.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_says_goodbye_has_its_pings_answered_until_it_closes() {
+    let (_origin, plane) = storing().await;
+    let mut client = Http2::connect(plane.address(), &[]).await;
+    client.send(GOAWAY, 0, 0, &[0, 0, 0, 0, 0, 0, 0, 0xff]).await;
+    assert!(client.ping().await);
+    assert!(client.ping().await, "GOAWAY was read before the first answer");
+    let stream = client.get("/a").await;
+    assert_eq!(client.answer(stream).await.status, 200);
+    // A client that does not close is told to.
+    assert_eq!(client.closed().await, Some(0));
 }

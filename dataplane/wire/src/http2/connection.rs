@@ -324,6 +324,12 @@ impl Connection {
         self.reset_next = (self.reset_next + 1) % REMEMBERED as u8;
     }
 
+    fn forget_reset(&mut self, stream: StreamId) {
+        if let Some(slot) = self.reset.iter_mut().find(|reset| **reset == stream) {
+            *slot = 0;
+        }
+    }
+
     fn glitch(&mut self) -> Result<(), ConnectionError> {
         if self.levels.glitches.charge(1, self.limits.glitches) {
             return Err(ConnectionError::Glitches);

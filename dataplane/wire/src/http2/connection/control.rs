@@ -149,7 +149,8 @@ impl Connection {
             return Err(Error::IdleStream);
         }
         if !self.contains(frame.stream) {
-            // It crossed the end of our response.
+            // It crossed the end of our response. From here on the client knows that the stream is closed.
+            self.forget_reset(frame.stream);
             self.charge_overhead()?;
             return Ok(None);
         }

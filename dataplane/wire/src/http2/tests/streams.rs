@@ -100,6 +100,16 @@ fn what_is_on_its_way_when_we_reset_a_stream_is_ignored() {
 }
 
 #[test]
+fn what_follows_the_clients_own_reset_is_answered_although_we_had_reset_the_stream() {
+    let mut peer = Peer::new();
+    peer.request(1, &POST, false);
+    peer.connection.send_reset(1, ErrorCode::Cancel, &mut peer.out);
+    peer.expect_reset(1, ErrorCode::Cancel);
+    assert_eq!(peer.feed(&frame(RST_STREAM, 0, 1, &8_u32.to_be_bytes())), []);
+    peer.expect_failed(&data(1, b"x", true), 1, StreamError::Closed);
+}
+
+#[test]
 fn a_response_that_ends_before_its_request_is_followed_by_a_reset_without_error() {
     let mut peer = Peer::new();
     peer.request(1, &POST, false);
