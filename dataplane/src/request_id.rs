@@ -12,7 +12,7 @@ const MAX_ACCEPTED: usize = 128;
 /// A worker's source of ids.
 pub(crate) struct RequestIds {
     /// Unique for the worker's life, with overwhelming probability among all nodes.
-    prefix: u64,
+    prefix: [u8; LEN / 2],
     next: Cell<u64>,
 }
 
@@ -21,24 +21,32 @@ impl RequestIds {
     pub(crate) fn new() -> Self {
         let random = || std::collections::hash_map::RandomState::new().build_hasher().finish();
         Self {
-            prefix: random(),
+            prefix: digits(random()),
             next: Cell::new(random()),
         }
     }
 
     /// The next id.
     pub(crate) fn next(&self) -> [u8; LEN] {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let n = self.next.get().wrapping_add(1);
         self.next.set(n);
         // Neighbours differ in many digits, so that people can tell them apart: an odd factor is a bijection.
-        let number = u128::from(self.prefix) << 64 | u128::from(n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut id = [0; LEN];
-        for (place, digit) in id.iter_mut().rev().enumerate() {
-            *digit = DIGITS[(number >> (4 * place)) as usize & 15];
-        }
+        let (first, last) = id.split_at_mut(LEN / 2);
+        first.copy_from_slice(&self.prefix);
+        last.copy_from_slice(&digits(n.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
         id
     }
+}
+
+/// The hexadecimal digits of a number, without a branch for each.
+fn digits(number: u64) -> [u8; LEN / 2] {
+    let bytes = number.to_be_bytes();
+    let mut digits = [0; LEN / 2];
+    for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+        *pair = [byte >> 4, byte & 15];
+    }
+    digits.map(|digit| digit + if digit < 10 { b'0' } else { b'a' - 10 })
 }
 
 /// An id as text.
@@ -66,6 +74,13 @@ mod tests {
         seen.dedup();
         assert_eq!(seen.len(), 2000);
         assert!(seen.iter().all(|id| acceptable(id)));
+    }
+
+    #[test]
+    fn digits_are_those_of_the_number() {
+        for number in [0, 1, 0x0123_4567_89ab_cdef, u64::MAX] {
+            assert_eq!(digits(number), *format!("{number:016x}").as_bytes());
+        }
     }
 
     #[test]

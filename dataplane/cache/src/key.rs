@@ -2,7 +2,7 @@
 //!
 //! Invariant: two different targets never share a key. Every part is hashed with its length and kind, by
 //! SipHash-1-3 with 128 bits under a secret of this process, so that nobody outside can search for two targets
-//! that collide. Nothing is allocated: parts are hashed as they come. GET and HEAD share a key; the method is
+//! that collide. A disk keeps keys with their secret: who changes how they are made raises `store::disk::FORMAT`. Nothing is allocated: parts are hashed as they come. GET and HEAD share a key; the method is
 //! not part of it. `Vary` is not part of it either (see [`crate::vary`]).
 
 use std::hash::{Hash, Hasher};
@@ -228,8 +228,7 @@ impl KeyBuilder {
 
     /// A part without regard to case.
     fn lower(&mut self, kind: u8, bytes: &[u8]) {
-        self.hasher.write_u8(kind);
-        self.hasher.write_u64(bytes.len() as u64);
+        self.begin(kind, bytes.len());
         let mut lower = [0u8; 64];
         for piece in bytes.chunks(lower.len()) {
             let lower = &mut lower[..piece.len()];
@@ -240,9 +239,13 @@ impl KeyBuilder {
     }
 
     fn part(&mut self, kind: u8, bytes: &[u8]) {
-        self.hasher.write_u8(kind);
-        self.hasher.write_u64(bytes.len() as u64);
+        self.begin(kind, bytes.len());
         self.hasher.write(bytes);
+    }
+
+    /// Kind and length in one number: no request is as long as 2^56 bytes.
+    fn begin(&mut self, kind: u8, length: usize) {
+        self.hasher.write_u64(u64::from(kind) << 56 | length as u64);
     }
 }
 

@@ -50,10 +50,10 @@ pub(super) fn answer(worker: &Worker, site: &Site, routed: &Routed<'_, '_>, out:
         },
         secure: routed.secure,
     };
-    let target = target(worker, site, authority, path, head.query, values);
+    let key = build_key(&worker.cache, site, authority, path, head.query, values, |_| {});
     let now = worker.clock.timestamp();
     let rule = site.rules(path).next();
-    let Lookup::Hit { object, age, ttl } = worker.cache.lookup(target.key, &meta, rule, values, now) else {
+    let Lookup::Hit { object, age, ttl } = worker.cache.lookup(key, &meta, rule, values, now) else {
         return None;
     };
     if object.body.extents().is_some() {
@@ -188,19 +188,40 @@ pub(crate) fn target_in(
     query: Option<&str>,
     values: &FieldValues<'_>,
 ) -> Target {
+    let mut url = None;
+    let key = build_key(cache, site, authority, path, query, values, |base| {
+        url = Some(base.finish())
+    });
+    Target {
+        site: site.id,
+        url: url.unwrap_or(key),
+        key,
+    }
+}
+
+/// The key of a request. `url` is given what a purge by URL reaches, which a hit has no use for.
+fn build_key(
+    cache: &Cache,
+    site: &Site,
+    authority: Authority<'_>,
+    path: &str,
+    query: Option<&str>,
+    values: &FieldValues<'_>,
+    url: impl FnOnce(&KeyBuilder),
+) -> Key {
     let policy = &site.policy;
     let query = query.map(str::as_bytes);
     let base = without_query(cache, site, authority.name, path);
-    let (mut key, url) = match cache.search(&base) {
+    let mut key = match cache.search(&base) {
         None => {
             let key = base.query(query, &policy.ignore_query);
-            let url = key.finish();
-            (key, url)
+            url(&key);
+            key
         }
         // URLs that are for the same thing are purged together.
         Some(search) => {
-            let url = base.clone().any_query().finish();
-            (base.search(&search, query, &policy.ignore_query), url)
+            url(&base.clone().any_query());
+            base.search(&search, query, &policy.ignore_query)
         }
     };
     let default_port = if authority.secure { 443 } else { 80 };
@@ -231,9 +252,5 @@ pub(crate) fn target_in(
         });
         key = key.cookie(name, found.as_deref());
     }
-    Target {
-        site: site.id,
-        url,
-        key: key.finish(),
-    }
+    key.finish()
 }

@@ -67,7 +67,7 @@ use record::MAX_RECORD;
 use segment::Listed;
 
 /// The format of everything on the disk. One that is not this one is not read.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// Content up to this size is in its object's own record, and is read with it; bytes.
 pub const INLINE: u64 = 256 * 1024;

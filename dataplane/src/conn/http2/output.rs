@@ -3,7 +3,7 @@
 use std::cell::RefMut;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 
@@ -113,6 +113,13 @@ fn write_all<S: Transport>(
     splices: &[Splice],
     sent: &mut usize,
 ) -> Poll<io::Result<()>> {
+    while splices.is_empty() {
+        let rest = frames.get(*sent..).unwrap_or_default();
+        if rest.is_empty() {
+            return Pin::new(stream).poll_flush(cx);
+        }
+        *sent += wrote(ready!(Pin::new(&mut *stream).poll_write(cx, rest)))?;
+    }
     loop {
         let mut slices = [IoSlice::new(&[]); SLICES];
         let count = slices_behind(frames, splices, *sent, &mut slices);
@@ -121,12 +128,14 @@ fn write_all<S: Transport>(
             [only] => Pin::new(&mut *stream).poll_write(cx, only),
             several => Pin::new(&mut *stream).poll_write_vectored(cx, several),
         };
-        match written {
-            Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-            Poll::Ready(Ok(n)) => *sent += n,
-            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-            Poll::Pending => return Poll::Pending,
-        }
+        *sent += wrote(ready!(written))?;
+    }
+}
+
+fn wrote(written: io::Result<usize>) -> io::Result<usize> {
+    match written? {
+        0 => Err(io::ErrorKind::WriteZero.into()),
+        n => Ok(n),
     }
 }
 

@@ -77,6 +77,24 @@ pub(crate) const fn is_tchar(byte: u8) -> bool {
     TCHARS[byte as usize]
 }
 
+/// A `tchar` in lower case. Zero: it is none.
+#[inline]
+pub(crate) const fn lower_tchar(byte: u8) -> u8 {
+    LOWER_TCHARS[byte as usize]
+}
+
+const LOWER_TCHARS: [u8; 256] = {
+    let mut lower = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        if TCHARS[byte] {
+            lower[byte] = (byte as u8).to_ascii_lowercase();
+        }
+        byte += 1;
+    }
+    lower
+};
+
 const TCHARS: [bool; 256] = {
     let mut chars = [false; 256];
     let mut byte = 0;

@@ -26,11 +26,7 @@ impl<'b> Host<'b> {
             authority.get(1..close)?.parse::<Ipv6Addr>().ok()?;
             close + 1
         } else {
-            let end = authority.find(':').unwrap_or(authority.len());
-            if !is_name(authority.get(..end)?) {
-                return None;
-            }
-            end
+            name_len(authority)?
         };
         let (name, rest) = authority.split_at_checked(name_len)?;
         let port = match rest.strip_prefix(':') {
@@ -103,22 +99,38 @@ impl<'b> Host<'b> {
     }
 }
 
-fn is_name(name: &str) -> bool {
-    let labels = name.strip_suffix('.').unwrap_or(name);
-    let mut last = b'.';
-    for &byte in labels.as_bytes() {
-        let ok = match byte {
-            b'.' => last != b'.',
-            b'-' | b'_' | b'~' => true,
-            _ => byte.is_ascii_alphanumeric(),
-        };
-        if !ok {
-            return false;
+/// Bytes of the name at the start of an authority, up to its port. None: it is not a name.
+fn name_len(authority: &str) -> Option<usize> {
+    let bytes = authority.as_bytes();
+    let (mut last, mut end) = (b'.', bytes.len());
+    for (place, &byte) in bytes.iter().enumerate() {
+        if !OF_NAMES[usize::from(byte)] {
+            match byte {
+                b'.' if last != b'.' => {}
+                b':' => {
+                    end = place;
+                    break;
+                }
+                _ => return None,
+            }
         }
         last = byte;
     }
-    last != b'.' && name.len() <= MAX_NAME
+    // One final dot may be there: every dot is behind a label.
+    (1..=MAX_NAME).contains(&end).then_some(end)
 }
+
+/// What labels are made of.
+const OF_NAMES: [bool; 256] = {
+    let mut of_names = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let c = byte as u8;
+        of_names[byte] = c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'~');
+        byte += 1;
+    }
+    of_names
+};
 
 fn parse_port(digits: &str) -> Option<u16> {
     if digits.len() > 5 || !digits.bytes().all(|b| b.is_ascii_digit()) {

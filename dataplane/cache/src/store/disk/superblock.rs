@@ -121,7 +121,11 @@ mod tests {
         }
         let mut other = bytes;
         other[8] += 1;
-        assert!(Superblock::decode(&other).unwrap_err().contains("format 2"));
+        assert!(
+            Superblock::decode(&other)
+                .unwrap_err()
+                .contains(&format!("format {}", crate::store::disk::FORMAT))
+        );
     }
 
     #[test]

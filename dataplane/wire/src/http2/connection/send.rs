@@ -1,7 +1,7 @@
 //! Responses: heads from HTTP/1.1 text, DATA within the windows, and whose turn it is.
 
 use super::{Connection, Sent};
-use crate::http1::fields::{is_value_byte, trim_ows};
+use crate::http1::fields::{is_value_byte, lower_tchar, trim_ows};
 use crate::http2::StreamId;
 use crate::http2::error::{ErrorCode, SendError};
 use crate::http2::frame::{self, HEADER, MAX_FRAME};
@@ -245,6 +245,11 @@ fn split_status(head: &[u8]) -> Option<([u8; 3], &[u8])> {
 
 /// Encodes field lines up to the empty line or the end.
 fn write_lines(mut lines: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    if !are_lines(lines) {
+        return None;
+    }
+    out.reserve(lines.len());
+    let (mut short, mut long) = ([0; SHORT_NAME], Vec::new());
     while !lines.is_empty() {
         let (line, rest) = lines.split_at_checked(memchr::memchr(b'\n', lines)? + 1)?;
         lines = rest;
@@ -253,32 +258,53 @@ fn write_lines(mut lines: &[u8], out: &mut Vec<u8>) -> Option<()> {
             return lines.is_empty().then_some(());
         }
         let colon = memchr::memchr(b':', line)?;
-        let name = line.get(..colon)?;
-        let value = trim_ows(line.get(colon + 1..)?);
-        if !value.iter().fold(true, |good, &byte| good & is_value_byte(byte)) {
-            return None;
-        }
+        let room = match short.get_mut(..colon) {
+            Some(room) => room,
+            None => {
+                long.resize(colon, 0);
+                &mut long
+            }
+        };
+        let name = lower_name(line, room)?;
         if !is_of_a_connection(name) {
-            encode::field(out, name, value)?;
+            encode::field(out, name, trim_ows(line.get(colon + 1..)?));
         }
     }
     Some(())
 }
 
-/// Fields that HTTP/2 does not have (RFC 9113 section 8.2.2).
+/// Whether every byte may be in a line, and there are as many CR as LF: where every line ends in both, none is bare.
+fn are_lines(lines: &[u8]) -> bool {
+    let (mut good, mut balance) = (true, 0_i32);
+    // One byte for each sum and no way out of the loop: many bytes are looked at at once.
+    for piece in lines.chunks(112) {
+        let mut more = 0_i8;
+        for &byte in piece {
+            good &= is_value_byte(byte) | (byte == b'\r') | (byte == b'\n');
+            more += i8::from(byte == b'\r') - i8::from(byte == b'\n');
+        }
+        balance += i32::from(more);
+    }
+    good && balance == 0
+}
+
+/// Names up to this length need no room of their own, bytes.
+const SHORT_NAME: usize = 64;
+
+/// Fills `room` with the beginning of `line` in lower case, if that is a token.
+fn lower_name<'r>(line: &[u8], room: &'r mut [u8]) -> Option<&'r [u8]> {
+    let mut good = !room.is_empty();
+    for (place, &byte) in room.iter_mut().zip(line) {
+        *place = lower_tchar(byte);
+        good &= *place != 0;
+    }
+    good.then_some(room)
+}
+
+/// Fields that HTTP/2 does not have (RFC 9113 section 8.2.2). `name` in lower case.
 fn is_of_a_connection(name: &[u8]) -> bool {
-    // All of them, and few others, begin with one of these letters.
     matches!(
-        name.first().map(u8::to_ascii_lowercase),
-        Some(b'c' | b'k' | b'p' | b't' | b'u')
-    ) && [
-        &b"connection"[..],
-        b"keep-alive",
-        b"proxy-connection",
-        b"te",
-        b"transfer-encoding",
-        b"upgrade",
-    ]
-    .iter()
-    .any(|other| name.eq_ignore_ascii_case(other))
+        name,
+        b"connection" | b"keep-alive" | b"proxy-connection" | b"te" | b"transfer-encoding" | b"upgrade"
+    )
 }

@@ -4,10 +4,6 @@
 //! nothing about what it sent, and a head costs little more than a copy of its bytes.
 
 use super::{integer, static_table};
-use crate::http1::fields::is_token;
-
-/// Longest name that is looked for in the static table.
-const LONGEST: usize = 32;
 
 /// A dynamic table size update to zero (RFC 7541 section 6.3).
 pub(in crate::http2) const NO_TABLE: u8 = 0x20;
@@ -31,29 +27,17 @@ pub(in crate::http2) fn status(out: &mut Vec<u8>, digits: [u8; 3]) {
     out.push(0x80 | index);
 }
 
-/// Writes a field that is not indexed; a `Set-Cookie` is marked never to be. The name may be in any case.
-/// None, and maybe a part of the field, if it is not a token.
-pub(in crate::http2) fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) -> Option<()> {
-    out.reserve(name.len() + value.len() + 8);
-    let mut lower = [0_u8; LONGEST];
-    let index = lower.get_mut(..name.len()).map_or(0, |lower| {
-        lower.copy_from_slice(name);
-        lower.make_ascii_lowercase();
-        static_table::index_of(lower)
-    });
-    match index {
-        0 if !is_token(name) => return None,
+/// Writes a field that is not indexed; a `Set-Cookie` is marked never to be. `name` is a token in lower case.
+pub(in crate::http2) fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    match static_table::index_of(name) {
         0 => {
             out.push(0);
             integer::write(out, 0, 7, name.len());
-            let start = out.len();
             out.extend_from_slice(name);
-            out.get_mut(start..).unwrap_or_default().make_ascii_lowercase();
         }
         55 => integer::write(out, 0x10, 4, 55),
         index => integer::write(out, 0, 4, usize::from(index)),
     }
     integer::write(out, 0, 7, value.len());
     out.extend_from_slice(value);
-    Some(())
 }

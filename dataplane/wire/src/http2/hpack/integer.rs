@@ -31,6 +31,7 @@ pub(super) fn read(input: &mut &[u8], bits: u8) -> Result<u32, HpackError> {
 }
 
 /// Writes `value` with a prefix of `bits` bits; `pattern` are the bits above it.
+#[inline]
 pub(in crate::http2) fn write(out: &mut Vec<u8>, pattern: u8, bits: u8, value: usize) {
     let prefix = (1_usize << bits) - 1;
     if value < prefix {

@@ -223,3 +223,37 @@ fn a_frame_header_never_has_a_reset_between_it_and_its_payload() {
     let kinds: Vec<_> = peer.frames().iter().map(|frame| frame.kind).collect();
     assert_eq!(kinds, [DATA, RST_STREAM]);
 }
+
+#[test]
+fn a_head_with_a_bare_cr_or_lf_is_malformed_wherever_it_is() {
+    for bad in [
+        "a: x\ry\r\n",
+        "a: x\ny\r\n",
+        "a\r: x\r\n",
+        "a: x\r\r\n",
+        "a: x\ny: z\r\r\n",
+    ] {
+        for before in [0, 1, 111, 112, 300] {
+            let head = format!("HTTP/1.1 200 OK\r\nb: {}\r\n{bad}\r\n", "v".repeat(before));
+            let mut peer = Peer::new();
+            peer.request(1, &GET, true);
+            let sent = peer.connection.send_head(1, head.as_bytes(), true, &mut peer.out);
+            assert_eq!(sent, Err(SendError::Malformed), "{head:?}");
+            assert_eq!(peer.out, b"");
+        }
+    }
+}
+
+#[test]
+fn a_name_of_any_length_is_sent_in_lower_case() {
+    for length in [1, 63, 64, 65, 300] {
+        let name = "N".repeat(length);
+        let head = format!("HTTP/1.1 200 OK\r\n{name}: v\r\n\r\n");
+        let mut peer = Peer::new();
+        peer.request(1, &GET, true);
+        let sent = peer.connection.send_head(1, head.as_bytes(), true, &mut peer.out);
+        assert_eq!(sent, Ok(()));
+        let block = peer.frames().remove(0).payload;
+        assert!(block.windows(length).any(|part| part == name.to_lowercase().as_bytes()));
+    }
+}

@@ -61,7 +61,9 @@ fn a_store_of_another_format_is_emptied_and_says_so() {
     dir.set("store", superblock);
     let next = process.restart();
     assert!(
-        next.emptied.as_ref().is_some_and(|why| why.contains("format 2")),
+        next.emptied
+            .as_ref()
+            .is_some_and(|why| why.contains(&format!("format {FORMAT}"))),
         "{:?}",
         next.emptied
     );
