@@ -257,17 +257,15 @@ fn write_lines(mut lines: &[u8], out: &mut Vec<u8>) -> Option<()> {
         if line.is_empty() {
             return lines.is_empty().then_some(());
         }
-        let colon = memchr::memchr(b':', line)?;
-        let room = match short.get_mut(..colon) {
-            Some(room) => room,
+        let name = match lower_name(line, &mut short) {
+            Some(name) => name,
             None => {
-                long.resize(colon, 0);
-                &mut long
+                long.resize(line.len(), 0);
+                lower_name(line, &mut long)?
             }
         };
-        let name = lower_name(line, room)?;
         if !is_of_a_connection(name) {
-            encode::field(out, name, trim_ows(line.get(colon + 1..)?));
+            encode::field(out, name, trim_ows(line.get(name.len() + 1..)?));
         }
     }
     Some(())
@@ -291,14 +289,16 @@ fn are_lines(lines: &[u8]) -> bool {
 /// Names up to this length need no room of their own, bytes.
 const SHORT_NAME: usize = 64;
 
-/// Fills `room` with the beginning of `line` in lower case, if that is a token.
+/// The token in front of the colon, in lower case. None: there is none, or too little room for it.
 fn lower_name<'r>(line: &[u8], room: &'r mut [u8]) -> Option<&'r [u8]> {
-    let mut good = !room.is_empty();
-    for (place, &byte) in room.iter_mut().zip(line) {
-        *place = lower_tchar(byte);
-        good &= *place != 0;
+    for (length, &byte) in line.iter().enumerate() {
+        match lower_tchar(byte) {
+            0 if byte == b':' && length > 0 => return room.get(..length),
+            0 => return None,
+            letter => *room.get_mut(length)? = letter,
+        }
     }
-    good.then_some(room)
+    None
 }
 
 /// Fields that HTTP/2 does not have (RFC 9113 section 8.2.2). `name` in lower case.
