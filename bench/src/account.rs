@@ -61,6 +61,24 @@ pub fn resident(root: u32) -> Result<u64, Error> {
     Ok(tree(root)?.values().map(|stat| stat.resident_pages * page).sum())
 }
 
+/// The memory, in bytes, of process `root` and its living descendants, a page that several have mapped divided among them
+/// (`Pss` of /proc/PID/smaps_rollup).
+///
+/// # Errors
+/// When `root` is gone or may not be read.
+pub fn proportional(root: u32) -> Result<u64, Error> {
+    let mut sum = 0;
+    for pid in tree(root)?.into_keys() {
+        match fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) {
+            Ok(rollup) => sum += kibibytes(&rollup, "Pss:").unwrap_or(0),
+            Err(error) if pid == root => return Err(Error::io(format!("reading the memory of process {pid}"))(error)),
+            // It has ended since.
+            Err(_) => {}
+        }
+    }
+    Ok(sum)
+}
+
 /// The most memory that was ever resident in process `pid`, in bytes.
 ///
 /// # Errors
@@ -68,15 +86,15 @@ pub fn resident(root: u32) -> Result<u64, Error> {
 pub fn peak(pid: u32) -> Result<u64, Error> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))
         .map_err(Error::io(format!("reading the memory of process {pid}")))?;
-    high_water(&status).ok_or_else(|| Error::Server {
+    kibibytes(&status, "VmHWM:").ok_or_else(|| Error::Server {
         server: format!("process {pid}"),
         why: "it is gone".to_owned(),
     })
 }
 
-/// `VmHWM` of /proc/PID/status (proc_pid_status(5)), which is in KiB; a process that has ended has none.
-fn high_water(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+/// A line of /proc/PID/status or smaps_rollup (proc(5)), which are in KiB, in bytes; a process that has ended has none.
+fn kibibytes(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes << 10)
 }
@@ -161,8 +179,11 @@ mod tests {
     fn a_cut_line_is_no_figure() {
         assert_eq!(parse("42 (nginx) S 7 42"), None);
         assert_eq!(parse(""), None);
-        assert_eq!(high_water("VmPeak:\t  9 kB\nVmHWM:\t     640 kB\n"), Some(640 << 10));
-        assert_eq!(high_water("Name:\tx\n"), None);
+        assert_eq!(
+            kibibytes("VmPeak:\t  9 kB\nVmHWM:\t     640 kB\n", "VmHWM:"),
+            Some(640 << 10)
+        );
+        assert_eq!(kibibytes("Name:\tx\n", "VmHWM:"), None);
     }
 
     #[test]
@@ -172,6 +193,7 @@ mod tests {
         assert!(after.total() >= before.total());
         let resident = resident(std::process::id()).expect("own memory");
         assert!(resident > 0);
+        assert!(proportional(std::process::id()).expect("own memory") > 0);
         assert!(peak(std::process::id()).expect("own memory") >= resident / 2);
     }
 

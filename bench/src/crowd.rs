@@ -62,6 +62,7 @@ pub fn run(kind: &Kind, certificate: &Certificate, plan: Plan) -> Result<Outcome
             origin: origin.address,
             certificate,
             sizes: &[plan.size],
+            room: None,
         },
     )?;
     let failed = |why: String| Error::Load {

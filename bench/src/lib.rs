@@ -28,5 +28,6 @@ pub mod peer;
 pub mod plot;
 pub mod report;
 pub mod server;
+pub mod zipf;
 
 pub use error::Error;

@@ -97,7 +97,7 @@ pub struct Row<T> {
 }
 
 impl<T> Row<T> {
-    fn new(name: &'static str) -> Self {
+    pub(crate) fn new(name: &'static str) -> Self {
         Self {
             name,
             figures: BTreeMap::new(),
@@ -111,7 +111,7 @@ impl<T> Row<T> {
         self.absent.extend(absent);
     }
 
-    fn add(&mut self, server: &'static str, figure: Result<T, Error>) {
+    pub(crate) fn add(&mut self, server: &'static str, figure: Result<T, Error>) {
         match figure {
             Ok(figure) => self.figures.entry(server).or_default().push(figure),
             Err(error) => {

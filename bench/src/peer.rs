@@ -11,6 +11,8 @@ mod haproxy;
 mod nginx;
 mod varnish;
 
+pub(crate) use nginx::TICK as NGINX_TICK;
+
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -61,6 +63,15 @@ pub struct Ports {
     pub admin: SocketAddr,
 }
 
+/// What a cache may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// MiB of memory.
+    pub memory: u64,
+    /// MiB of disk behind it; without, everything lies in memory.
+    pub disk: Option<u64>,
+}
+
 /// What a server is started with.
 #[derive(Debug)]
 pub struct Setup<'a> {
@@ -74,6 +85,10 @@ pub struct Setup<'a> {
     pub certificate: &'a Certificate,
     /// The objects of the run, for the floor.
     pub sizes: &'a [usize],
+    /// Where files of its cache go: in memory, if [`Room::disk`] is none.
+    pub cache: PathBuf,
+    /// What its cache may take.
+    pub room: Option<Room>,
 }
 
 impl Setup<'_> {
@@ -162,6 +177,19 @@ impl Kind {
         }
     }
 
+    /// The same where its cache has a limit ([`Room`]).
+    #[must_use]
+    pub fn settings_in_room(&self) -> &'static str {
+        match self {
+            Self::Nginx => nginx::ROOM_SETTINGS,
+            Self::NginxTuned => nginx::TUNED_ROOM_SETTINGS,
+            Self::Haproxy => haproxy::ROOM_SETTINGS,
+            Self::Varnish => varnish::ROOM_SETTINGS,
+            Self::Ats => ats::ROOM_SETTINGS,
+            Self::Floor(_) | Self::Breakwater(_) => self.settings(),
+        }
+    }
+
     /// Where it speaks `protocol`, or why it does not.
     ///
     /// # Errors
@@ -183,6 +211,12 @@ impl Kind {
     #[must_use]
     pub fn hit(&self) -> Option<(&'static str, &'static str)> {
         matches!(self, Self::Breakwater(_)).then_some(("Cache-Status", "breakwater; hit"))
+    }
+
+    /// Whether what it stores lies in files, so that without a disk they are put into memory.
+    #[must_use]
+    pub fn keeps_files(&self) -> bool {
+        matches!(self, Self::Nginx | Self::NginxTuned | Self::Ats)
     }
 
     /// Whether an origin stands behind it.

@@ -90,15 +90,7 @@ impl Report {
             "\n## Budgets\n\n| what | budget | measured | of the rounds | verdict |\n|---|---|---|---|---|"
         )?;
         for budget in &self.budgets {
-            let cells = budget.measured.map_or_else(
-                || "- | -".to_owned(),
-                |Range { low, median, high }| format!("{median:.2} | {low:.2} to {high:.2}"),
-            );
-            writeln!(
-                out,
-                "| {} | <= {:.2} | {cells} | {} |",
-                budget.what, budget.limit, budget.verdict
-            )?;
+            budget.write(out)?;
         }
         writeln!(out, "\n![CPU per request and memory per idle connection]({plot})")?;
         for row in &self.rows {
@@ -162,7 +154,7 @@ fn write_row(out: &mut String, row: &Row<Run>) -> fmt::Result {
 }
 
 /// Text for a cell of a table: the last line, where programs say what was wrong, not too long.
-fn cell(text: &str) -> String {
+pub(crate) fn cell(text: &str) -> String {
     let line = text.trim_end().lines().last().unwrap_or_default().replace('|', "\\|");
     line.chars().take(160).collect()
 }

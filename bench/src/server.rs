@@ -13,11 +13,13 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::certificate::Certificate;
-use crate::peer::{Kind, Ports, Protocol, Setup};
+use crate::peer::{Kind, Ports, Protocol, Room, Setup};
 use crate::{Error, client};
 
 /// How long a server may take to listen, and to stop when asked.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// A file system in memory (tmpfs): what lies there takes as much of it as its files have.
+const MEMORY: &str = "/dev/shm";
 
 /// What every server of a run is started with.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +32,8 @@ pub struct Common<'a> {
     pub certificate: &'a Certificate,
     /// The objects of the run, for the floor.
     pub sizes: &'a [usize],
+    /// What its cache may take; what holds all objects of the run where nothing is said.
+    pub room: Option<Room>,
 }
 
 /// A server that answers.
@@ -41,6 +45,8 @@ pub struct Server {
     pub kind: Kind,
     ports: Ports,
     child: Child,
+    /// Files of its cache that lie in memory.
+    files_in_memory: Option<TempDir>,
     /// Configuration, cache and state; removed with the server.
     _directory: TempDir,
 }
@@ -53,8 +59,19 @@ impl Server {
     pub fn start(kind: &Kind, common: Common<'_>) -> Result<Self, Error> {
         let directory = tempfile::tempdir().map_err(Error::io("making a directory for a server"))?;
         let ports = ports()?;
+        let files_in_memory = match common.room {
+            Some(room) if room.disk.is_none() && kind.keeps_files() => Some(
+                tempfile::tempdir_in(MEMORY)
+                    .map_err(Error::io(format!("making a directory for a cache in {MEMORY}")))?,
+            ),
+            _ => None,
+        };
         let arguments = kind.command(&Setup {
             directory: directory.path(),
+            cache: files_in_memory
+                .as_ref()
+                .map_or_else(|| directory.path().join("cache"), |files| files.path().join("cache")),
+            room: common.room,
             ports,
             origin: common.origin,
             certificate: common.certificate,
@@ -86,6 +103,7 @@ impl Server {
             kind: kind.clone(),
             ports,
             child,
+            files_in_memory,
             _directory: directory,
         })
     }
@@ -96,6 +114,18 @@ impl Server {
     /// The reason, for the report.
     pub fn address(&self, protocol: Protocol) -> Result<SocketAddr, &'static str> {
         self.kind.address(protocol, &self.ports)
+    }
+
+    /// Where its administration listens, where it has one.
+    #[must_use]
+    pub fn admin(&self) -> SocketAddr {
+        self.ports.admin
+    }
+
+    /// Where files of its cache lie in memory, if they do.
+    #[must_use]
+    pub fn files_in_memory(&self) -> Option<&Path> {
+        self.files_in_memory.as_ref().map(TempDir::path)
     }
 
     /// The process whose tree is charged.
@@ -189,6 +219,7 @@ mod tests {
             origin: SocketAddr::from(([127, 0, 0, 1], 9)),
             certificate: &certificate,
             sizes: &[1],
+            room: None,
         };
         let error = Server::start(&kind, common).expect_err("false never serves");
         assert!(

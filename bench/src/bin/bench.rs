@@ -17,7 +17,7 @@ use breakwater_bench::origin::Origin;
 use breakwater_bench::peer::Kind;
 use breakwater_bench::report::{Report, budgets};
 use breakwater_bench::server::Common;
-use breakwater_bench::{Error, crowd, floor, load, plot};
+use breakwater_bench::{Error, crowd, floor, load, plot, zipf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 const PLOT: &str = "bench.svg";
@@ -59,6 +59,21 @@ enum Inner {
         /// How long the origin takes to its first byte, milliseconds.
         #[arg(long, default_value_t = 2000)]
         delay: u64,
+    },
+    /// A working set that is larger than memory: hit ratios, CPU and memory of each cache. Writes zipf.md and zipf.json.
+    Zipf {
+        /// MiB of memory for each cache. Default 256, with --quick 64.
+        #[arg(long)]
+        memory: Option<u64>,
+        /// MiB of disk behind it: nginx, ATS and Varnish keep their files there. Writes zipf-disk.md and zipf-disk.json.
+        #[arg(long)]
+        disk: Option<u64>,
+        /// Objects of the catalogue. Default 100,000, with --quick 22,000.
+        #[arg(long)]
+        objects: Option<usize>,
+        /// Only these servers, such as `breakwater,nginx`.
+        #[arg(long, value_delimiter = ',')]
+        servers: Vec<String>,
     },
 }
 
@@ -115,6 +130,23 @@ fn main() -> ExitCode {
                 cpu: cli.options.server_cpu,
             },
         ),
+        Some(Inner::Zipf {
+            memory,
+            disk,
+            objects,
+            servers,
+        }) => {
+            let options = &cli.options;
+            let usual = zipf::Plan::new(options.quick, options.server_cpu, options.load_cpu);
+            let plan = zipf::Plan {
+                memory: memory.unwrap_or(usual.memory),
+                objects: objects.unwrap_or(usual.objects),
+                rounds: options.rounds.map_or(usual.rounds, |rounds| rounds as usize),
+                disk,
+                ..usual
+            };
+            send_zipf(options, plan, &servers)
+        }
         None => bench(&cli.options),
     };
     match outcome {
@@ -167,6 +199,44 @@ fn send_crowd(options: &Options, plan: crowd::Plan) -> Result<bool, Error> {
     Ok(options.strict && missed)
 }
 
+/// True when Breakwater was worse than a peer, and that counts.
+fn send_zipf(options: &Options, plan: zipf::Plan, servers: &[String]) -> Result<bool, Error> {
+    machine::require("taskset", "it is part of util-linux")?;
+    machine::open_files(20_000)?;
+    let machine = Machine::read();
+    let (mut kinds, skipped) = choose(options)?;
+    kinds.retain(|kind| servers.is_empty() || servers.iter().any(|name| name == kind.name()));
+    let certificate = Certificate::make()?;
+    let (workload, row) = zipf::run(&kinds, &certificate, plan)?;
+    let report = zipf::report::Report {
+        machine,
+        servers: stated(&kinds, Kind::settings_in_room),
+        plan,
+        workload,
+        budgets: zipf::report::budgets(&row),
+        row,
+        skipped,
+    };
+    let json = serde_json::to_string_pretty(&report).map_err(|e| Error::io("writing JSON")(e.into()))? + "\n";
+    let markdown = report.markdown();
+    match options.format {
+        Format::Markdown => print!("{markdown}"),
+        Format::Json => print!("{json}"),
+    }
+    let names = match plan.disk {
+        None => ["zipf.md", "zipf.json"],
+        Some(_) => ["zipf-disk.md", "zipf-disk.json"],
+    };
+    write(&options.results, &[(names[0], markdown), (names[1], json)])?;
+    Ok(options.strict && report.missed())
+}
+
+/// Versions and settings.
+fn stated(kinds: &[Kind], settings: fn(&Kind) -> &'static str) -> BTreeMap<&'static str, (String, &'static str)> {
+    let state = |kind: &Kind| (kind.name(), (kind.version(), settings(kind)));
+    kinds.iter().map(state).collect()
+}
+
 /// True when a budget was missed and that counts.
 fn bench(options: &Options) -> Result<bool, Error> {
     let pick = |full: u32, quick: u32| if options.quick { quick } else { full };
@@ -193,6 +263,7 @@ fn bench(options: &Options) -> Result<bool, Error> {
         origin: origin.address(),
         certificate: &certificate,
         sizes: &SIZES,
+        room: None,
     };
     let (mut rows, mut idle, mut attacks) = (Vec::new(), Vec::new(), Vec::new());
     if options.attacks {
@@ -201,14 +272,10 @@ fn bench(options: &Options) -> Result<bool, Error> {
         rows = measure::requests(&kinds, common, &origin, plan, &options.only);
         idle = measure::idle(&kinds, common, &origin, plan, &options.only);
     }
-    let servers = kinds
-        .iter()
-        .map(|kind| (kind.name(), (kind.version(), kind.settings())))
-        .collect();
     let budgets = budgets(&rows, &idle);
     let report = Report {
         machine,
-        servers,
+        servers: stated(&kinds, Kind::settings),
         settings: settings(options, plan),
         rows,
         idle,

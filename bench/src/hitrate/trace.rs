@@ -32,7 +32,7 @@ pub fn all() -> Vec<Trace> {
     let plain = |name, exponent, sigma| Trace {
         name,
         requests: REQUESTS,
-        sizes: sizes(OBJECTS, sigma),
+        sizes: sizes(OBJECTS, SMALL, sigma),
         popularity: zipf(OBJECTS, exponent),
         once: 0.0,
         scan_every: None,
@@ -63,6 +63,23 @@ pub fn all() -> Vec<Trace> {
         },
     ]
 }
+
+/// What `bench/run zipf` asks for: one catalogue, Zipf with [`EXPONENT`], lognormal sizes of 1 KiB to 1 MiB.
+pub fn larger_than_memory(objects: usize, requests: usize) -> Trace {
+    Trace {
+        name: "zipf 0.9, larger than memory",
+        requests,
+        sizes: sizes(objects, MEDIUM, 1.4),
+        popularity: zipf(objects, EXPONENT),
+        once: 0.0,
+        scan_every: None,
+        shift: None,
+        seed: 1,
+    }
+}
+
+/// How popularity falls with the rank in [`larger_than_memory`].
+pub const EXPONENT: f64 = 0.9;
 
 impl Trace {
     /// Bytes of the catalogue.
@@ -114,15 +131,20 @@ fn zipf(objects: usize, exponent: f64) -> Vec<f64> {
         .collect()
 }
 
-/// Lognormal sizes, median 4 KiB, 64 bytes to 4 MiB.
-fn sizes(objects: usize, sigma: f64) -> Vec<u64> {
+/// Median, least and largest size of an object, bytes.
+type Sizes = (f64, f64, f64);
+const SMALL: Sizes = (4096.0, 64.0, 4_194_304.0);
+const MEDIUM: Sizes = (8192.0, 1024.0, 1_048_576.0);
+
+/// Lognormal sizes.
+fn sizes(objects: usize, (median, least, most): Sizes, sigma: f64) -> Vec<u64> {
     let mut random = Random(99);
     (0..objects)
         .map(|_| {
             // Box and Muller.
             let (u, v) = (random.unit().max(1e-12), random.unit());
             let normal = (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos();
-            (4096.0 * (sigma * normal).exp()).clamp(64.0, 4_194_304.0) as u64
+            (median * (sigma * normal).exp()).clamp(least, most) as u64
         })
         .collect()
 }

@@ -1,17 +1,20 @@
 //! Apache Traffic Server: a RAM cache over a small file, one event thread, no helper programs.
 
-use super::{Setup, words};
+use super::{Room, Setup, words};
 use crate::Error;
 
 pub(super) const SETTINGS: &str =
     "1 event thread; RAM cache of 64 MiB over a file of 64 MiB; logging off; TLS 1.3 only";
 
+pub(super) const ROOM_SETTINGS: &str = "1 event thread; without a disk, storage of the room on a tmpfs and no RAM cache; else storage on the disk and a RAM cache of the room's memory; logging off";
+
 pub(super) fn command(setup: &Setup<'_>) -> Result<Vec<String>, Error> {
     let directory = setup.directory.display();
     let certificate = setup.certificate;
-    for name in ["run", "log", "cache"] {
+    for name in ["run", "log"] {
         setup.make_directory(name)?;
     }
+    std::fs::create_dir_all(&setup.cache).map_err(Error::io(format!("making {}", setup.cache.display())))?;
     let root = format!(
         "prefix: /usr\nexec_prefix: /usr\nbindir: /usr/bin\nsbindir: /usr/sbin\n\
          libexecdir: /usr/lib/trafficserver/modules\ndatadir: /usr/share/trafficserver\n\
@@ -24,7 +27,7 @@ pub(super) fn command(setup: &Setup<'_>) -> Result<Vec<String>, Error> {
          CONFIG proxy.config.accept_threads INT 0\nCONFIG proxy.config.task_threads INT 1\n\
          CONFIG proxy.config.cache.threads_per_disk INT 1\nCONFIG proxy.config.exec_thread.affinity INT 0\n\
          CONFIG proxy.config.admin.user_id STRING #-1\nCONFIG proxy.config.log.logging_enabled INT 0\n\
-         CONFIG proxy.config.cache.ram_cache.size INT 67108864\nCONFIG proxy.config.cache.ram_cache_cutoff INT 4194304\n\
+         CONFIG proxy.config.cache.ram_cache.size INT {ram}\nCONFIG proxy.config.cache.ram_cache_cutoff INT 4194304\n\
          CONFIG proxy.config.http.insert_response_via_str INT 0\nCONFIG proxy.config.net.listen_backlog INT 4096\n\
          CONFIG proxy.config.http.keep_alive_no_activity_timeout_in INT 3600\n\
          CONFIG proxy.config.http2.no_activity_timeout_in INT 3600\n\
@@ -35,12 +38,25 @@ pub(super) fn command(setup: &Setup<'_>) -> Result<Vec<String>, Error> {
         setup.ports.http1.port(),
         setup.ports.tls.port(),
         ip = setup.ports.http1.ip(),
+        ram = match setup.room {
+            None => 64 << 20,
+            // The file lies in memory: another copy there would be beyond the room.
+            Some(Room { disk: None, .. }) => 0,
+            Some(Room { memory, .. }) => memory << 20,
+        },
         cert = certificate.directory().display(),
     );
     for (name, text) in [
         ("etc/records.config", records),
         ("etc/remap.config", format!("map / http://{}/\n", setup.origin)),
-        ("etc/storage.config", format!("{directory}/cache 64M\n")),
+        (
+            "etc/storage.config",
+            format!(
+                "{} {}M\n",
+                setup.cache.display(),
+                setup.room.map_or(64, |room| room.disk.unwrap_or(room.memory))
+            ),
+        ),
         (
             "etc/ssl_multicert.config",
             format!(

@@ -30,6 +30,12 @@ pub(super) fn command(setup: &Setup<'_>, program: &Path) -> Result<Vec<String>, 
     ]);
     command.extend(words(["--listen", &setup.ports.http1.to_string()]));
     command.extend(words(["--admin", &setup.ports.admin.to_string(), "--workers", "1"]));
+    if let Some(room) = setup.room {
+        command.extend(words(["--memory", &format!("{}Mi", room.memory)]));
+        if let Some(disk) = room.disk {
+            command.extend(words(["--disk", &format!("{disk}Mi")]));
+        }
+    }
     // One without TLS is measured in clear text all the same.
     if machine::output(program, &["up", "--help"]).contains("--listen-tls") {
         let tls = "  tls: {secretName: bench-tls, redirect: false}\n";

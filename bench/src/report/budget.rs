@@ -2,7 +2,7 @@
 //!
 //! Invariant: a verdict other than "within noise" is that of every round.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use serde::Serialize;
 
@@ -111,6 +111,19 @@ impl Budget {
             measured,
             verdict,
         }
+    }
+
+    /// A line of a table.
+    pub(crate) fn write(&self, out: &mut String) -> fmt::Result {
+        let cells = self.measured.map_or_else(
+            || "- | -".to_owned(),
+            |Range { low, median, high }| format!("{median:.2} | {low:.2} to {high:.2}"),
+        );
+        writeln!(
+            out,
+            "| {} | <= {:.2} | {cells} | {} |",
+            self.what, self.limit, self.verdict
+        )
     }
 }
 
