@@ -251,6 +251,7 @@ impl Cache {
             .join(fill_key, &stamp, &[self.keyer.url_tag(target.url)], now)
         {
             Join::Follower(reader) => Joined::Follower(reader),
+            Join::Behind(head, trail) => Joined::Behind(head, trail),
             Join::Uncacheable | Join::Full => Joined::Alone(stamp),
             Join::Leader(writer, reader) => match self.find(target.key, request, values, now) {
                 // Stored between our lookup and our joining.

@@ -12,6 +12,8 @@
 //!   on waiting, a bounded number of times. After the head, readers get an error and end their answer early.
 //! - A fill that will be stored never waits for a reader. One that outgrows the object limit or the memory of
 //!   all fills passes through instead: what all readers have seen is dropped, and the writer waits for the slowest.
+//!   Of a response that is announced to be too large the first [`FillConfig::window`] bytes stay until more came, and so
+//!   long one can join; later only where it is written to the disk as well, by reading behind it ([`Join::Behind`]).
 //!
 //! Invariants: a writer that is dropped wakes everyone with an error; no lock is held while a waker runs or a
 //! reader waits; wakers are plain [`std::task::Waker`]s, so readers and writer may live on different runtimes.

@@ -17,8 +17,8 @@ use breakwater_cache::fill::{FillHead, FillReader, HeadOutcome};
 use breakwater_cache::object::{Freshness, Object};
 use breakwater_cache::policy::fresh::OnError;
 use breakwater_cache::policy::request::RequestMeta;
-use breakwater_cache::store::disk::Pinned;
-use breakwater_cache::vary::values_of;
+use breakwater_cache::store::disk::{Follower, Pinned};
+use breakwater_cache::vary::{FieldValues, values_of};
 use breakwater_cache::{Joined, Lookup, Target, Timestamp, cache_status, vary};
 use breakwater_wire::cache_status::{CacheStatus, Forward};
 use breakwater_wire::conditional::{self, Preconditions, Validators, join_lines};
@@ -55,6 +55,14 @@ struct Request<'a> {
     lost: Cell<bool>,
     /// When it came.
     came: Timestamp,
+}
+
+/// Where the content of a fetch under way is read.
+enum Source<'a> {
+    /// From memory, while it comes.
+    Fill(&'a mut FillReader),
+    /// From the disk, behind the fetch that writes it there.
+    Disk(&'a Follower),
 }
 
 /// A stored response that may stand in.
@@ -195,6 +203,26 @@ impl Request<'_> {
                     (reader, false)
                 }
                 Joined::Follower(reader) => (reader, true),
+                Joined::Behind(head, trail) if cache.selects(&head, &values) => {
+                    let behind = trail.follow();
+                    // Before the head: what is lost already is fetched like anything else.
+                    if behind.from(0).await.is_err() {
+                        break;
+                    }
+                    self.count_collapsed();
+                    let status = CacheStatus {
+                        collapsed: true,
+                        ..status
+                    };
+                    let source = Source::Disk(&behind);
+                    return self.stream(client, &head, source, status, CacheResult::Miss).await;
+                }
+                Joined::Behind(head, _) => {
+                    let vary = head.storable.as_ref().map(|storable| storable.metadata.vary.clone());
+                    let vary = vary.unwrap_or_default();
+                    joined = self.join_variant(&vary, &values);
+                    continue;
+                }
                 Joined::Found { object, age, ttl } => {
                     return self
                         .send_object(client, &object, age, cache_status::hit(ttl, true), CacheResult::Hit)
@@ -216,8 +244,8 @@ impl Request<'_> {
                     outcome => break outcome,
                 }
             };
-            if follows && !self.job.prefetch && self.job.asked_by.is_none() {
-                self.job.local().cells.collapsed.add(1);
+            if follows {
+                self.count_collapsed();
             }
             let status = CacheStatus {
                 collapsed: follows,
@@ -225,7 +253,8 @@ impl Request<'_> {
             };
             let vary: vary::Rule = match outcome {
                 HeadOutcome::Head(head) if cache.selects(&head, &values) => {
-                    return self.stream(client, &head, &mut reader, status, CacheResult::Miss).await;
+                    let source = Source::Fill(&mut reader);
+                    return self.stream(client, &head, source, status, CacheResult::Miss).await;
                 }
                 HeadOutcome::Head(head) => match &head.storable {
                     Some(storable) => storable.metadata.vary.clone(),
@@ -248,9 +277,22 @@ impl Request<'_> {
                     return Ok(outcome_of(failure.status));
                 }
             };
-            joined = cache.join_variant(&self.target, &vary, &self.meta, &values, self.worker.clock.timestamp());
+            joined = self.join_variant(&vary, &values);
         }
         self.alone(client, stale.as_ref(), status).await
+    }
+
+    /// Joins the fetch of this request's variant.
+    fn join_variant(&self, vary: &vary::Rule, values: &FieldValues<'_>) -> Joined {
+        let now = self.worker.clock.timestamp();
+        let cache = &self.worker.cache;
+        cache.join_variant(&self.target, vary, &self.meta, values, now)
+    }
+
+    fn count_collapsed(&self) {
+        if !self.job.prefetch && self.job.asked_by.is_none() {
+            self.job.local().cells.collapsed.add(1);
+        }
     }
 
     /// Validates in the background, unless somebody does already.
@@ -299,7 +341,7 @@ impl Request<'_> {
         &self,
         client: &mut C,
         head: &FillHead,
-        reader: &mut FillReader,
+        source: Source<'_>,
         status: CacheStatus<'_>,
         result: CacheResult,
     ) -> Result<Outcome, Failure> {
@@ -344,12 +386,19 @@ impl Request<'_> {
         if !filtered::send_head(self.job, client, outgoing).await? {
             return Ok(outcome(head.status, result));
         }
-        while let Some(piece) = reader
-            .chunk()
-            .await
-            .map_err(|failure| OriginError::Fetch(failure.reason))?
-        {
-            client.send_body(piece).await?;
+        match source {
+            Source::Fill(reader) => {
+                let mut next = async || {
+                    reader
+                        .chunk()
+                        .await
+                        .map_err(|failure| OriginError::Fetch(failure.reason))
+                };
+                while let Some(piece) = next().await? {
+                    client.send_body(piece).await?;
+                }
+            }
+            Source::Disk(behind) => self.send_behind(client, behind).await?,
         }
         client.finish(None).await?;
         Ok(outcome(head.status, result))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::support::{Origin, Plane, Request, Response, answer, within};
+use crate::support::{Client, Origin, Plane, Request, Response, answer, within};
 
 const SITE: &str = "EdgeCache/default/site";
 
@@ -148,6 +148,71 @@ async fn a_slow_reader_does_not_hold_up_a_quick_one() {
     assert_eq!(answers[0].body.len(), body.len());
     assert_eq!(slow.response("GET").await.body.len(), body.len());
     assert_eq!(origin.count(), 1);
+}
+
+/// A response that is too large for memory, of which the origin sends `first` bytes, and the rest when the gate lets it.
+async fn too_large(first: usize) -> (Vec<u8>, Origin, Arc<Semaphore>, Plane) {
+    let whole: Vec<u8> = (0..6_000_000_u32).map(|at| (at >> 9) as u8).collect();
+    let answer = Arc::new(answer(200, "Cache-Control: max-age=60\r\n", &whole));
+    let head = answer.len() - whole.len();
+    let gate = Arc::new(Semaphore::new(0));
+    let held = Arc::clone(&gate);
+    let origin = Origin::raw(move |mut peer| {
+        let (held, answer) = (Arc::clone(&held), Arc::clone(&answer));
+        async move {
+            while peer.request().await.is_some() {
+                peer.send(&answer[..head + first]).await;
+                held.acquire().await.unwrap().forget();
+                peer.send(&answer[head + first..]).await;
+            }
+        }
+    })
+    .await;
+    let plane = Plane::with(|options| options.memory = 4 << 20).await;
+    let site = crate::support::edge_cache(origin.address);
+    plane
+        .apply(crate::support::objects([(
+            "site",
+            breakwater_snapshot::unit::Unit::EdgeCache(site),
+        )]))
+        .await;
+    (whole, origin, gate, plane)
+}
+
+/// Clients that have all read the first `first` bytes, one after the other.
+async fn begun(plane: &Plane, count: usize, first: usize) -> Vec<Client> {
+    let mut clients = Vec::new();
+    for _ in 0..count {
+        let mut client = plane.client().await;
+        client.send("GET /a HTTP/1.1\r\nHost: shop.test\r\n\r\n").await;
+        assert_eq!(client.head().await.unwrap().status, 200);
+        assert_eq!(client.take(first).await.unwrap().len(), first);
+        clients.push(client);
+    }
+    clients
+}
+
+#[tokio::test]
+async fn who_comes_while_the_beginning_of_a_response_too_large_for_memory_is_there_joins_its_fetch() {
+    let (whole, origin, gate, plane) = too_large(500_000).await;
+    let clients = begun(&plane, 3, 400_000).await;
+    assert_eq!(origin.count(), 1);
+    gate.add_permits(1);
+    let mut reading = JoinSet::new();
+    for mut client in clients {
+        reading.spawn(async move { client.take(5_600_000).await.unwrap() });
+    }
+    for read in within("all of it", reading.join_all()).await {
+        assert!(read == whole[400_000..]);
+    }
+    assert_eq!(origin.count(), 1);
+}
+
+#[tokio::test]
+async fn who_comes_when_the_beginning_of_a_response_too_large_for_memory_is_gone_fetches_it() {
+    let (_, origin, _gate, plane) = too_large(3_000_000).await;
+    let _clients = begun(&plane, 3, 2_900_000).await;
+    assert_eq!(origin.count(), 3);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use breakwater_dataplane::DiskOptions;
 use breakwater_snapshot::unit::{PurgeSelector, Unit};
+use tokio::sync::Semaphore;
 
 use crate::support::http2::{Http2, head};
 use crate::support::{Origin, Plane, answer, edge_cache, objects, purge};
@@ -257,4 +258,58 @@ async fn many_clients_that_leave_in_the_middle_leave_nothing_behind() {
     }
     let whole = plane.client().await.get("shop.test", path, "").await;
     assert!(whole.is_hit() && whole.body == content(path, 3_000_000));
+}
+
+/// An origin that sends a large response up to `first` bytes, and the rest when the gate lets it.
+async fn halting(path: &'static str, first: usize) -> (Origin, Arc<Semaphore>) {
+    let gate = Arc::new(Semaphore::new(0));
+    let held = Arc::clone(&gate);
+    let origin = Origin::raw(move |mut peer| {
+        let held = Arc::clone(&held);
+        async move {
+            while let Some(request) = peer.request().await {
+                let whole = content(request.target(), size_of(path));
+                let answer = answer(200, "Cache-Control: max-age=600\r\nETag: \"v1\"\r\n", &whole);
+                let head = answer.len() - whole.len();
+                peer.send(&answer[..head + first]).await;
+                held.acquire().await.unwrap().forget();
+                peer.send(&answer[head + first..]).await;
+            }
+        }
+    })
+    .await;
+    (origin, gate)
+}
+
+#[tokio::test]
+async fn who_comes_too_late_for_the_memory_reads_behind_what_is_written_to_the_disk() {
+    let (dir, path) = (tempfile::tempdir().unwrap(), "/large/9000000");
+    let whole = content(path, size_of(path));
+    let (origin, gate) = halting(path, 5_000_000).await;
+    let plane = start(dir.path(), &origin).await;
+    // What comes once is not worth writing.
+    gate.add_permits(1);
+    assert!(plane.client().await.get("shop.test", path, "").await.body == whole);
+    let request = format!("GET {path} HTTP/1.1\r\nHost: shop.test\r\n\r\n");
+    let mut clients = Vec::new();
+    // The second has read more than memory keeps before the others come.
+    for _ in 0..4 {
+        let mut client = plane.client().await;
+        client.send(&request).await;
+        let head = client.head().await.unwrap();
+        assert_eq!((head.status, head.field("content-length")), (200, Some("9000000")));
+        assert_eq!(head.cache_status().contains("collapsed"), !clients.is_empty());
+        let begun = client.take(4_000_000).await.unwrap();
+        assert!(begun == whole[..4_000_000]);
+        clients.push(client);
+    }
+    assert_eq!(origin.count(), 2);
+    gate.add_permits(1);
+    for client in &mut clients {
+        assert!(client.take(5_000_000).await.unwrap() == whole[4_000_000..]);
+    }
+    plane.metric_reaches(STORED, 1.0).await;
+    let again = plane.client().await.get("shop.test", path, "").await;
+    assert!(again.is_hit() && again.body == whole, "{:?}", again.status);
+    assert_eq!(origin.count(), 2);
 }

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::fill::{FillConfig, FillReader, FillStats, FillWriter};
+use crate::fill::{FillConfig, FillHead, FillReader, FillStats, FillWriter};
 use crate::key::Key;
 use crate::object::Object;
 use crate::policy::fresh::OnError;
 use crate::policy::request::Bypass;
 use crate::purge::Stamp;
-use crate::store::disk::DiskStats;
+use crate::store::disk::{DiskStats, Trail};
 use crate::store::{RamConfig, RamStats};
 
 /// What a cache may use.
@@ -104,6 +104,9 @@ pub enum Joined {
     Leader(FillWriter, FillReader),
     /// Wait for the fetch of another.
     Follower(FillReader),
+    /// Read behind what another's fetch writes to the disk, of which this is the head; its beginning is not in memory any
+    /// more. If [`super::Cache::selects`] says no, go to [`super::Cache::join_variant`].
+    Behind(Arc<FillHead>, Trail),
     /// Fetch for this request only; a response that may be stored is given to [`super::Cache::insert`].
     Alone(Stamp),
     /// It was stored a moment ago.

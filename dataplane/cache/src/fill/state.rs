@@ -1,7 +1,7 @@
 //! What writer and readers of one fill share.
 //!
 //! Invariant: `chunks[i]` is chunk number `first + i`; a reader's `next` is never below `first`. `first` only
-//! grows once the fill passes through. Everything here is called under the lock; wakers are handed out, to be
+//! grows once the fill passes through; then, nobody can join any more but behind what is written to the disk. Everything here is called under the lock; wakers are handed out, to be
 //! woken after it.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -17,6 +17,7 @@ use super::{Failure, FillHead, Interim};
 use crate::key::Key;
 use crate::object::Object;
 use crate::purge::{Purged, Stamp};
+use crate::store::disk::Trail;
 
 /// Wakers to be woken when the lock is released.
 pub(super) type Wakers = Vec<Waker>;
@@ -47,6 +48,10 @@ pub(super) struct State {
     pub(super) limit: u64,
     /// Whether chunks that all readers have seen are dropped.
     pub(super) passing: bool,
+    /// Before so many bytes were written nothing is dropped, for those who join late.
+    pub(super) beginning: u64,
+    /// What is written to the disk of it, to be followed by those who come too late for the memory.
+    pub(super) trail: Option<Trail>,
     pub(super) readers: BTreeMap<u32, Cursor>,
     next_reader: u32,
     pub(super) writer: Option<Waker>,
@@ -104,6 +109,8 @@ impl State {
             total: 0,
             limit: u64::MAX,
             passing: false,
+            beginning: 0,
+            trail: None,
             readers: BTreeMap::new(),
             next_reader: 0,
             writer: None,
@@ -134,9 +141,10 @@ impl State {
             .collect()
     }
 
-    /// Drops what all readers have seen, if the fill passes through. Returns the bytes dropped.
+    /// Drops what all readers have seen, if the fill passes through; nobody can join it any more then. Returns the bytes
+    /// dropped.
     pub(super) fn trim(&mut self) -> u64 {
-        if !self.passing {
+        if !self.passing || self.total < self.beginning {
             return 0;
         }
         let end = self.first + self.chunks.len() as u64;
@@ -148,6 +156,7 @@ impl State {
             self.first += 1;
         }
         self.buffered -= dropped;
+        self.open &= self.first == 0;
         dropped
     }
 

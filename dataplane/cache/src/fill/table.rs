@@ -7,12 +7,14 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 
+use super::FillHead;
 use super::reader::FillReader;
 use super::state::{Fill, Phase, State};
 use super::uncacheable::Uncacheable;
 use super::writer::FillWriter;
 use crate::key::Key;
 use crate::purge::Stamp;
+use crate::store::disk::Trail;
 use crate::time::Timestamp;
 
 const SHARDS: usize = 64;
@@ -74,6 +76,9 @@ pub enum Join {
     Leader(FillWriter, FillReader),
     /// One of those who wait.
     Follower(FillReader),
+    /// Too late for the memory, but what was written to the disk can be followed from its beginning. If the head's `Vary`
+    /// does not match this request, join again under the key of its variant.
+    Behind(Arc<FillHead>, Trail),
     /// Answers to this key could not be shared lately: fetch without waiting.
     Uncacheable,
     /// A limit is reached: fetch without waiting.
@@ -130,7 +135,17 @@ impl Fills {
         let mut shard = inner.shard(key).lock();
         if let Some(fill) = shard.get(&key) {
             let mut state = fill.state.lock();
-            if state.open && !fill.is_purged(&state, tags) {
+            let usable = !fill.is_purged(&state, tags);
+            let trail = state.trail.as_ref().filter(|trail| usable && trail.is_alive());
+            if let (false, Phase::Streaming, Some(head), Some(trail)) = (state.open, &state.phase, &state.head, trail) {
+                if trail.followers() >= inner.config.max_readers {
+                    inner.refused.fetch_add(1, Ordering::Relaxed);
+                    return Join::Full;
+                }
+                inner.followers.fetch_add(1, Ordering::Relaxed);
+                return Join::Behind(Arc::clone(head), trail.clone());
+            }
+            if state.open && usable {
                 if state.readers.len() >= inner.config.max_readers {
                     inner.refused.fetch_add(1, Ordering::Relaxed);
                     return Join::Full;

@@ -370,6 +370,53 @@ fn an_announced_length_above_the_limit_passes_through_from_the_start() {
     assert!(matches!(poll_head(&mut other), Poll::Ready(HeadOutcome::Head(_))));
 }
 
+#[test]
+fn a_response_announced_too_large_can_be_joined_while_its_beginning_is_in_memory() {
+    let fills = Fills::new(FillConfig {
+        window: 250,
+        ..FillConfig::default()
+    });
+    let chunk = Bytes::from(vec![0; 100]);
+    let (mut writer, mut own) = lead(&fills, 1);
+    writer.publish(head(Some(500)), Disposition::Store { limit: 300 });
+    for _ in 0..2 {
+        assert_eq!(poll_ready(&mut writer), Poll::Ready(Ok(())));
+        writer.push(chunk.clone());
+        assert!(poll_chunk(&mut own).is_ready());
+    }
+    let mut late = follow(&fills, 1);
+    assert!(matches!(poll_head(&mut late), Poll::Ready(HeadOutcome::Head(_))));
+    assert_eq!(poll_ready(&mut writer), Poll::Ready(Ok(())));
+    writer.push(chunk.clone());
+    assert!(poll_chunk(&mut own).is_ready());
+    assert!(poll_ready(&mut writer).is_pending(), "the late one has seen nothing");
+    for _ in 0..3 {
+        let read = poll_chunk(&mut late).map_ok(|chunk| chunk.map(|chunk| chunk.len()));
+        assert_eq!(read, Poll::Ready(Ok(Some(100))));
+    }
+    assert_eq!(fills.stats().buffered, 0);
+    let (_writer, _reader) = lead(&fills, 1);
+    for _ in 0..2 {
+        assert_eq!(poll_ready(&mut writer), Poll::Ready(Ok(())));
+        writer.push(chunk.clone());
+    }
+    writer.finish().unwrap();
+    assert_eq!(fills.stats().passed_through, 1);
+}
+
+#[test]
+fn who_comes_when_a_fetch_has_ended_for_want_of_readers_begins_another() {
+    let fills = fills();
+    let (mut writer, own) = lead(&fills, 1);
+    writer.publish(head(Some(500)), Disposition::Store { limit: 300 });
+    drop(own);
+    let back = follow(&fills, 1);
+    assert_eq!(poll_ready(&mut writer), Poll::Ready(Ok(())), "somebody came back");
+    drop(back);
+    assert_eq!(poll_ready(&mut writer), Poll::Ready(Err(NoReaders)));
+    let _another = lead(&fills, 1);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_writer_that_waits_is_woken_when_the_slowest_reader_moves() {
     let fills = Fills::new(FillConfig {

@@ -12,6 +12,7 @@ use super::{Failure, FillHead, Interim};
 use crate::key::Key;
 use crate::object::{Body, Object};
 use crate::purge::{Purged, Stamp};
+use crate::store::disk::Trail;
 use crate::time::Timestamp;
 
 /// Interim responses that wait for their reader.
@@ -104,6 +105,7 @@ impl FillWriter {
     pub fn publish(&mut self, head: FillHead, disposition: Disposition) {
         let mut wakers;
         let mut delist = false;
+        let outgrown;
         {
             let mut state = self.fill.state.lock();
             match disposition {
@@ -111,26 +113,26 @@ impl FillWriter {
                     state.limit = limit;
                     if head.content_length.is_some_and(|length| length > limit) {
                         state.passing = true;
+                        state.beginning = self.fill.table.config.window;
                     }
                 }
                 Disposition::Private { .. } | Disposition::Unshared => {
                     state.passing = true;
+                    state.open = false;
+                    delist = true;
                     let own = self.own;
                     let others = state.readers.iter_mut().filter(|(id, _)| Some(**id) != own);
                     others.for_each(|(_, cursor)| cursor.end(Fate::Released));
                 }
             }
-            if state.passing {
-                state.open = false;
-                delist = true;
-            }
+            outgrown = state.passing;
             state.head = Some(Arc::new(head));
             state.phase = Phase::Streaming;
             wakers = state.wake_readers();
         }
         match disposition {
             Disposition::Private { now } => self.fill.table.remember_uncacheable(self.fill.key, now),
-            Disposition::Store { .. } if delist => {
+            Disposition::Store { .. } if outgrown => {
                 self.fill.table.passed_through.fetch_add(1, Ordering::Relaxed);
             }
             _ => {}
@@ -139,6 +141,12 @@ impl FillWriter {
             self.fill.table.delist(&self.fill);
         }
         wake(std::mem::take(&mut wakers));
+    }
+
+    /// What comes is written to the disk as well: who comes too late for the memory may follow there. To be called before
+    /// [`Self::publish`].
+    pub fn written_to(&self, trail: Trail) {
+        self.fill.state.lock().trail = Some(trail);
     }
 
     /// Says whether the content is of use even if it passes through and nobody reads it any more.
@@ -167,6 +175,8 @@ impl FillWriter {
             if self.kept {
                 return Poll::Ready(Ok(()));
             }
+            // The fetch ends: who comes now begins another.
+            state.open = false;
             return Poll::Ready(Err(NoReaders));
         }
         if state.buffered < self.fill.table.config.window {
@@ -184,7 +194,7 @@ impl FillWriter {
         }
         let table = &self.fill.table;
         let no_memory = table.hold(size);
-        let (wakers, dropped, outgrown);
+        let (wakers, dropped, outgrown, delist);
         {
             let mut state = self.fill.state.lock();
             state.chunks.push_back(chunk);
@@ -195,12 +205,15 @@ impl FillWriter {
                 state.passing = true;
                 state.open = false;
             }
+            delist = outgrown && state.trail.is_none();
             dropped = state.trim();
             wakers = state.wake_readers();
         }
         table.release(dropped);
         if outgrown {
             table.passed_through.fetch_add(1, Ordering::Relaxed);
+        }
+        if delist {
             table.delist(&self.fill);
         }
         wake(wakers);

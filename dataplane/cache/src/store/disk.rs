@@ -52,7 +52,7 @@ pub use pinned::{Part, Pinned};
 pub use place::Place;
 pub use record::{Damaged, Record};
 pub use segment::{Contents, Segment, believed};
-pub use spill::Spill;
+pub use spill::{Follower, Lost, Spill, Trail};
 pub use superblock::Superblock;
 pub use synthetic::synthesize;
 

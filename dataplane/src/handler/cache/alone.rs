@@ -16,7 +16,7 @@ use breakwater_wire::http1::OwnedResponse;
 use breakwater_wire::range::parse_single;
 use http::{HeaderMap, header};
 
-use super::{Request, Stale, authority, outcome_of};
+use super::{Request, Source, Stale, authority, outcome_of};
 use crate::handler::client::Client;
 use crate::handler::hit;
 use crate::handler::{Failure, Outcome, page, proxy};
@@ -223,7 +223,10 @@ impl Request<'_> {
         };
         fetch.keep((response, body), (asked, received), writer);
         let outcome = match reader.head().await {
-            HeadOutcome::Head(head) => self.stream(client, &head, &mut reader, status, result).await?,
+            HeadOutcome::Head(head) => {
+                let source = Source::Fill(&mut reader);
+                self.stream(client, &head, source, status, result).await?
+            }
             HeadOutcome::Failed(failure) => {
                 self.count(result);
                 if self.job.asked.error.get().is_none() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use breakwater_cache::cache::Step;
 use breakwater_cache::object::{Body, Object};
-use breakwater_cache::store::disk::{Part, Pinned, Store};
+use breakwater_cache::store::disk::{Follower, Part, Pinned, Store};
 use breakwater_cache::vary::values_of;
 use breakwater_cache::{Key, Lookup};
 use bytes::Bytes;
@@ -163,6 +163,23 @@ impl Request<'_> {
         if let Some(mut promotion) = promotion {
             let body = Body::from_chunks(std::mem::take(&mut promotion.pieces));
             self.worker.cache.promote(self.target.key, object, body);
+        }
+        Ok(())
+    }
+
+    /// Sends what another's fetch writes to the disk, from the beginning and while it comes, behind a head that is sent.
+    pub(super) async fn send_behind<C: Client>(&self, client: &mut C, behind: &Follower) -> Result<(), Failure> {
+        let lost = || OriginError::Fetch("what was written of it was lost");
+        let reads = self.worker.reads.as_ref().ok_or_else(lost)?;
+        let mut at = 0;
+        while let Some(pinned) = behind.from(at).await.map_err(|_| lost())? {
+            while let Some(part) = pinned.part(at) {
+                let file = part.file().ok_or_else(lost)?;
+                let read = reads.read(part.name(), file, part.offset(), part.len()).await;
+                let piece = read.ok().and_then(|bytes| part.content(&bytes).ok()).ok_or_else(lost)?;
+                at += piece.len() as u64;
+                client.send_body(piece).await?;
+            }
         }
         Ok(())
     }

@@ -307,6 +307,9 @@ impl Fetch {
             tracing::trace!(path = self.path, ?reason, "not stored");
         }
         let mut spill = cache.spill(target.key, &head, &site.policy);
+        if let Some(spill) = &spill {
+            writer.written_to(spill.trail());
+        }
         cache.publish(&mut writer, head, &site.policy, received);
         let mut left = length;
         let mut beginning = beginning.into_iter();
@@ -327,6 +330,7 @@ impl Fetch {
                     }
                     if let Some(spill) = &mut spill {
                         spill.push(&piece);
+                        spill.room().await;
                     }
                     writer.push(piece);
                 }

@@ -37,7 +37,7 @@ impl Cache {
         &self,
         key: Key,
         head: &FillHead,
-        spill: Spill,
+        mut spill: Spill,
         stamp: &Stamp,
         stored: Option<&Arc<Object>>,
     ) -> bool {
@@ -45,7 +45,12 @@ impl Cache {
             return false;
         };
         let wrong = head.content_length.is_some_and(|length| length != spill.len());
-        if wrong || self.is_purged(stamp, &storable.metadata.tags) {
+        if wrong {
+            return false;
+        }
+        // Who reads behind has joined before a purge, and gets all of it.
+        spill.end();
+        if self.is_purged(stamp, &storable.metadata.tags) {
             return false;
         }
         let shared = shared_fields(&head.fields, Some(storable), head.status, Some(spill.len()));

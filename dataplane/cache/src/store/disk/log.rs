@@ -169,37 +169,53 @@ impl Log {
     }
 
     fn chunk(&mut self, of: &Spilled, data: &Bytes) -> Result<(), Unwritten> {
-        if of.failed.load(Ordering::Relaxed) {
+        if of.has_failed() {
             return Ok(());
         }
-        // Only this thread changes them; readers of the spill do not exist yet.
-        let mut extents = of.extents.lock();
-        self.piece(&mut extents, std::iter::once(&data[..]))
+        // Only this thread changes them. They are not locked while it writes: who reads behind must not wait for that.
+        let (id, key, length) = {
+            let extents = of.extents.lock();
+            (extents.id, extents.key, extents.len())
+        };
+        let at = self.append_piece((id, key), length, std::iter::once(&data[..]))?;
+        let noted = of.extents.lock().push(at.sequence, at.unit, data.len() as u64);
+        of.wake();
+        noted.then_some(()).ok_or(Unwritten::Useless)
     }
 
     fn commit(&mut self, of: &Spilled, key: Key, object: &Object, order: u64) -> Result<(), Unwritten> {
-        if of.failed.load(Ordering::Relaxed) {
+        if of.has_failed() {
             return Ok(());
         }
         let extents = of.extents.lock().clone();
         self.head(key, object, Some(&extents), order)
     }
 
-    /// Appends a piece of large content.
+    /// Appends a piece of large content and notes it.
     fn piece<'a>(
         &mut self,
         extents: &mut Extents,
         data: impl Iterator<Item = &'a [u8]> + Clone,
     ) -> Result<(), Unwritten> {
-        let header = Header {
-            id: extents.id,
-            number: u32::try_from(extents.len() / CHUNK).map_err(|_| Unwritten::Useless)?,
-            ..Header::new(Kind::Chunk, extents.key)
-        };
         let length = data.clone().map(|piece| piece.len() as u64).sum();
-        let at = self.append(header, &[], data)?;
+        let at = self.append_piece((extents.id, extents.key), extents.len(), data)?;
         let noted = extents.push(at.sequence, at.unit, length);
         noted.then_some(()).ok_or(Unwritten::Useless)
+    }
+
+    /// Appends the piece of large content that begins with the byte `offset`.
+    fn append_piece<'a>(
+        &mut self,
+        (id, key): (u64, Key),
+        offset: u64,
+        data: impl Iterator<Item = &'a [u8]> + Clone,
+    ) -> Result<At, Unwritten> {
+        let header = Header {
+            id,
+            number: u32::try_from(offset / CHUNK).map_err(|_| Unwritten::Useless)?,
+            ..Header::new(Kind::Chunk, key)
+        };
+        self.append(header, &[], data)
     }
 
     /// Appends the record an object is found by.
@@ -366,7 +382,7 @@ impl Log {
                 self.store.counters.lost.fetch_add(1, Ordering::Relaxed);
                 object.not_given();
             }
-            Work::Chunk { of, .. } => of.failed.store(true, Ordering::Relaxed),
+            Work::Chunk { of, .. } => of.fail(),
             Work::Commit { .. } => drop(self.store.counters.lost.fetch_add(1, Ordering::Relaxed)),
             Work::Remove(_) => {}
         }

@@ -2,6 +2,7 @@
 
 mod failing;
 mod filling;
+mod following;
 mod restarts;
 mod torn;
 
