@@ -19,7 +19,7 @@ pub(crate) struct CacheArgs {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Say what a node has stored for a URL: what the key is made of, each variant, its age and what purges say
+    /// Say what a node has stored for a URL: what the key is made of, each variant in memory and on the disk, its age, what purges say, and what is being fetched
     ///
     /// Looking counts as no use of what is stored. Exit codes: 0 the URL is one of an EdgeCache, stored or not; 1 no
     /// EdgeCache serves it, or it is malformed; 2 the node cannot be asked.
@@ -135,6 +135,21 @@ fn inspected(answer: &Value) -> String {
             chosen
         );
         line(&mut out, "stored", &head);
+        let segment = &variant["segment"];
+        if segment["number"].is_u64() {
+            let sealed = if segment["sealed"] == true {
+                "sealed"
+            } else {
+                "being written"
+            };
+            line(&mut out, "", &format!("segment {}, {sealed}", segment["number"]));
+        } else if variant["onDisk"] == "waiting" {
+            line(&mut out, "", "waits to be written to the disk");
+        } else if variant["content"] == "disk" {
+            line(&mut out, "", "its content is on the disk");
+        } else if variant["onDisk"] == "yes" {
+            line(&mut out, "", "on the disk too");
+        }
         if variant["purged"] != "no" {
             line(&mut out, "", &format!("purged: {}", word(&variant["purged"])));
         }
@@ -149,6 +164,17 @@ fn inspected(answer: &Value) -> String {
                 line(&mut out, "", &format!("{name}: {}", list.join(", ")));
             }
         }
+    }
+    let fetch = &answer["fetch"];
+    if fetch.is_object() {
+        let of = fetch["length"]
+            .as_u64()
+            .map_or_else(String::new, |length| format!(" of {length}"));
+        let disk = fetch["onDisk"]
+            .as_u64()
+            .map_or_else(String::new, |bytes| format!(", {bytes} of them on the disk"));
+        let text = format!("{}{of} bytes came{disk}, {} read it", fetch["bytes"], fetch["readers"]);
+        line(&mut out, "fetch", &text);
     }
     out
 }

@@ -472,6 +472,11 @@ impl DataPlane {
         self.flush_logs().await;
     }
 
+    /// What reads from the disk tier, if there is one.
+    pub(crate) fn disk_reads(&self) -> Option<&Arc<Reads>> {
+        self.disk.as_ref().map(|disk| &disk.reads)
+    }
+
     /// Lets the disk store go, for the process that takes this one's place; what is in progress goes on without it.
     pub fn release_disk(&self) {
         if let Some(disk) = &self.disk {

@@ -7,11 +7,13 @@
 //! asked for before a purge or an invalidation is not stored after it; one cache serves all workers, and only a
 //! shard's lock is on a hit's way.
 
+mod look;
 mod tier;
 mod types;
 
+pub use look::{InTier, Seen, Stored, Written};
 pub use tier::Step;
-pub use types::{Config, Joined, Lookup, Prefix, Purge, Revalidated, Stats, Stored, Target};
+pub use types::{Config, Joined, Lookup, Prefix, Purge, Revalidated, Stats, Target};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -523,12 +525,6 @@ impl Cache {
             }
         };
         Ok(Revalidated { object: new, stored })
-    }
-
-    /// All that is stored under a key, for people: it counts as no use.
-    pub fn stored(&self, key: Key) -> Vec<Stored> {
-        let in_ram = self.ram.variants(key).into_iter();
-        in_ram.map(|object| Stored { object, tier: "ram" }).collect()
     }
 
     /// Forgets what a successful unsafe request has made out of date (see [`crate::policy::invalidate`]).

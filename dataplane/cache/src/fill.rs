@@ -27,7 +27,7 @@ mod uncacheable;
 mod writer;
 
 pub use reader::{FillReader, HeadOutcome, Interim};
-pub use table::{FillConfig, FillStats, Fills, Join};
+pub use table::{FillConfig, FillStats, Fills, Join, UnderWay};
 pub use writer::{Disposition, FillWriter, NoReaders};
 
 use std::fmt;

@@ -255,6 +255,11 @@ impl Object {
         let _ = self.noted.compare_exchange(0, 1, Ordering::Relaxed, Ordering::Relaxed);
     }
 
+    /// Whether the disk tier was given it.
+    pub(crate) fn is_given(&self) -> bool {
+        self.noted.load(Ordering::Relaxed) != 0
+    }
+
     /// Notes that the disk tier does not have it.
     pub(crate) fn not_given(&self) {
         self.noted.store(0, Ordering::Relaxed);

@@ -1,6 +1,8 @@
-//! `GET /v1/cache/inspect?url=…&header=Name: value`: what is stored for a request, and what the key is made of.
+//! `GET /v1/cache/inspect?url=…&header=Name: value`: what is stored for a request, in memory and on the disk, what is being
+//! fetched, and what the key is made of.
 //!
-//! Looking counts as no use of what is stored, and changes nothing. The answer is bounded by the variants of a key.
+//! Looking counts as no use of what is stored, and changes nothing. The answer is bounded by the variants of a key: all of
+//! those in memory, and on the disk the ones that this request could get, since nothing there lists the others.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -9,32 +11,31 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use breakwater_cache::cache::{InTier, Seen, Stored, Written};
 use breakwater_cache::key::cookie_value;
 use breakwater_cache::object::Object;
 use breakwater_cache::policy::fresh::{Verdict, evaluate};
 use breakwater_cache::policy::request::{Admission, RequestMeta};
 use breakwater_cache::purge::Purged;
 use breakwater_cache::vary::values_of;
-use breakwater_cache::{Cache, Stored, Timestamp};
+use breakwater_cache::{Cache, Key, Timestamp};
 use breakwater_wire::path::normalize;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method};
 use serde_json::{Map, Value, json};
 
 use super::Admin;
+use crate::DataPlane;
 use crate::config::purge::Url;
 use crate::config::{Config, Resource, Site};
+use crate::disk::Reads;
 use crate::handler::hit::{Authority, claims_under, target_in};
 
 /// Request fields that may be given.
 const MAX_FIELDS: usize = 64;
 
 pub(super) async fn get(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> Response {
-    let now = Timestamp::from(SystemTime::now());
-    let answer = Asked::parse(query.as_deref().unwrap_or_default())
-        .map_err(|message| (StatusCode::BAD_REQUEST, message))
-        .and_then(|asked| inspect(&admin.data_plane.config(), &admin.data_plane.metrics.cache, &asked, now));
-    match answer {
+    match inspect(&admin.data_plane, query.as_deref().unwrap_or_default()).await {
         Ok(found) => Json(found).into_response(),
         Err((status, error)) => (status, Json(json!({ "error": error }))).into_response(),
     }
@@ -97,46 +98,117 @@ fn decode(text: &str) -> Option<String> {
     String::from_utf8(out).ok()
 }
 
-fn inspect(config: &Config, cache: &Cache, asked: &Asked, now: Timestamp) -> Result<Value, (StatusCode, String)> {
-    let bad = |message: String| (StatusCode::BAD_REQUEST, message);
-    let url = Url::parse(&asked.url).ok_or_else(|| bad(format!("`{}` is not an absolute URL", asked.url)))?;
-    let path = normalize(url.path).map_err(|error| bad(format!("`{}` is answered 400: {error}", asked.url)))?;
-    let path = path.as_str();
-    let (resource, site) = config.site(url.host.name(), path).ok_or_else(|| {
-        let message = format!("no EdgeCache on this node serves {}", asked.url);
-        (StatusCode::NOT_FOUND, message)
-    })?;
-    let mut fields = asked.fields.clone();
-    if let Some(compression) = resource.compression() {
-        compression.negotiate(&mut fields);
+async fn inspect(data_plane: &DataPlane, query: &str) -> Result<Value, (StatusCode, String)> {
+    let asked = Asked::parse(query).map_err(|message| (StatusCode::BAD_REQUEST, message))?;
+    let cache = &data_plane.metrics.cache;
+    let config = data_plane.config();
+    let looked = Looked::new(&config, cache, &asked)?;
+    let mut stored = cache.stored(looked.key);
+    if let Some(reads) = data_plane.disk_reads() {
+        stored.extend(on_disk(cache, reads, looked.key, &looked.fields).await);
     }
-    let values = values_of(&fields);
-    let authority = Authority {
-        name: url.host.name(),
-        port: url.host.port(),
-        claims: claims_under(cache.keyer(), || {
-            fields.iter().map(|(name, value)| (name.as_str(), value.as_bytes()))
-        }),
-        secure: url.secure,
-    };
-    let target = target_in(cache, site, authority, path, url.query, &values);
+    let now = Timestamp::from(SystemTime::now());
+    let Looked {
+        resource,
+        site,
+        url,
+        path,
+        fields,
+        key: at,
+    } = &looked;
+    let values = values_of(fields);
     let meta = RequestMeta::new(&Method::GET, false, &site.policy, &values);
     let bypass = matches!(meta.admission(site.rules(path).next()), Admission::Bypass(_));
-    let variants: Vec<Value> = cache
-        .stored(target.key)
+    let variants: Vec<Value> = stored
         .iter()
         .map(|stored| {
             let selected = cache.selects_object(&stored.object, &values);
             variant(site, stored, selected, &meta, now)
         })
         .collect();
+    let fetch = cache.under_way(*at, &values).map(|fetch| {
+        json!({
+            "status": fetch.status,
+            "bytes": fetch.bytes,
+            "length": fetch.length,
+            "readers": fetch.readers,
+            "onDisk": fetch.written,
+        })
+    });
     Ok(json!({
         "url": asked.url,
         "edgeCache": resource.label.trim_start_matches("EdgeCache/"),
         "bypass": bypass,
-        "key": key(resource, site, &url, path, &fields),
+        "key": key(resource, site, url, path, fields),
         "variants": variants,
+        "fetch": fetch,
     }))
+}
+
+/// What the disk has for a request of these fields.
+async fn on_disk(cache: &Cache, reads: &Reads, key: Key, fields: &HeaderMap) -> Vec<Stored> {
+    let mut wanted = vec![key];
+    let mut found = Vec::new();
+    while let Some(at) = wanted.pop() {
+        let Some(place) = cache.disk().and_then(|store| store.peek_place(at)) else {
+            continue;
+        };
+        let read = reads
+            .read(place.name(), place.file(), place.offset(), place.len())
+            .await;
+        // What cannot be read is not there for a request either.
+        let Ok(bytes) = read else { continue };
+        match cache.look((key, at), &place, &bytes, &values_of(fields)) {
+            Seen::Stored(stored) => found.push(stored),
+            Seen::Variants(keys) => wanted.extend(keys),
+            Seen::Nothing => {}
+        }
+    }
+    found
+}
+
+/// A request, as far as it is asked about.
+struct Looked<'a> {
+    resource: &'a Resource,
+    site: &'a Site,
+    url: Url<'a>,
+    path: String,
+    fields: HeaderMap,
+    key: Key,
+}
+
+impl<'a> Looked<'a> {
+    fn new(config: &'a Config, cache: &Cache, asked: &'a Asked) -> Result<Self, (StatusCode, String)> {
+        let bad = |message: String| (StatusCode::BAD_REQUEST, message);
+        let url = Url::parse(&asked.url).ok_or_else(|| bad(format!("`{}` is not an absolute URL", asked.url)))?;
+        let path = normalize(url.path).map_err(|error| bad(format!("`{}` is answered 400: {error}", asked.url)))?;
+        let path = path.as_str().to_owned();
+        let (resource, site) = config.site(url.host.name(), &path).ok_or_else(|| {
+            let message = format!("no EdgeCache on this node serves {}", asked.url);
+            (StatusCode::NOT_FOUND, message)
+        })?;
+        let mut fields = asked.fields.clone();
+        if let Some(compression) = resource.compression() {
+            compression.negotiate(&mut fields);
+        }
+        let authority = Authority {
+            name: url.host.name(),
+            port: url.host.port(),
+            claims: claims_under(cache.keyer(), || {
+                fields.iter().map(|(name, value)| (name.as_str(), value.as_bytes()))
+            }),
+            secure: url.secure,
+        };
+        let key = target_in(cache, site, authority, &path, url.query, &values_of(&fields)).key;
+        Ok(Self {
+            resource,
+            site,
+            url,
+            path,
+            fields,
+            key,
+        })
+    }
 }
 
 /// What the key is made of, for people. A value that is absent is null.
@@ -198,6 +270,17 @@ fn variant(site: &Site, stored: &Stored, selected: bool, meta: &RequestMeta, now
         Verdict::Stale { age, ttl, .. } => ("stale", age, ttl),
         Verdict::MustRevalidate { age, .. } => ("validate", age, 0),
     };
+    let (tier, content) = match (stored.tier, object.body.extents()) {
+        (InTier::Ram(_), None) => ("ram", "ram"),
+        (InTier::Ram(_), Some(_)) => ("ram", "disk"),
+        (InTier::Disk { .. }, _) => ("disk", "disk"),
+    };
+    let (written, segment, bytes) = match stored.tier {
+        InTier::Ram(Written::No) => ("no", Value::Null, object.size()),
+        InTier::Ram(Written::Waiting) => ("waiting", Value::Null, object.size()),
+        InTier::Ram(Written::Yes) => ("yes", Value::Null, object.size()),
+        InTier::Disk { segment, sealed, bytes } => ("yes", json!({"number": segment, "sealed": sealed}), bytes),
+    };
     let fields = object.fields();
     let field = |name: &HeaderName| {
         fields
@@ -206,13 +289,16 @@ fn variant(site: &Site, stored: &Stored, selected: bool, meta: &RequestMeta, now
     };
     json!({
         "selected": selected,
-        "tier": stored.tier,
+        "tier": tier,
+        "content": content,
+        "onDisk": written,
+        "segment": segment,
         "state": state,
         "status": object.status,
         "age": age / 1000,
         "ttl": ttl / 1000,
         "bytes": object.body.len(),
-        "stored": object.size(),
+        "stored": bytes,
         "purged": match purged {
             Purged::No => "no",
             Purged::Soft => "soft",

@@ -83,14 +83,22 @@ pub(super) async fn get(State(admin): State<Arc<Admin>>, Query(asked): Query<Ask
         .collect();
     let truncated = edge_caches.len() > MAX_RESOURCES;
     edge_caches.truncate(MAX_RESOURCES);
+    let ram = Tier {
+        tier: "ram",
+        bytes: stats.ram.bytes,
+        limit: stats.ram.limit,
+        objects: stats.ram.objects,
+        evictions: stats.ram.evictions,
+    };
+    let disk = stats.disk.map(|disk| Tier {
+        tier: "disk",
+        bytes: disk.bytes,
+        limit: disk.limit,
+        objects: disk.objects,
+        evictions: disk.evictions,
+    });
     Json(Answer {
-        tiers: vec![Tier {
-            tier: "ram",
-            bytes: stats.ram.bytes,
-            limit: stats.ram.limit,
-            objects: stats.ram.objects,
-            evictions: stats.ram.evictions,
-        }],
+        tiers: [Some(ram), disk].into_iter().flatten().collect(),
         fills: Fills {
             running: stats.fills.in_flight,
             bytes: stats.fills.buffered,

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use breakwater_dataplane::DiskOptions;
 use breakwater_snapshot::unit::{PurgeSelector, Unit};
+use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use crate::support::http2::{Http2, head};
-use crate::support::{Origin, Plane, answer, edge_cache, objects, purge};
+use crate::support::{Origin, Plane, admin_text, answer, edge_cache, objects, purge};
 
 const STORED: &str = "breakwater_cache_objects{tier=\"disk\"}";
 
@@ -304,6 +305,11 @@ async fn who_comes_too_late_for_the_memory_reads_behind_what_is_written_to_the_d
         clients.push(client);
     }
     assert_eq!(origin.count(), 2);
+    let fetch = &inspect(&plane, path, "").await["fetch"];
+    assert_eq!((&fetch["status"], &fetch["length"]), (&json!(200), &json!(9_000_000)));
+    let number = |name: &str| fetch[name].as_u64().unwrap();
+    assert!(number("bytes") >= 4_000_000 && number("onDisk") >= 3_900_000, "{fetch}");
+    assert_eq!(number("readers"), 4);
     gate.add_permits(1);
     for client in &mut clients {
         assert!(client.take(5_000_000).await.unwrap() == whole[4_000_000..]);
@@ -312,4 +318,100 @@ async fn who_comes_too_late_for_the_memory_reads_behind_what_is_written_to_the_d
     let again = plane.client().await.get("shop.test", path, "").await;
     assert!(again.is_hit() && again.body == whole, "{:?}", again.status);
     assert_eq!(origin.count(), 2);
+}
+
+async fn inspect(plane: &Plane, path: &str, more: &str) -> Value {
+    let asked = format!("/v1/cache/inspect?url=http://shop.test{path}{more}");
+    let (status, text) = admin_text(plane.admin, &asked).await;
+    assert_eq!(status, 200, "{text}");
+    serde_json::from_str(&text).unwrap()
+}
+
+#[tokio::test]
+async fn an_inspection_shows_what_is_on_the_disk_and_leaves_it_there() {
+    let (dir, origin) = (tempfile::tempdir().unwrap(), origin().await);
+    let (small, large) = ("/a/100", "/large/9000000");
+    stored(dir.path(), &origin, &[small, large]).await;
+    let plane = start(dir.path(), &origin).await;
+    for (path, bytes) in [(small, 100), (large, 9_000_000), (small, 100)] {
+        let found = inspect(&plane, path, "").await;
+        let variants = found["variants"].as_array().unwrap();
+        assert_eq!(variants.len(), 1, "{found}");
+        for (name, value) in [
+            ("tier", json!("disk")),
+            ("content", json!("disk")),
+            ("onDisk", json!("yes")),
+            ("selected", json!(true)),
+            ("state", json!("fresh")),
+            ("status", json!(200)),
+            ("bytes", json!(bytes)),
+            ("etag", json!("\"v1\"")),
+            ("purged", json!("no")),
+        ] {
+            assert_eq!(variants[0][name], value, "{path}, {name}");
+        }
+        assert!(variants[0]["stored"].as_u64().unwrap() > bytes);
+        assert_eq!(found["fetch"], Value::Null);
+    }
+    assert_eq!(plane.metric("breakwater_cache_objects{tier=\"ram\"}").await, 0.0);
+    // The large one filled segments; the head of it lies in the last.
+    let segment = |found: &Value| found["variants"][0]["segment"].clone();
+    let (first, last) = (
+        segment(&inspect(&plane, small, "").await),
+        segment(&inspect(&plane, large, "").await),
+    );
+    assert_eq!((&first["sealed"], &last["sealed"]), (&json!(true), &json!(false)));
+    assert!(first["number"].as_u64() < last["number"].as_u64());
+
+    let mut client = plane.client().await;
+    assert!(client.get("shop.test", small, "").await.is_hit());
+    assert!(client.get("shop.test", large, "Range: bytes=0-9\r\n").await.is_hit());
+    let tiers = |found: &Value| -> Vec<_> {
+        let variants = found["variants"].as_array().unwrap().iter();
+        variants
+            .map(|variant| [&variant["tier"], &variant["content"], &variant["onDisk"]].map(Value::clone))
+            .collect()
+    };
+    let both = |content: &str| {
+        vec![
+            [json!("ram"), json!(content), json!("yes")],
+            [json!("disk"), json!("disk"), json!("yes")],
+        ]
+    };
+    assert_eq!(tiers(&inspect(&plane, small, "").await), both("ram"));
+    assert_eq!(tiers(&inspect(&plane, large, "").await), both("disk"));
+    assert_eq!(tiers(&inspect(&plane, "/never/100", "").await), [] as [[Value; 3]; 0]);
+    let (_, stats) = admin_text(plane.admin, "/v1/cache").await;
+    let stats: Value = serde_json::from_str(&stats).unwrap();
+    assert_eq!(
+        (&stats["tiers"][1]["tier"], &stats["tiers"][1]["objects"]),
+        (&json!("disk"), &json!(2))
+    );
+}
+
+#[tokio::test]
+async fn of_variants_on_the_disk_an_inspection_shows_the_one_of_its_request() {
+    let dir = tempfile::tempdir().unwrap();
+    let origin = Origin::start(|request| async move {
+        let language = request.field("accept-language").unwrap_or_default();
+        let lines = "Cache-Control: max-age=600\r\nVary: Accept-Language\r\n";
+        answer(200, lines, content(&language, language.len() * 100))
+    })
+    .await;
+    let plane = start(dir.path(), &origin).await;
+    let mut client = plane.client().await;
+    for language in ["de", "fr-CH", "de", "fr-CH"] {
+        let line = format!("Accept-Language: {language}\r\n");
+        client.get("shop.test", "/a", &line).await;
+    }
+    // Two responses, and how they vary.
+    plane.metric_reaches(STORED, 3.0).await;
+    end(plane).await;
+    let plane = start(dir.path(), &origin).await;
+    for (language, bytes) in [("de", json!([200])), ("fr-CH", json!([500])), ("en", json!([]))] {
+        let found = inspect(&plane, "/a", &format!("&header=Accept-Language:{language}")).await;
+        let variants = found["variants"].as_array().unwrap().iter();
+        let found: Vec<_> = variants.map(|variant| variant["bytes"].clone()).collect();
+        assert_eq!(Value::from(found), bytes, "{language}");
+    }
 }

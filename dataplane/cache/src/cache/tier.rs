@@ -54,6 +54,9 @@ pub enum Step {
     Nothing,
 }
 
+/// A record's site is not known any more.
+pub(super) struct Forgotten;
+
 impl Tier {
     fn store(&self) -> Option<&Arc<Store>> {
         self.store.get().filter(|store| !store.is_closed())
@@ -228,35 +231,14 @@ impl Cache {
         values: &FieldValues<'_>,
         now: Timestamp,
     ) -> Step {
-        let StoredObject {
-            site,
-            at: time,
-            base,
-            salt,
-            status,
-            head,
-            meta,
-            variant,
-            in_language,
-            extents,
-        } = stored;
-        let is_it = base == key && meta.vary.is_empty() == (salt == 0);
-        if !is_it || meta.vary.fingerprint(&self.keyer, values) != variant {
-            return Step::Nothing;
-        }
-        let body = match extents {
-            Some(extents) => Body::on_disk(Arc::new(extents)),
-            None => content.into(),
+        let object = match self.recalled(key, stored, content, values) {
+            None => return Step::Nothing,
+            Some(Ok(object)) if object.purged() != Purged::Hard => object,
+            Some(_) => {
+                store.forget(at, place);
+                return Step::Nothing;
+            }
         };
-        let Some(stamp) = self.epochs.stamp_at(site, time) else {
-            store.forget(at, place);
-            return Step::Nothing;
-        };
-        let object = Object::new(status, head, body, meta, variant, stamp).found_in(in_language);
-        if object.purged() == Purged::Hard {
-            store.forget(at, place);
-            return Step::Nothing;
-        }
         object.set_disk_key(at);
         object.touch(now);
         store.count_loaded();
@@ -274,6 +256,41 @@ impl Cache {
         }
         slot.insert(&object);
         Step::Object(object)
+    }
+
+    /// The response of a record: `None` if it is not this request's, an error if its site is not known any more.
+    pub(super) fn recalled(
+        &self,
+        key: Key,
+        stored: StoredObject,
+        content: Bytes,
+        values: &FieldValues<'_>,
+    ) -> Option<Result<Object, Forgotten>> {
+        let StoredObject {
+            site,
+            at,
+            base,
+            salt,
+            status,
+            head,
+            meta,
+            variant,
+            in_language,
+            extents,
+        } = stored;
+        let is_it = base == key && meta.vary.is_empty() == (salt == 0);
+        if !is_it || meta.vary.fingerprint(&self.keyer, values) != variant {
+            return None;
+        }
+        let body = match extents {
+            Some(extents) => Body::on_disk(Arc::new(extents)),
+            None => content.into(),
+        };
+        let Some(stamp) = self.epochs.stamp_at(site, at) else {
+            return Some(Err(Forgotten));
+        };
+        let object = Object::new(status, head, body, meta, variant, stamp).found_in(in_language);
+        Some(Ok(object))
     }
 
     /// Forgets an object whose content is not on the disk any more.

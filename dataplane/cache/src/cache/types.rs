@@ -129,15 +129,6 @@ pub struct Revalidated {
     pub stored: bool,
 }
 
-/// A response and where it is kept.
-#[derive(Clone, Debug)]
-pub struct Stored {
-    /// The response.
-    pub object: Arc<Object>,
-    /// The tier: `ram`.
-    pub tier: &'static str,
-}
-
 /// What a purge concerns.
 #[derive(Clone, Copy, Debug)]
 pub enum Purge<'a> {

@@ -69,6 +69,21 @@ pub struct FillStats {
     pub passed_through: u64,
 }
 
+/// A fetch that is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnderWay {
+    /// The status, when the head is there.
+    pub status: Option<u16>,
+    /// Bytes of content that came.
+    pub bytes: u64,
+    /// Bytes of content that were announced.
+    pub length: Option<u64>,
+    /// Who reads it.
+    pub readers: u64,
+    /// Bytes that are on the disk, where it is written there while it comes.
+    pub written: Option<u64>,
+}
+
 /// What a request is to a fill.
 #[derive(Debug)]
 pub enum Join {
@@ -171,6 +186,23 @@ impl Fills {
     pub fn alone(&self, key: Key, stamp: &Stamp) -> Option<(FillWriter, FillReader)> {
         let (fill, id) = self.0.begin(key, stamp)?;
         Some((FillWriter::new(Arc::clone(&fill), Some(id)), FillReader::new(fill, id)))
+    }
+
+    /// The fetch for `key`, for people.
+    pub fn under_way(&self, key: Key) -> Option<UnderWay> {
+        let fill = Arc::clone(self.0.shard(key).lock().get(&key)?);
+        let state = fill.state.lock();
+        Some(UnderWay {
+            status: state.head.as_ref().map(|head| head.status),
+            bytes: state.total,
+            length: state.head.as_ref().and_then(|head| head.content_length),
+            readers: (state.readers.len() + state.trail.as_ref().map_or(0, Trail::followers)) as u64,
+            written: state
+                .trail
+                .as_ref()
+                .filter(|trail| trail.is_alive())
+                .map(Trail::written),
+        })
     }
 
     /// Remembers that answers to `key` cannot be shared.

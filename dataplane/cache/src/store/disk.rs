@@ -119,6 +119,8 @@ pub struct Store {
     /// Segments at most.
     most: AtomicU64,
     sequence: AtomicU64,
+    /// The segment that is written to.
+    active: AtomicU64,
     ids: AtomicU64,
     /// Keys may be on their way from one segment to another.
     reclaiming: AtomicBool,
@@ -155,6 +157,7 @@ impl Store {
             journal: Mutex::default(),
             most: AtomicU64::new(segments),
             sequence: AtomicU64::new(0),
+            active: AtomicU64::new(u64::MAX),
             ids: AtomicU64::new(u64::from(superblock.boot) << 32),
             reclaiming: AtomicBool::new(false),
             counters: Counters::default(),
@@ -173,6 +176,16 @@ impl Store {
         Some(place)
     }
 
+    /// As [`Self::find`], of which it is no use.
+    pub fn peek_place(&self, key: Key) -> Option<Place> {
+        self.place(key)
+    }
+
+    /// Whether this is the segment that is written to.
+    pub fn is_active(&self, sequence: u64) -> bool {
+        self.active.load(Ordering::Relaxed) == sequence
+    }
+
     /// Counts a use of a key that has a record. Returns whether it has one.
     pub fn used(&self, key: Key) -> bool {
         self.index.used(key)
@@ -188,7 +201,16 @@ impl Store {
     /// # Errors
     /// [`Damaged`]: [`Self::forget`] it.
     pub fn decode(&self, place: &Place, key: Key, bytes: &Bytes) -> Result<Option<Loaded>, Damaged> {
-        let record = Record::parse(bytes, place.segment.sequence).inspect_err(|_| self.count_damaged())?;
+        Self::decoded(place, key, bytes).inspect_err(|_| self.count_damaged())
+    }
+
+    /// As [`Self::decode`], for people: what is damaged counts nowhere.
+    pub fn peek_at(&self, place: &Place, key: Key, bytes: &Bytes) -> Option<Loaded> {
+        Self::decoded(place, key, bytes).ok().flatten()
+    }
+
+    fn decoded(place: &Place, key: Key, bytes: &Bytes) -> Result<Option<Loaded>, Damaged> {
+        let record = Record::parse(bytes, place.segment.sequence)?;
         if record.header.key != key {
             return Ok(None);
         }
@@ -199,13 +221,7 @@ impl Store {
             record::Kind::Vary => decode_variants(&record.head).map(Loaded::Variants),
             record::Kind::Chunk | record::Kind::Remove => None,
         };
-        match loaded {
-            Some(loaded) => Ok(Some(loaded)),
-            None => {
-                self.count_damaged();
-                Err(Damaged)
-            }
-        }
+        loaded.map(Some).ok_or(Damaged)
     }
 
     /// Forgets a key whose record at `place` is of no use.

@@ -81,7 +81,9 @@ pub(super) struct Active {
 }
 
 impl Log {
-    pub(super) const fn new(store: Arc<Store>, active: Option<Active>) -> Self {
+    pub(super) fn new(store: Arc<Store>, active: Option<Active>) -> Self {
+        let written_to = active.as_ref().map_or(u64::MAX, |active| active.segment.sequence);
+        store.active.store(written_to, Ordering::Relaxed);
         Self {
             store,
             active,
@@ -307,6 +309,7 @@ impl Log {
         let Some(Active { segment, contents }) = self.active.take() else {
             return Ok(());
         };
+        self.store.active.store(u64::MAX, Ordering::Relaxed);
         let size = self.store.superblock.segment;
         let (list, seal) = encode_seal(segment.sequence, size, contents.end, &contents.listed);
         write_all_at(&*segment.file, &list, u64::from(contents.end) * UNIT)?;
@@ -350,6 +353,7 @@ impl Log {
             sealed: false,
         };
         self.active = Some(Active { segment, contents });
+        self.store.active.store(sequence, Ordering::Relaxed);
         survivors
             .into_iter()
             .try_for_each(|survivors| self.write_again(survivors))

@@ -96,6 +96,11 @@ impl Trail {
         self.shared.followers.load(Ordering::Relaxed)
     }
 
+    /// Bytes that are written.
+    pub fn written(&self) -> u64 {
+        self.shared.extents.lock().len()
+    }
+
     /// Begins to read behind.
     #[must_use]
     pub fn follow(self) -> Follower {
