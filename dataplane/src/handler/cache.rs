@@ -22,12 +22,13 @@ use breakwater_cache::vary::{FieldValues, values_of};
 use breakwater_cache::{Joined, Lookup, Target, Timestamp, cache_status, vary};
 use breakwater_wire::cache_status::{CacheStatus, Forward};
 use breakwater_wire::conditional::{self, Preconditions, Validators, join_lines};
+use bytes::Bytes;
 use http::{HeaderMap, header};
 
 use super::client::{Client, ResponseHead};
 use super::filtered;
 use super::hit::{self, Authority};
-use super::stored::{Reply, connection};
+use super::stored::{Reply, Stretch, connection};
 use super::{Asked, Failure, Job, OVERLOADED, Outcome, forward, host_name, page, peer};
 use crate::config::{ResourceKind, Site};
 use crate::telemetry::CacheResult;
@@ -492,8 +493,16 @@ impl Request<'_> {
         }
         .write(&mut out);
         if written.length > 0 && object.body.extents().is_some() {
-            let part = (written.start, written.length);
-            self.send_from_disk(client, object, &out, part).await?;
+            let mut stretches = written.stretches;
+            if stretches.is_empty() {
+                stretches.push(Stretch {
+                    text: Bytes::new(),
+                    start: written.start,
+                    length: written.length,
+                });
+            }
+            self.send_from_disk(client, object, (&out, written.length), &stretches)
+                .await?;
         } else {
             client.send_whole(&out, written.body, written.length).await?;
         }

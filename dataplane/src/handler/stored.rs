@@ -16,6 +16,7 @@ use crate::conn::COPY;
 use crate::filter::Filters;
 use crate::tls::Hsts;
 use breakwater_wire::peer::{FIELD, OWNER};
+pub(super) use ranges::Stretch;
 use ranges::{Chosen, Multipart};
 
 /// Fields of a stored response that a 304 repeats (RFC 9110 section 15.4.5). In lower case, as stored heads are.
@@ -59,6 +60,8 @@ pub(super) struct Written {
     pub(super) start: u64,
     /// What follows the output: the content, where it was not copied, and is not on the disk.
     pub(super) body: Vec<Bytes>,
+    /// What follows the output when several ranges are to be read from the disk.
+    pub(super) stretches: Vec<Stretch>,
     /// Bytes of content, copied or not.
     pub(super) length: u64,
 }
@@ -95,14 +98,16 @@ impl Reply<'_> {
             filters.edit_head(out, from);
         }
         let length = if self.method == "HEAD" { 0 } else { length };
-        let body = match part {
-            Part::Ranges(multipart) => multipart.into_content(),
-            _ => self.content(start, length, out),
+        let (body, stretches) = match part {
+            Part::Ranges(multipart) if object.body.extents().is_some() => (Vec::new(), multipart.into_stretches()),
+            Part::Ranges(multipart) => (multipart.content(object), Vec::new()),
+            _ => (self.content(start, length, out), Vec::new()),
         };
         Written {
             status,
             start,
             body,
+            stretches,
             length,
         }
     }
@@ -137,8 +142,6 @@ impl Reply<'_> {
         match ranges::choose(range, object) {
             Chosen::Whole => Part::Whole,
             Chosen::One(first, last) => Part::Range(first, last),
-            // One by one is what content on a disk is read.
-            Chosen::Several(_) if object.body.extents().is_some() => Part::Whole,
             Chosen::Several(several) => Part::Ranges(Multipart::new(object, &several)),
             Chosen::None => Part::Unsatisfiable,
         }

@@ -75,8 +75,10 @@ pub const INLINE: u64 = 256 * 1024;
 /// Bytes of content that wait to be written at most, unless it is one object.
 const QUEUE: u64 = 32 << 20;
 
-/// Bytes of disk for each entry of the index. Objects that are smaller on average do not all find room in it.
-const BYTES_PER_ENTRY: u64 = 32 * 1024;
+/// Bytes of disk for each entry of the index: of the first so many bytes of the disk, and of the rest. Objects that are
+/// smaller on average do not all find room in it. A small disk can afford more entries: they are few.
+const BYTES_PER_ENTRY: [u64; 2] = [8 * 1024, 32 * 1024];
+const DENSE: u64 = 16 << 30;
 
 /// The smallest and the largest segment, bytes.
 const SEGMENT: (u64, u64) = (1 << 20, 256 << 20);
@@ -102,6 +104,13 @@ const fn segment_size(bytes: u64) -> u64 {
     let part = if part < SEGMENT.0 { SEGMENT.0 } else { part };
     let part = 1 << part.ilog2();
     if part > SEGMENT.1 { SEGMENT.1 } else { part }
+}
+
+/// The entries of the index of a store of so many bytes.
+const fn entries_for(bytes: u64) -> u64 {
+    let dense = if bytes < DENSE { bytes } else { DENSE };
+    let [first, rest] = BYTES_PER_ENTRY;
+    dense / first + (bytes - dense) / rest
 }
 
 /// The tier.
@@ -146,7 +155,7 @@ pub(crate) fn variant_key(base: Key, variant: crate::vary::Fingerprint, salt: u6
 impl Store {
     fn new(dir: Arc<dyn Dir>, superblock: Superblock, config: &DiskConfig) -> Self {
         let segments = (config.bytes / superblock.segment).clamp(4, MAX_SEGMENTS - 2);
-        let entries = segments * superblock.segment / BYTES_PER_ENTRY;
+        let entries = entries_for(segments * superblock.segment);
         Self {
             dir,
             superblock,

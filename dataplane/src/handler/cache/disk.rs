@@ -13,6 +13,7 @@ use bytes::Bytes;
 use super::Request;
 use crate::handler::Failure;
 use crate::handler::client::Client;
+use crate::handler::stored::Stretch;
 use crate::upstream::OriginError;
 
 /// How often a request looks again because the content of what it found was gone.
@@ -123,13 +124,13 @@ impl Request<'_> {
         }
     }
 
-    /// Sends `length` bytes of content from `start`, behind a head that is sent.
+    /// Sends a head that announces so many bytes, and these stretches of content.
     pub(super) async fn send_from_disk<C: Client>(
         &self,
         client: &mut C,
         object: &Arc<Object>,
-        head: &[u8],
-        (start, length): (u64, u64),
+        (head, length): (&[u8], u64),
+        stretches: &[Stretch],
     ) -> Result<(), Failure> {
         let gone = || OriginError::Unexpected("what is stored of it cannot be read");
         let lost = || {
@@ -138,26 +139,33 @@ impl Request<'_> {
         };
         let pinned = self.content_of(object).ok_or_else(lost)?;
         let whole = object.body.len();
-        let mut promotion = (self.promotes.get() && length == whole)
-            .then(|| Promotion::begin(whole))
-            .flatten();
+        let all = matches!(stretches, [all] if all.length == whole);
+        let mut promotion = (self.promotes.get() && all).then(|| Promotion::begin(whole)).flatten();
         // Before the head: what cannot be read at all is not announced.
+        let start = stretches.first().map_or(0, |stretch| stretch.start);
         let first = pinned.part(start).ok_or_else(lost)?;
-        let mut piece = self.read(first, object).await.ok_or_else(lost)?;
+        let mut ahead = Some(self.read(first, object).await.ok_or_else(lost)?);
         client.begin_whole(head, length).await?;
-        let (mut at, end) = (start, start + length);
-        loop {
-            piece.truncate(usize::try_from(end - at).unwrap_or(usize::MAX));
-            at += piece.len() as u64;
-            if let Some(promotion) = &mut promotion {
-                promotion.pieces.push(piece.clone());
+        for Stretch { text, start, length } in stretches {
+            if !text.is_empty() {
+                client.send_body(text.clone()).await?;
             }
-            client.send_body(piece).await?;
-            if at >= end {
-                break;
+            let (mut at, end) = (*start, start + length);
+            while at < end {
+                let mut piece = match ahead.take() {
+                    Some(piece) => piece,
+                    None => {
+                        let part = pinned.part(at).ok_or_else(gone)?;
+                        self.read(part, object).await.ok_or_else(gone)?
+                    }
+                };
+                piece.truncate(usize::try_from(end - at).unwrap_or(usize::MAX));
+                at += piece.len() as u64;
+                if let Some(promotion) = &mut promotion {
+                    promotion.pieces.push(piece.clone());
+                }
+                client.send_body(piece).await?;
             }
-            let part = pinned.part(at).ok_or_else(gone)?;
-            piece = self.read(part, object).await.ok_or_else(gone)?;
         }
         client.finish(None).await?;
         if let Some(mut promotion) = promotion {

@@ -75,8 +75,16 @@ fn coalesced(mut ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
 /// Several ranges as `multipart/byteranges`.
 pub(super) struct Multipart {
     boundary: String,
-    content: Vec<Bytes>,
+    /// What stands before each range, and the range; the last is none.
+    stretches: Vec<Stretch>,
     len: u64,
+}
+
+/// Bytes of our own, and the stored ones behind them.
+pub(in crate::handler) struct Stretch {
+    pub(in crate::handler) text: Bytes,
+    pub(in crate::handler) start: u64,
+    pub(in crate::handler) length: u64,
 }
 
 impl Multipart {
@@ -86,10 +94,10 @@ impl Multipart {
         let boundary = format!("{:016x}{:016x}", random(), random());
         let mut lines = object.head.split(|b| *b == b'\n').skip(1);
         let kind = lines.find(|line| line.starts_with(b"content-type:"));
-        let mut content = Vec::with_capacity(ranges.len() * 2 + 1);
+        let mut stretches = Vec::with_capacity(ranges.len() + 1);
         for (first, last) in ranges {
             let mut head = format!("\r\n--{boundary}\r\n").into_bytes();
-            if content.is_empty() {
+            if stretches.is_empty() {
                 head.drain(..2);
             }
             if let Some(kind) = kind {
@@ -99,12 +107,26 @@ impl Multipart {
             head.extend_from_slice(b"Content-Range: ");
             content_range(object, *first, *last).write(&mut head);
             head.extend_from_slice(b"\r\n\r\n");
-            content.push(head.into());
-            content.extend(slice(object, *first, last - first + 1));
+            stretches.push(Stretch {
+                text: head.into(),
+                start: *first,
+                length: last - first + 1,
+            });
         }
-        content.push(format!("\r\n--{boundary}--\r\n").into());
-        let len = content.iter().map(|piece: &Bytes| piece.len() as u64).sum();
-        Self { boundary, content, len }
+        stretches.push(Stretch {
+            text: format!("\r\n--{boundary}--\r\n").into(),
+            start: 0,
+            length: 0,
+        });
+        let len = stretches
+            .iter()
+            .map(|stretch| stretch.text.len() as u64 + stretch.length)
+            .sum();
+        Self {
+            boundary,
+            stretches,
+            len,
+        }
     }
 
     /// Bytes of content.
@@ -119,8 +141,18 @@ impl Multipart {
         out.extend_from_slice(b"\r\n");
     }
 
-    pub(super) fn into_content(self) -> Vec<Bytes> {
-        self.content
+    /// All of it, from memory.
+    pub(super) fn content(&self, object: &Object) -> Vec<Bytes> {
+        let content = |stretch: &Stretch| {
+            let text = std::iter::once(stretch.text.clone());
+            text.chain(slice(object, stretch.start, stretch.length))
+                .collect::<Vec<_>>()
+        };
+        self.stretches.iter().flat_map(content).collect()
+    }
+
+    pub(super) fn into_stretches(self) -> Vec<Stretch> {
+        self.stretches
     }
 }
 
