@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use breakwater_compile::{
     CacheView, Explanation, Note, PolicyView, Request, Severity, TlsView, WebSocketView, compile, explain,
 };
-use breakwater_snapshot::unit::Mode;
+use breakwater_snapshot::unit::{self, Mode};
+use breakwater_wire::device::{self, Classes};
 use breakwater_wire::etag::EntityTag;
 use breakwater_wire::path::normalize;
 use breakwater_wire::{accept_encoding, forwarded};
@@ -50,7 +51,12 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<ExitCode, Failure> {
         .iter()
         .filter(|diagnostic| diagnostic.severity == Severity::Error)
         .for_each(exit::complain);
-    let explanation = explain(&output.snapshot, &request, |codings| coding(&request, codings));
+    let explanation = explain(
+        &output.snapshot,
+        &request,
+        |codings| coding(&request, codings),
+        |told_apart| class(&request, told_apart),
+    );
     exit::print(&match args.output {
         Format::Json => check::to_json(&explanation)?,
         Format::Text => text(&explanation),
@@ -116,6 +122,22 @@ fn coding(request: &Request, codings: &[&'static str]) -> Option<usize> {
         return None;
     }
     accept_encoding::choose(named("accept-encoding"), codings)
+}
+
+/// The class of the device that a request comes from, as nodes find it.
+fn class(request: &Request, told_apart: &[unit::Device]) -> &'static str {
+    let value = |wanted: &str| {
+        let field = request.headers.iter().find(|(name, _)| name == wanted);
+        field.map(|(_, value)| value.as_bytes())
+    };
+    let classes = Classes {
+        mobile: told_apart.contains(&unit::Device::Mobile),
+        tablet: told_apart.contains(&unit::Device::Tablet),
+        bot: told_apart.contains(&unit::Device::Bot),
+    };
+    classes
+        .of(value("user-agent"), value(device::MOBILE_HINT.as_str()))
+        .as_str()
 }
 
 fn text(explanation: &Explanation) -> String {

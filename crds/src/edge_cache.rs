@@ -197,6 +197,22 @@ pub struct CacheKey {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "set"))]
     pub cookies: Vec<CookieName>,
+    /// Classes of devices whose responses are stored apart, by User-Agent and Sec-CH-UA-Mobile; every other device counts as
+    /// desktop. The origin is told the class in X-Device-Type: desktop, mobile, tablet or bot.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 3), extend("x-kubernetes-list-type" = "set"))]
+    pub devices: Vec<DeviceClass>,
+}
+
+/// A class of devices that is told apart from all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DeviceClass {
+    /// Telephones.
+    Mobile,
+    /// Tablets that say so; an iPad asks for the pages of desktops unless its owner chose otherwise.
+    Tablet,
+    /// Programs that say so, such as crawlers; where they are not told apart, they are what they pretend to be.
+    Bot,
 }
 
 /// The query's part in the key: all parameters as they were sent, but for what is said here.

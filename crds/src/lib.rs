@@ -24,7 +24,9 @@ mod waf_policy;
 mod ws_route;
 
 pub use cache_purge::{CachePurge, CachePurgeSpec, CachePurgeStatus, EdgeCacheRef, PurgeMode, PurgeNodes};
-pub use edge_cache::{CacheKey, CacheRule, CacheSpec, EdgeCache, EdgeCacheSpec, QueryKey, Stale, Tiering, TieringMode};
+pub use edge_cache::{
+    CacheKey, CacheRule, CacheSpec, DeviceClass, EdgeCache, EdgeCacheSpec, QueryKey, Stale, Tiering, TieringMode,
+};
 pub use filter::{
     BodyLimits, Coding, Compression, ErrorPage, HeaderEdit, HeaderEdits, HeaderField, Redirect, RedirectPath,
     RedirectScheme,

@@ -16,7 +16,8 @@ use breakwater_snapshot::unit;
 use breakwater_waf::policy::Policy;
 use breakwater_waf::uri::UriSet;
 use breakwater_websocket::handshake;
-use http::HeaderName;
+use breakwater_wire::device::{self, Classes};
+use http::{HeaderMap, HeaderName};
 
 use crate::access::ClientRule;
 use crate::filter::{Compression, Filters};
@@ -71,6 +72,26 @@ impl Resource {
     /// How its responses are compressed, if they are.
     pub(crate) fn compression(&self) -> Option<&Compression> {
         self.filters()?.compression.as_ref()
+    }
+
+    /// The classes of devices that are in its keys.
+    pub(crate) fn devices(&self) -> Classes {
+        match &self.kind {
+            ResourceKind::Cache(site) => site.policy.devices,
+            ResourceKind::WebSocket(_) => Classes::default(),
+        }
+    }
+
+    /// Writes into a request's fields what is chosen for its client, in place of what the client says: the coding, and the
+    /// class of its device. The hit path reads the same without writing it (`handler/hit`).
+    pub(crate) fn settle(&self, fields: &mut HeaderMap) {
+        if let Some(compression) = self.compression() {
+            compression.negotiate(fields);
+        }
+        let devices = self.devices();
+        if !devices.is_empty() {
+            device::set(fields, devices);
+        }
     }
 }
 

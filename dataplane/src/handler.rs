@@ -22,6 +22,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use breakwater_wire::device;
 use breakwater_wire::hop::strip_named;
 use breakwater_wire::http1::{Framing, Host, OwnedRequest, RequestHead};
 use breakwater_wire::path::{NormalPath, normalize};
@@ -125,6 +126,14 @@ impl Job {
             fields: &self.request.headers,
             path: &self.path,
         }
+    }
+
+    /// The class of the client's device, where keys tell devices apart: a request has it in place of what the client said.
+    pub(crate) fn device(&self) -> Option<&str> {
+        if self.resource().devices().is_empty() {
+            return None;
+        }
+        self.request.headers.get(device::FIELD)?.to_str().ok()
     }
 
     /// What is done to the answer, if anything is. Not when another node asks, which does it.
@@ -274,9 +283,7 @@ fn leave(worker: &Worker, routed: &Routed<'_, '_>, out: &mut Vec<u8>) -> Answer 
         // Keys and `Vary` are about what the origin sees.
         strip_named(&mut request.headers);
     }
-    if let Some(compression) = routed.resource().compression() {
-        compression.negotiate(&mut request.headers);
-    }
+    routed.resource().settle(&mut request.headers);
     request.headers.remove(envelope::FIELD);
     Answer::Leave(Box::new(Job {
         request,

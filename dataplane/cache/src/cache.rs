@@ -530,7 +530,7 @@ impl Cache {
     /// Forgets what a successful unsafe request has made out of date (see [`crate::policy::invalidate`]).
     pub fn invalidate(&self, target: &Target, policy: &SitePolicy) {
         self.remove(target.key);
-        if !policy.key_headers.is_empty() || !policy.key_cookies.is_empty() {
+        if policy.splits_urls() {
             // Other keys of this URL are only reached by its tag.
             let tags = vec![self.keyer.url_tag(target.url)];
             self.epochs.purge(target.site, &Selector::Tags(tags), Mode::Hard);

@@ -126,6 +126,9 @@ pub struct CachePolicy {
     pub key_headers: Vec<String>,
     /// Cookies that are part of the key, sorted.
     pub key_cookies: Vec<String>,
+    /// Classes of devices that are told apart in the key, sorted.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub key_devices: Vec<Device>,
     /// Serve stale this long while one request revalidates (RFC 5861), unless the response says otherwise.
     pub stale_while_revalidate_ms: Option<u64>,
     /// Serve stale this long when the origin fails (RFC 5861), unless the response says otherwise.
@@ -134,6 +137,17 @@ pub struct CachePolicy {
     pub tag_header: Option<String>,
     /// Larger responses pass through unstored.
     pub max_object_size: u64,
+}
+
+/// A class of devices that is told apart from all others, which count as desktop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Device {
+    /// Telephones.
+    Mobile,
+    /// Tablets.
+    Tablet,
+    /// Programs that say so.
+    Bot,
 }
 
 /// One override of a [`CachePolicy`].

@@ -19,6 +19,7 @@ use breakwater_cache::policy::request::{Admission, RequestMeta};
 use breakwater_cache::purge::Purged;
 use breakwater_cache::vary::values_of;
 use breakwater_cache::{Cache, Key, Timestamp};
+use breakwater_wire::device;
 use breakwater_wire::path::normalize;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method};
@@ -188,9 +189,7 @@ impl<'a> Looked<'a> {
             (StatusCode::NOT_FOUND, message)
         })?;
         let mut fields = asked.fields.clone();
-        if let Some(compression) = resource.compression() {
-            compression.negotiate(&mut fields);
-        }
+        resource.settle(&mut fields);
         let authority = Authority {
             name: url.host.name(),
             port: url.host.port(),
@@ -249,6 +248,7 @@ fn key(resource: &Resource, site: &Site, url: &Url<'_>, path: &str, fields: &Hea
             (name.to_string(), value.map(text).into())
         })
         .collect();
+    let device = fields.get(device::FIELD).filter(|_| !policy.devices.is_empty());
     json!({
         "edgeCache": resource.label.trim_start_matches("EdgeCache/"),
         "scheme": if url.secure { "https" } else { "http" },
@@ -258,6 +258,7 @@ fn key(resource: &Resource, site: &Site, url: &Url<'_>, path: &str, fields: &Hea
         "query": url.query.map(kept),
         "headers": headers,
         "cookies": cookies,
+        "device": device.map(|class| text(class.as_bytes())),
     })
 }
 

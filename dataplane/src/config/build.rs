@@ -13,6 +13,7 @@ use breakwater_waf::limit::{ConnectionGuard, Tables};
 use breakwater_waf::policy::{self, Policy};
 use breakwater_waf::uri::{Kind as UriKind, Pattern, UriSet};
 use breakwater_websocket::{Settings, Sizes, handshake};
+use breakwater_wire::device::Classes;
 use http::HeaderName;
 
 use super::assemble::kind_of;
@@ -89,6 +90,7 @@ fn site(id: &ObjectId, unit: unit::EdgeCache, realms: &Realms) -> Result<Site, S
         .sorted(cache.sort_query),
         key_headers,
         key_cookies: cache.key_cookies.iter().map(|name| name.as_str().into()).collect(),
+        devices: devices(&cache.key_devices),
         stale_while_revalidate_ms: cache.stale_while_revalidate_ms,
         stale_if_error_ms: cache.stale_if_error_ms,
         tag_header: cache.tag_header.as_deref().map(header).transpose()?,
@@ -106,6 +108,18 @@ fn site(id: &ObjectId, unit: unit::EdgeCache, realms: &Realms) -> Result<Site, S
         prefetch: prefetch.transpose()?,
         tiering: unit.tiering,
     })
+}
+
+fn devices(list: &[unit::Device]) -> Classes {
+    let mut classes = Classes::default();
+    for device in list {
+        match device {
+            unit::Device::Mobile => classes.mobile = true,
+            unit::Device::Tablet => classes.tablet = true,
+            unit::Device::Bot => classes.bot = true,
+        }
+    }
+    classes
 }
 
 fn terms(tls: Option<unit::Tls>, realms: &Realms) -> Result<Option<Arc<Terms>>, String> {

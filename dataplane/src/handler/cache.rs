@@ -480,7 +480,10 @@ impl Request<'_> {
             range: value(header::RANGE),
             if_range: value(header::IF_RANGE),
             request_id: &self.job.request_id,
-            cache_status: status,
+            cache_status: CacheStatus {
+                detail: self.job.device(),
+                ..status
+            },
             age: age / 1000,
             now: self.worker.clock.unix(),
             connection: connection(

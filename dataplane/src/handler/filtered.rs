@@ -60,11 +60,14 @@ pub(super) fn answer(worker: &Worker, filters: &Filters, routed: &Routed<'_, '_>
 
 /// Sends the head of an origin's response as the filters leave it. False if a page of the route was sent in place of its
 /// content, and with it everything.
-pub(super) async fn send_head<C: Client>(
-    job: &Job,
+pub(super) async fn send_head<'a, C: Client>(
+    job: &'a Job,
     client: &mut C,
-    mut head: ResponseHead<'_>,
+    mut head: ResponseHead<'a>,
 ) -> Result<bool, ClientError> {
+    if let Some(status) = &mut head.cache_status {
+        status.detail = status.detail.or(job.device());
+    }
     let Some(filters) = job.filters() else {
         if job.asked_by.is_some() {
             name_status(OWNER, &mut head);

@@ -4,7 +4,9 @@ use breakwater_cache::key::{Key, KeyBuilder, Keyer};
 use breakwater_cache::policy::request::RequestMeta;
 use breakwater_cache::vary::{FieldValues, values_of_head};
 use breakwater_cache::{Cache, Lookup, Target, cache_status};
+use breakwater_wire::cache_status::CacheStatus;
 use breakwater_wire::conditional::Preconditions;
+use breakwater_wire::device;
 use breakwater_wire::forwarded;
 use breakwater_wire::http1::{RequestHead, Version};
 use bytes::Bytes;
@@ -31,14 +33,14 @@ pub(super) fn answer(worker: &Worker, site: &Site, routed: &Routed<'_, '_>, out:
         Some(compression) => coding(compression, head)?,
         None => "",
     };
-    let negotiated = |name: &HeaderName, give: &mut dyn FnMut(&[u8])| {
-        if *name == header::ACCEPT_ENCODING {
-            give(accepted.as_bytes());
-        } else {
-            received(name, give);
-        }
+    let device = device(site, head);
+    let settled = |name: &HeaderName, give: &mut dyn FnMut(&[u8])| match device {
+        _ if compression.is_some() && *name == header::ACCEPT_ENCODING => give(accepted.as_bytes()),
+        Some(class) if *name == device::FIELD => give(class.as_bytes()),
+        _ => received(name, give),
     };
-    let values: &FieldValues<'_> = if compression.is_some() { &negotiated } else { &received };
+    let as_sent = compression.is_none() && device.is_none();
+    let values: &FieldValues<'_> = if as_sent { &received } else { &settled };
     let meta = RequestMeta::from_head(head, &site.policy);
     let path = routed.path.as_str();
     let authority = Authority {
@@ -76,7 +78,10 @@ pub(super) fn answer(worker: &Worker, site: &Site, routed: &Routed<'_, '_>, out:
         range: head.range,
         if_range: head.if_range,
         request_id: routed.request_id,
-        cache_status: cache_status::hit(ttl, false),
+        cache_status: CacheStatus {
+            detail: device,
+            ..cache_status::hit(ttl, false)
+        },
         age: age / 1000,
         now: now.as_secs(),
         connection: connection(close, head.version == Version::Http10),
@@ -110,6 +115,20 @@ fn coding(compression: &Compression, head: &RequestHead<'_>) -> Option<&'static 
         .fields()
         .filter(|(name, _)| name.eq_ignore_ascii_case(header::ACCEPT_ENCODING.as_str()));
     compression.coding(lines.map(|(_, value)| value), head.range, head.if_range)
+}
+
+/// The class of the client's device, where it is in keys, in place of what the client says in [`device::FIELD`].
+fn device(site: &Site, head: &RequestHead<'_>) -> Option<&'static str> {
+    let classes = site.policy.devices;
+    if classes.is_empty() {
+        return None;
+    }
+    let value = |name: &HeaderName| head.field(name.as_str());
+    Some(
+        classes
+            .of(value(&header::USER_AGENT), value(&device::MOBILE_HINT))
+            .as_str(),
+    )
 }
 
 /// What a trusted proxy says of the request as the client sent it, in one number: the origin sees it, and may answer
@@ -233,6 +252,12 @@ fn build_key(
     }
     if authority.claims != 0 {
         key = key.header(":claims", Some(&authority.claims.to_be_bytes()));
+    }
+    if !policy.devices.is_empty() {
+        let without = key.clone();
+        values(&device::FIELD, &mut |class| {
+            key = without.clone().header(":device", Some(class));
+        });
     }
     for name in &policy.key_headers {
         let mut joined: Option<Vec<u8>> = None;

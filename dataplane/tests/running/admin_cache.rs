@@ -1,6 +1,6 @@
 //! The admin port: purges on this node, and what is stored for a URL.
 
-use breakwater_snapshot::unit::Unit;
+use breakwater_snapshot::unit::{Device, Unit};
 use serde_json::{Value, json};
 
 use crate::support::{Client, Origin, Plane, admin_text, answer, claims, edge_cache, objects};
@@ -219,6 +219,7 @@ async fn what_is_stored_for_a_url_can_be_inspected_without_a_trace() {
     let mut site = edge_cache(origin.address);
     site.cache.ignore_query = vec!["utm_*".to_owned()];
     site.cache.key_headers = vec!["x-device".to_owned()];
+    site.cache.key_devices = vec![Device::Mobile];
     site.cache.key_cookies = vec!["tier".to_owned()];
     let plane = Plane::running([("site", Unit::EdgeCache(site))]).await;
     let url = "url=http%3A%2F%2FSHOP.test%2Fa%2F.%2Fb%3Fq%3D1%26utm_x%3D2";
@@ -238,7 +239,7 @@ async fn what_is_stored_for_a_url_can_be_inspected_without_a_trace() {
         found["key"],
         json!({
             "edgeCache": "default/site", "scheme": "http", "host": "shop.test", "port": 80, "path": "/a/b", "query": "q=1",
-            "headers": {"x-device": null}, "cookies": {"tier": "gold"},
+            "headers": {"x-device": null}, "cookies": {"tier": "gold"}, "device": "desktop",
         })
     );
     let variants = found["variants"].as_array().unwrap();

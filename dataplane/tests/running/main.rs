@@ -10,6 +10,7 @@ mod admin_cache;
 mod advisories;
 mod cache_alone;
 mod cache_coalescing;
+mod cache_devices;
 mod cache_disk;
 mod cache_hits;
 mod cache_interim;

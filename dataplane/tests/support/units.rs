@@ -59,6 +59,7 @@ pub(crate) fn edge_cache(endpoint: SocketAddr) -> EdgeCache {
             sort_query: false,
             key_headers: Vec::new(),
             key_cookies: Vec::new(),
+            key_devices: Vec::new(),
             stale_while_revalidate_ms: None,
             stale_if_error_ms: None,
             tag_header: Some("surrogate-key".to_owned()),

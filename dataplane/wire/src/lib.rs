@@ -10,6 +10,7 @@ pub mod cache_control;
 pub mod cache_status;
 pub mod cdn_cache_control;
 pub mod conditional;
+pub mod device;
 pub mod etag;
 pub mod forwarded;
 pub mod hop;

@@ -1,7 +1,7 @@
 //! Compiles EdgeCaches.
 
 use breakwater_crds as crds;
-use breakwater_snapshot::unit::{CachePolicy, CacheRule, EdgeCache, Tiering};
+use breakwater_snapshot::unit::{CachePolicy, CacheRule, Device, EdgeCache, Tiering};
 
 use crate::claims::Claims;
 use crate::findings::Findings;
@@ -24,12 +24,22 @@ pub(crate) fn read(object: &Object<crds::EdgeCacheSpec>, findings: &mut Findings
     );
     let origin = servers(object).read(response, findings);
     let cache = cache(&spec.cache, findings);
+    let prefetch = prefetch::read(spec.prefetch.as_ref(), &claims, &cache.rules, findings);
+    if let Some(prefetch) = &prefetch
+        && !cache.key_devices.is_empty()
+        && !prefetch::names_a_device(prefetch)
+    {
+        findings.warning(
+            "spec.prefetch.variants",
+            "cache.key.devices stores apart what is fetched for desktops only: add a variant with Sec-CH-UA-Mobile: ?1 or a User-Agent",
+        );
+    }
     let unit = EdgeCache {
         claims: Vec::new(),
         origin,
         tls,
         filters: filter::read(spec, findings),
-        prefetch: prefetch::read(spec.prefetch.as_ref(), &claims, &cache.rules, findings),
+        prefetch,
         cache,
         tiering: match spec.tiering.as_ref().map(|tiering| tiering.mode) {
             Some(crds::TieringMode::Owner) => Tiering::Owner,
@@ -88,6 +98,7 @@ fn cache(spec: &crds::CacheSpec, findings: &mut Findings) -> CachePolicy {
         sort_query: spec.key.query.sort,
         key_headers,
         key_cookies,
+        key_devices: devices(&spec.key.devices),
         stale_while_revalidate_ms: optional(
             findings,
             "spec.cache.stale.whileRevalidate",
@@ -99,6 +110,20 @@ fn cache(spec: &crds::CacheSpec, findings: &mut Findings) -> CachePolicy {
             .take("spec.cache.maxObjectSize", value::positive_bytes(&spec.max_object_size))
             .unwrap_or_default(),
     }
+}
+
+fn devices(list: &[crds::DeviceClass]) -> Vec<Device> {
+    let mut devices: Vec<Device> = list
+        .iter()
+        .map(|class| match class {
+            crds::DeviceClass::Mobile => Device::Mobile,
+            crds::DeviceClass::Tablet => Device::Tablet,
+            crds::DeviceClass::Bot => Device::Bot,
+        })
+        .collect();
+    devices.sort_unstable();
+    devices.dedup();
+    devices
 }
 
 fn rules(list: &[crds::CacheRule], findings: &mut Findings) -> Vec<CacheRule> {

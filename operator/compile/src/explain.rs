@@ -8,7 +8,7 @@ mod notes;
 use std::net::IpAddr;
 
 use breakwater_snapshot::unit::{
-    CachePolicy, Claim, Coding, EdgeCache, Endpoint, Limit, Mode, PathMatch, Unit, WafPolicy, WsRoute,
+    CachePolicy, Claim, Coding, Device, EdgeCache, Endpoint, Limit, Mode, PathMatch, Unit, WafPolicy, WsRoute,
 };
 use breakwater_snapshot::{Blob, ObjectId, Snapshot};
 use ipnet::IpNet;
@@ -221,11 +221,13 @@ pub struct WebSocketView {
     pub limits: Vec<String>,
 }
 
-/// Explains what `snapshot` does with `request`. `choose` says which of the named codings its client gets, if any.
+/// Explains what `snapshot` does with `request`. `choose` says which of the named codings its client gets, if any, and
+/// `class` of which class its device is where these are told apart.
 pub fn explain(
     snapshot: &Snapshot,
     request: &Request,
     choose: impl Fn(&[&'static str]) -> Option<usize>,
+    class: impl Fn(&[Device]) -> &'static str,
 ) -> Explanation {
     let units = units(snapshot);
     let routes = units.iter().filter_map(|(id, unit)| match unit {
@@ -289,7 +291,7 @@ pub fn explain(
         tls: notes::tls(&units, &request.host),
         policies,
         cache: match unit {
-            Unit::EdgeCache(site) => Some(cache_view(site, request, trusted, choose)),
+            Unit::EdgeCache(site) => Some(cache_view(site, request, trusted, choose, class)),
             _ => None,
         },
         web_socket: match unit {
@@ -451,6 +453,7 @@ fn cache_view(
     request: &Request,
     trusted: bool,
     choose: impl Fn(&[&'static str]) -> Option<usize>,
+    class: impl Fn(&[Device]) -> &'static str,
 ) -> CacheView {
     let policy = &site.cache;
     let matching = policy
@@ -483,7 +486,7 @@ fn cache_view(
     CacheView {
         looked_up,
         reason,
-        key: key(policy, request, trusted),
+        key: key(policy, request, trusted, class),
         coding: site.filters.compression.as_ref().map(|compression| {
             let names: Vec<_> = compression.codings.iter().map(|coding| name(*coding)).collect();
             let chosen = choose(&names).and_then(|at| names.get(at).copied());
@@ -507,7 +510,12 @@ const fn name(coding: Coding) -> &'static str {
     }
 }
 
-fn key(policy: &CachePolicy, request: &Request, trusted: bool) -> Vec<(String, Option<String>)> {
+fn key(
+    policy: &CachePolicy,
+    request: &Request,
+    trusted: bool,
+    class: impl Fn(&[Device]) -> &'static str,
+) -> Vec<(String, Option<String>)> {
     let named = |list: &[String], name: &str| {
         list.iter().any(|pattern| match pattern.strip_suffix('*') {
             Some(prefix) => name.starts_with(prefix),
@@ -540,6 +548,9 @@ fn key(policy: &CachePolicy, request: &Request, trusted: bool) -> Vec<(String, O
     if trusted {
         let claims = request.claims.iter();
         key.extend(claims.map(|(name, value)| (format!("claim {name}"), Some(value.clone()))));
+    }
+    if !policy.key_devices.is_empty() {
+        key.push(("device".to_owned(), Some(class(&policy.key_devices).to_owned())));
     }
     for name in &policy.key_headers {
         key.push((format!("header {name}"), request.all(name)));

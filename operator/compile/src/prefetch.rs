@@ -86,6 +86,12 @@ pub(crate) fn read(
     })
 }
 
+/// Whether some variant says which device it is for.
+pub(crate) fn names_a_device(prefetch: &Prefetch) -> bool {
+    let mut fields = prefetch.list.variants.iter().flatten();
+    fields.any(|field| matches!(field.name.as_str(), "user-agent" | "sec-ch-ua-mobile"))
+}
+
 /// What the object serves: every path at every host.
 struct Served<'a> {
     hosts: BTreeSet<&'a str>,

@@ -5,6 +5,7 @@
 mod support;
 
 use breakwater_compile::{Explanation, Note, Request, compile, explain};
+use breakwater_snapshot::unit::Device;
 
 const WORLD: &str = r#"
 kind: EdgeCache
@@ -19,7 +20,7 @@ spec:
     - {paths: [{value: /errors}], statuses: [200], ttl: 1h}
     - {paths: [{value: /errors}], bypass: true}
     - {ttl: 1m}
-    key: {query: {ignore: ["utm_*", sid]}, headers: [Accept-Language], cookies: [currency]}
+    key: {query: {ignore: ["utm_*", sid]}, headers: [Accept-Language], cookies: [currency], devices: [Mobile]}
     stale: {ifError: 1h}
   prefetch:
     urls: [/, "/app.js?v=1", "http://shop.example.com:8080/other"]
@@ -66,7 +67,13 @@ fn ask(path: &str, change: impl FnOnce(&mut Request)) -> Explanation {
         ..Request::default()
     };
     change(&mut request);
-    explain(&compile(&support::world(WORLD)).snapshot, &request, |_| None)
+    explain(&compile(&support::world(WORLD)).snapshot, &request, |_| None, class)
+}
+
+/// Whoever calls knows what devices say of themselves.
+fn class(told_apart: &[Device]) -> &'static str {
+    assert_eq!(told_apart, [Device::Mobile]);
+    "mobile"
 }
 
 fn resource(explanation: &Explanation) -> &str {
@@ -134,6 +141,7 @@ fn the_cache_key_leaves_out_what_is_ignored_and_takes_in_what_is_named() {
         ("host", Some("shop.example.com")),
         ("path", Some("/p")),
         ("query", Some("id=1&b")),
+        ("device", Some("mobile")),
         ("header accept-language", Some("de")),
         ("cookie currency", Some("EUR")),
     ];
@@ -163,7 +171,11 @@ fn scheme_port_and_what_a_trusted_proxy_claims_are_in_the_key_and_the_coding_is_
         ("port", Some("8443")),
         ("path", Some("/p")),
     ];
-    let end = [("header accept-language", None), ("cookie currency", None)];
+    let end = [
+        ("device", Some("mobile")),
+        ("header accept-language", None),
+        ("cookie currency", None),
+    ];
     let claim = [("claim x-forwarded-host", Some("a"))];
     assert_eq!(asked("192.0.2.1").key, owned(&[&start[..], &end[..]].concat()));
     assert_eq!(
@@ -249,9 +261,8 @@ fn front_door(host: &str, path: &str) -> Explanation {
         path: path.to_owned(),
         ..Request::default()
     };
-    explain(&compile(&support::world(FRONT_DOOR)).snapshot, &request, |codings| {
-        codings.iter().position(|coding| *coding == "gzip")
-    })
+    let gzip = |codings: &[&'static str]| codings.iter().position(|coding| *coding == "gzip");
+    explain(&compile(&support::world(FRONT_DOOR)).snapshot, &request, gzip, class)
 }
 
 fn said(notes: &[Note], about: &str) -> Vec<String> {

@@ -2,6 +2,7 @@
 //!
 //! The data plane fills these in from its snapshot once per load; matching a rule's paths is its affair.
 
+use breakwater_wire::device::Classes;
 use http::header::HeaderName;
 
 use crate::key::QueryFilter;
@@ -15,6 +16,9 @@ pub struct SitePolicy {
     pub key_headers: Vec<HeaderName>,
     /// Cookies that are part of the key.
     pub key_cookies: Vec<Box<str>>,
+    /// Classes of devices that are part of the key: the class stands in the request as
+    /// [`FIELD`](breakwater_wire::device::FIELD), which is the caller's doing.
+    pub devices: Classes,
     /// Serve stale this long while one request revalidates, unless the response says otherwise. Milliseconds.
     pub stale_while_revalidate_ms: Option<u64>,
     /// Serve stale this long when the origin fails, unless the response says otherwise. Milliseconds.
@@ -33,12 +37,20 @@ impl Default for SitePolicy {
             ignore_query: QueryFilter::default(),
             key_headers: Vec::new(),
             key_cookies: Vec::new(),
+            devices: Classes::default(),
             stale_while_revalidate_ms: None,
             stale_if_error_ms: None,
             tag_header: Some(HeaderName::from_static("surrogate-key")),
             max_object_size: 1 << 30,
             honour_requests: true,
         }
+    }
+}
+
+impl SitePolicy {
+    /// Whether a URL may have several keys.
+    pub fn splits_urls(&self) -> bool {
+        !self.key_headers.is_empty() || !self.key_cookies.is_empty() || !self.devices.is_empty()
     }
 }
 

@@ -127,9 +127,7 @@ pub(crate) fn job(worker: &Worker, config: &Rc<WorkerConfig>, index: u32, ask: &
         return Err(format!("spec.redirects answers it: {status}, {location}"));
     }
     let mut request = head.to_owned().map_err(|error| error.to_string())?;
-    if let Some(compression) = resource.compression() {
-        compression.negotiate(&mut request.headers);
-    }
+    resource.settle(&mut request.headers);
     Ok(Job {
         path: path.as_str().to_owned(),
         target: match head.query {
