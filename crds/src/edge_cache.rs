@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     BodyLimits, Compression, CookieName, Duration, EdgeCacheStatus, ErrorPage, HeaderEdits, HeaderName, Hostname,
-    Origin, PathMatch, Prefetch, Quantity, QueryPattern, Redirect, Tls,
+    Method, Origin, PathMatch, Prefetch, Quantity, QueryPattern, Redirect, Tls,
 };
 
 /// What an EdgeCache serves, from where, and how it stores it.
@@ -157,15 +157,26 @@ impl Default for CacheSpec {
 /// An exception from what the origin's response headers say.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "(has(self.ttl) || has(self.stale)) != (has(self.bypass) && self.bypass)",
-    "message": "a rule has a ttl, stale, or both, or else bypass: true",
-}]))]
+#[schemars(extend("x-kubernetes-validations" = [
+    {
+        "rule": "(has(self.ttl) || has(self.stale)) != (has(self.bypass) && self.bypass)",
+        "message": "a rule has a ttl, stale, or both, or else bypass: true",
+    },
+    {
+        "rule": "!has(self.methods) || size(self.methods) == 0 || has(self.bypass) && self.bypass || self.methods.exists(method, method == 'GET' || method == 'POST')",
+        "message": "only what answers GET and POST is stored: ttl and stale need one of them among the methods",
+    },
+]))]
 pub struct CacheRule {
     /// The paths the rule is for; none means all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "atomic"))]
     pub paths: Vec<PathMatch>,
+    /// The request methods the rule is for; none means all. Only GET and HEAD are answered from the cache, whatever rules
+    /// say; what answers a POST is stored only if it says how long it is fresh and names its own URL in Content-Location.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "set"))]
+    pub methods: Vec<Method>,
     /// The response statuses the rule is for; none means all that may be stored.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(range(min = 200, max = 599)), extend("x-kubernetes-list-type" = "set"))]

@@ -153,6 +153,8 @@ pub(crate) struct Site {
 struct Rule {
     /// None matches every path.
     paths: Option<UriSet>,
+    /// Empty matches every method.
+    methods: Box<[Box<str>]>,
     rule: site::Rule,
 }
 
@@ -167,9 +169,12 @@ impl Site {
         })
     }
 
-    /// The rules whose paths match, in order; which of them decides may depend on the response's status.
-    pub(crate) fn rules<'a>(&'a self, path: &'a str) -> impl Iterator<Item = &'a site::Rule> {
-        let matching = move |rule: &&Rule| rule.paths.as_ref().is_none_or(|paths| paths.matches(path).is_some());
+    /// The rules whose methods and paths match, in order; which of them decides may depend on the response's status.
+    pub(crate) fn rules<'a>(&'a self, method: &'a str, path: &'a str) -> impl Iterator<Item = &'a site::Rule> {
+        let matching = move |rule: &&Rule| {
+            (rule.methods.is_empty() || rule.methods.iter().any(|listed| **listed == *method))
+                && rule.paths.as_ref().is_none_or(|paths| paths.matches(path).is_some())
+        };
         self.rules.iter().filter(matching).map(|rule| &rule.rule)
     }
 }

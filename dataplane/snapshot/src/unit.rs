@@ -155,6 +155,9 @@ pub enum Device {
 pub struct CacheRule {
     /// Which paths; empty means all.
     pub paths: Vec<PathMatch>,
+    /// Which request methods, sorted; empty means all.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub methods: Vec<String>,
     /// Which response statuses; empty means all. Not looked at when `bypass` is set.
     pub statuses: Vec<u16>,
     /// Freshness lifetime in place of the origin's.
@@ -167,6 +170,13 @@ pub struct CacheRule {
     pub stale_if_error_ms: Option<u64>,
     /// Neither look up nor store.
     pub bypass: bool,
+}
+
+impl CacheRule {
+    /// Whether the rule is for requests with this method.
+    pub fn is_for(&self, method: &str) -> bool {
+        self.methods.is_empty() || self.methods.iter().any(|listed| listed == method)
+    }
 }
 
 /// A compiled WafPolicy.

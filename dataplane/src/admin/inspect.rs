@@ -119,7 +119,7 @@ async fn inspect(data_plane: &DataPlane, query: &str) -> Result<Value, (StatusCo
     } = &looked;
     let values = values_of(fields);
     let meta = RequestMeta::new(&Method::GET, false, &site.policy, &values);
-    let bypass = matches!(meta.admission(site.rules(path).next()), Admission::Bypass(_));
+    let bypass = matches!(meta.admission(site.rules("GET", path).next()), Admission::Bypass(_));
     let variants: Vec<Value> = stored
         .iter()
         .map(|stored| {

@@ -133,6 +133,7 @@ fn rule(rule: unit::CacheRule) -> Result<Rule, String> {
     };
     Ok(Rule {
         paths,
+        methods: rule.methods.into_iter().map(String::into_boxed_str).collect(),
         rule: site::Rule {
             statuses: rule.statuses,
             ttl_ms: rule.ttl_ms,

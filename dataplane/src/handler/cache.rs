@@ -108,7 +108,9 @@ pub(super) async fn serve<C: Client>(
 /// Answers by what is stored and by what the origin says.
 async fn answer<C: Client>(request: &Request<'_>, client: &mut C) -> Result<Outcome, Failure> {
     let Request { worker, job, site, .. } = request;
-    let lookup = request.look_up(site.rules(&job.path).next()).await;
+    let lookup = request
+        .look_up(site.rules(job.request.method.as_str(), &job.path).next())
+        .await;
     let lookup = match lookup {
         Lookup::Miss => request.part().unwrap_or(Lookup::Miss),
         found => found,

@@ -54,7 +54,7 @@ pub(super) fn answer(worker: &Worker, site: &Site, routed: &Routed<'_, '_>, out:
     };
     let key = build_key(&worker.cache, site, authority, path, head.query, values, |_| {});
     let now = worker.clock.timestamp();
-    let rule = site.rules(path).next();
+    let rule = site.rules(head.method, path).next();
     let Lookup::Hit { object, age, ttl } = worker.cache.lookup(key, &meta, rule, values, now) else {
         return None;
     };

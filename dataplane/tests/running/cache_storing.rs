@@ -156,6 +156,7 @@ async fn the_first_rule_that_matches_decides() {
     .await;
     let rule = |paths, ttl_ms, bypass| CacheRule {
         paths,
+        methods: Vec::new(),
         statuses: vec![200],
         ttl_ms,
         stale_while_revalidate_ms: None,

@@ -15,6 +15,7 @@ mod cache_disk;
 mod cache_hits;
 mod cache_interim;
 mod cache_keys;
+mod cache_methods;
 mod cache_parts;
 mod cache_poisoning;
 mod cache_purges;

@@ -227,6 +227,7 @@ async fn what_leaves_nothing_in_the_cache_is_told_with_its_reason() {
         let mut unit = site(&origin, list(&[target, "/good"], &[]));
         unit.cache.rules = vec![CacheRule {
             paths: vec![exact("/bypassed")],
+            methods: Vec::new(),
             statuses: Vec::new(),
             ttl_ms: None,
             stale_while_revalidate_ms: None,

@@ -91,6 +91,7 @@ async fn interim_responses_are_passed_on() {
     let mut site = http2_site(origin.address);
     site.cache.rules = vec![CacheRule {
         paths: Vec::new(),
+        methods: Vec::new(),
         statuses: Vec::new(),
         ttl_ms: None,
         stale_while_revalidate_ms: None,

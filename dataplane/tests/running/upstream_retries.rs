@@ -100,6 +100,7 @@ async fn nothing_is_tried_again_behind_an_interim_response() {
     // Past the cache, whose fetches pass nothing on.
     site.cache.rules = vec![breakwater_snapshot::unit::CacheRule {
         paths: Vec::new(),
+        methods: Vec::new(),
         statuses: Vec::new(),
         ttl_ms: None,
         stale_while_revalidate_ms: None,

@@ -7,6 +7,7 @@ use crate::claims::Claims;
 use crate::findings::Findings;
 use crate::index::{optional, positive};
 use crate::origin::Servers;
+use crate::waf_policy::sorted;
 use crate::{Object, filter, prefetch, tls, value};
 
 /// Reads every field but claims. The unit has no claims yet, and the servers its URLs name; its `tls` has no hosts.
@@ -150,7 +151,19 @@ fn rules(list: &[crds::CacheRule], findings: &mut Findings) -> Vec<CacheRule> {
                 "bypass is decided before there is a response: statuses are not looked at",
             );
         }
-        let everything = |rule: &CacheRule| rule.paths.is_empty() && (rule.bypass || rule.statuses.is_empty());
+        let methods = sorted(collect(findings, &format!("{field}.methods"), &rule.methods, |name| {
+            value::method(name.as_str())
+        }));
+        let stored = |method: &String| matches!(method.as_str(), "GET" | "POST");
+        if !rule.bypass && !rule.methods.is_empty() && !methods.iter().any(stored) {
+            findings.error(
+                format!("{field}.methods"),
+                "only what answers GET and POST is stored: list one of them, or write bypass: true",
+            );
+        }
+        let everything = |rule: &CacheRule| {
+            rule.paths.is_empty() && rule.methods.is_empty() && (rule.bypass || rule.statuses.is_empty())
+        };
         if let Some(earlier) = out.iter().position(everything) {
             findings.warning(
                 &field,
@@ -162,6 +175,7 @@ fn rules(list: &[crds::CacheRule], findings: &mut Findings) -> Vec<CacheRule> {
         statuses.dedup();
         out.push(CacheRule {
             paths: value::paths(findings, &format!("{field}.paths"), &rule.paths),
+            methods,
             statuses,
             ttl_ms: optional(findings, &format!("{field}.ttl"), rule.ttl.as_ref()),
             stale_while_revalidate_ms: optional(

@@ -194,6 +194,9 @@ pub struct CacheView {
 pub struct RuleView {
     /// Its field: `spec.cache.rules[0]`.
     pub rule: String,
+    /// The methods it is for; empty means all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub methods: Vec<String>,
     /// The statuses it is for; empty means all.
     pub statuses: Vec<u16>,
     /// Its lifetime, milliseconds.
@@ -460,11 +463,13 @@ fn cache_view(
         .rules
         .iter()
         .enumerate()
+        .filter(|(_, rule)| rule.is_for(&request.method))
         .filter(|(_, rule)| rule.paths.is_empty() || first(&rule.paths, &request.path).is_some());
     let mut rules = Vec::new();
     for (index, rule) in matching {
         rules.push(RuleView {
             rule: format!("spec.cache.rules[{index}]"),
+            methods: rule.methods.clone(),
             statuses: if rule.bypass { Vec::new() } else { rule.statuses.clone() },
             ttl_ms: rule.ttl_ms,
             stale_while_revalidate_ms: rule.stale_while_revalidate_ms,

@@ -137,7 +137,9 @@ fn urls(
             continue;
         };
         let rule = rules.iter().position(|rule| {
-            rule.paths.is_empty() || rule.paths.iter().any(|path| path_matches(path, path_of(&found.target)))
+            let path =
+                rule.paths.is_empty() || rule.paths.iter().any(|path| path_matches(path, path_of(&found.target)));
+            path && rule.is_for("GET")
         });
         if let Some(rule) = rule.filter(|index| rules.get(*index).is_some_and(|rule| rule.bypass)) {
             findings.warning(

@@ -226,7 +226,7 @@ pub(crate) fn orders(mut policies: Vec<(Age<'_>, &ObjectId, &[ObjectId])>) -> Ha
     orders
 }
 
-fn sorted(mut list: Vec<String>) -> Vec<String> {
+pub(crate) fn sorted(mut list: Vec<String>) -> Vec<String> {
     list.sort();
     list.dedup();
     list

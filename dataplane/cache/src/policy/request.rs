@@ -75,6 +75,14 @@ impl MethodClass {
             _ => Self::Unsafe,
         }
     }
+
+    /// The method whose answers a response to it is stored among, for rules: what a HEAD brings is about what a GET gets.
+    pub const fn stores_for(self) -> &'static str {
+        match self {
+            Self::Post => "POST",
+            _ => "GET",
+        }
+    }
 }
 
 impl From<&Method> for MethodClass {

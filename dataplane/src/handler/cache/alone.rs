@@ -171,7 +171,7 @@ impl Request<'_> {
             return None;
         }
         let fetch = self.fetch_with(HeaderMap::new(), None, &self.job.asked);
-        let rules: Vec<_> = self.site.rules(&self.job.path).collect();
+        let rules: Vec<_> = fetch.rules(self.site).collect();
         let candidate = fetch.candidate(self.site, &fetched.response, &rules, fetched.asked, fetched.received);
         let values = values_of(&self.job.request.headers);
         let updated = self
@@ -209,7 +209,7 @@ impl Request<'_> {
             asked,
             received,
         } = fetched;
-        let rules: Vec<_> = self.site.rules(&self.job.path).collect();
+        let rules: Vec<_> = fetch.rules(self.site).collect();
         let decision = decide(&fetch.candidate(self.site, &response, &rules, asked, received));
         let fill = match decision {
             Decision::Store(_) => self.worker.cache.alone(self.target.key, stamp),

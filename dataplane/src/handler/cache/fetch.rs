@@ -256,7 +256,7 @@ impl Fetch {
         writer: FillWriter,
     ) {
         let cache = &self.worker.cache;
-        let rules: Vec<_> = site.rules(&self.path).collect();
+        let rules: Vec<_> = self.rules(site).collect();
         let candidate = self.candidate(site, response, &rules, asked, received);
         let values = values_of(&self.asked_with);
         let stamp = writer.stamp().clone();
@@ -289,7 +289,7 @@ impl Fetch {
             Err(error) => return self.failed(&error, writer),
         };
         let cache = &self.worker.cache;
-        let rules: Vec<_> = site.rules(&self.path).collect();
+        let rules: Vec<_> = self.rules(site).collect();
         let length = match response.framing {
             ResponseFraming::Length(length) => Some(length),
             ResponseFraming::None => Some(0),
@@ -378,6 +378,14 @@ impl Fetch {
         }
         let values = values_of(&self.asked_with);
         hit::target(worker, site, authority, &self.path, self.query.as_deref(), &values)
+    }
+
+    /// The rules for what it brings.
+    pub(super) fn rules<'a>(
+        &'a self,
+        site: &'a Site,
+    ) -> impl Iterator<Item = &'a breakwater_cache::policy::site::Rule> {
+        site.rules(self.meta.method.stores_for(), &self.path)
     }
 
     pub(super) fn candidate<'a>(

@@ -169,7 +169,7 @@ pub(crate) async fn fetch(worker: &Rc<Worker>, job: &Job, most: Option<usize>) -
         return Got::failed("the object is no cache");
     };
     let mut sink = Sink::new(most);
-    let lookup = request.look_up(request.site.rules(&job.path).next()).await;
+    let lookup = request.look_up(request.site.rules("GET", &job.path).next()).await;
     let status = cache_status::forwarded(&lookup);
     let outcome = match lookup {
         Lookup::Hit { object, .. } if most.is_none() && object.status < 400 => return Got::good(PrefetchResult::Fresh),
@@ -278,7 +278,7 @@ impl<'a> Request<'a> {
 
     fn lookup(&self) -> Lookup {
         let values = values_of(&self.job.request.headers);
-        let rule = self.site.rules(&self.job.path).next();
+        let rule = self.site.rules("GET", &self.job.path).next();
         let now = self.worker.clock.timestamp();
         self.worker
             .cache

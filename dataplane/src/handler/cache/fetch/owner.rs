@@ -228,7 +228,7 @@ impl Fetch {
         if let Some(tags) = tags {
             return cache.is_gone(self.target.key, tags, stamp);
         }
-        let rules: Vec<_> = site.rules(&self.path).collect();
+        let rules: Vec<_> = self.rules(site).collect();
         let candidate = self.candidate(site, response, &rules, asked, received);
         let length = match response.framing {
             ResponseFraming::Length(length) => Some(length),
