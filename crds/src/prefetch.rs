@@ -123,6 +123,10 @@ pub struct PrefetchStatus {
     /// When the last of the nodes was through with the list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_completion_time: Option<Time>,
+    /// When a node next tries again what has failed: 30 s after, then after twice as long each time, 10 minutes at most,
+    /// until it succeeds or the whole list is walked through again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_retry_time: Option<Time>,
 }
 
 /// How many nodes have walked through a list.

@@ -5,6 +5,8 @@
 //! (`handler::cache::prefetch`): policy, key, coalescing and validation are the cache's. What is asked passes no
 //! policy, is counted as no client's request, and waits whenever the worker is late or memory is short.
 //!
+//! What failed is tried again after 30 s, then after twice as long each time, ten minutes at most.
+//!
 //! Bounds: 50,000 URLs in a run; requests in a second and at once are settings; ten minutes for a request; one sitemap in
 //! memory at a time in the process, of 16 MiB. A node without lists pays nothing.
 

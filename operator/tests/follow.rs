@@ -60,6 +60,7 @@ async fn how_far_prefetching_is_reaches_the_operator_without_a_new_manifest() {
             fresh: 0,
             failed: 0,
             completed,
+            retry: None,
             failures: Vec::new(),
         };
         told.send_replace(Arc::from([progress.clone()]));

@@ -58,6 +58,9 @@ pub struct PrefetchProgress {
     /// most.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<String>,
+    /// When what failed is tried again, Unix seconds; none: nothing failed, or it is being tried now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<u64>,
 }
 
 impl PrefetchProgress {

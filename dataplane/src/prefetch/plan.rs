@@ -3,8 +3,11 @@
 //! A run walks through the whole list, sitemaps first. What is fresh costs a look-up, so a run for a list of which one
 //! URL is new asks the origin for that one. A run that begins while another is under way takes its place: answers that
 //! still come are of a ticket that nobody counts, but keep their place among the requests in progress.
+//!
+//! What failed is asked for again, and nothing else, after a wait that doubles, until it succeeds or a whole run begins.
 
-use std::collections::{HashSet, VecDeque};
+mod run;
+
 use std::sync::Arc;
 
 use breakwater_snapshot::{ObjectId, PrefetchProgress};
@@ -12,15 +15,14 @@ use breakwater_snapshot::{ObjectId, PrefetchProgress};
 use super::list::{Settings, Url};
 use super::sitemap::Found;
 use crate::telemetry::PrefetchResult;
-
-/// Most URLs of one run.
-const MOST_URLS: usize = 50_000;
-
-/// Most sitemaps of one run.
-const MOST_SITEMAPS: usize = 1000;
+use run::{Counts, MOST_SITEMAPS, MOST_URLS, Run};
 
 /// Requests that could not be begun in time are made up for, as long as they are not later than this.
 const CATCH_UP_US: u64 = 100_000;
+
+/// How long after a run with failures these are tried again; doubled with each time that some of them fail.
+const FIRST_RETRY_MS: u64 = 30_000;
+const LONGEST_RETRY_MS: u64 = 600_000;
 
 /// Now, by two clocks: one that never goes back, for pace, and the calendar's, for schedules.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +44,8 @@ pub(super) enum Cause {
     Purge,
     /// It is time.
     Schedule,
+    /// Some of the last run failed.
+    Retry,
 }
 
 impl Cause {
@@ -51,6 +55,7 @@ impl Cause {
             Self::Change => "change",
             Self::Purge => "purge",
             Self::Schedule => "schedule",
+            Self::Retry => "retry",
         }
     }
 }
@@ -120,20 +125,15 @@ impl Over {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Counts {
-    urls: usize,
-    fetched: usize,
-    fresh: usize,
-    failed: usize,
-}
-
 /// A list, and how far this node is with it.
 #[derive(Debug)]
 pub(super) struct Plan {
     settings: Arc<Settings>,
     generation: i64,
     run: Option<Run>,
+    retry: Option<Retry>,
+    /// How long the next retry waits, milliseconds.
+    retry_wait: u64,
     tickets: u64,
     /// When the next scheduled run is due, seconds since 1970.
     scheduled: Option<u64>,
@@ -148,19 +148,11 @@ pub(super) struct Plan {
     failures: Vec<String>,
 }
 
+/// A run that is over, some of which failed.
 #[derive(Debug)]
-struct Run {
-    ticket: Ticket,
-    cause: Cause,
-    /// Milliseconds.
-    begins: u64,
-    queue: VecDeque<Item>,
-    /// Items that were given out and are not done.
-    out: usize,
-    seen: HashSet<Arc<Url>>,
-    sitemaps: usize,
-    counts: Counts,
-    failures: Vec<String>,
+struct Retry {
+    run: Run,
+    due: Now,
 }
 
 impl Plan {
@@ -170,6 +162,8 @@ impl Plan {
             settings: Arc::clone(settings),
             generation,
             run: None,
+            retry: None,
+            retry_wait: FIRST_RETRY_MS,
             tickets: 0,
             scheduled: None,
             free_at_us: 0,
@@ -209,17 +203,10 @@ impl Plan {
     /// Begins a run after `delay_ms`, in place of one that is under way.
     pub(super) fn begin(&mut self, cause: Cause, now: Now, delay_ms: u64) {
         self.tickets += 1;
-        let mut run = Run {
-            ticket: Ticket(self.tickets),
-            cause,
-            begins: now.ms.saturating_add(delay_ms),
-            queue: VecDeque::new(),
-            out: 0,
-            seen: HashSet::new(),
-            sitemaps: 0,
-            counts: Counts::default(),
-            failures: Vec::new(),
-        };
+        self.retry = None;
+        self.retry_wait = FIRST_RETRY_MS;
+        let ticket = Ticket(self.tickets);
+        let mut run = Run::new(ticket, cause, now.ms.saturating_add(delay_ms));
         let list = &self.settings.list;
         run.add_sitemaps(&list.sitemaps, 0);
         run.add_pages(&list.urls, list.variants.len());
@@ -238,19 +225,27 @@ impl Plan {
     pub(super) fn next(&mut self, now: Now, pressed: bool, delay_ms: u64) -> Next {
         if self.scheduled.is_some_and(|due| now.unix >= due) {
             self.reckon(now.unix);
-            // One that takes longer than its interval goes on.
-            if self.run.is_none() {
+            // One that takes longer than its interval goes on; a retry is part of a whole run.
+            if self.run.as_ref().is_none_or(|run| run.cause == Cause::Retry) {
                 self.begin(Cause::Schedule, now, delay_ms);
             }
         }
+        if let Some(retry) = self.retry.take_if(|retry| now.ms >= retry.due.ms) {
+            self.tickets += 1;
+            let begins = now.ms.saturating_add(delay_ms);
+            self.run = Some(retry.run.again(Ticket(self.tickets), begins));
+        }
         let Some(run) = &mut self.run else {
-            return Next::Nothing;
+            return match &self.retry {
+                Some(retry) => Next::Wait(retry.due.ms - now.ms),
+                None => Next::Nothing,
+            };
         };
         if now.ms < run.begins {
             return Next::Wait(run.begins - now.ms);
         }
         let now_us = now.ms.saturating_mul(1000);
-        if pressed || run.queue.is_empty() || self.in_progress >= self.settings.concurrency {
+        if pressed || !run.has_more() || self.in_progress >= self.settings.concurrency {
             return Next::Nothing;
         }
         if now_us < self.free_at_us {
@@ -286,7 +281,7 @@ impl Plan {
             Found::Sitemaps(urls, left_out) => left_out + run.add_sitemaps(urls, 1),
         };
         if left_out > 0 {
-            run.failure(format!(
+            run.note(format!(
                 "{left_out} URLs of sitemaps are left out: of other hosts, unusable, or more than {MOST_URLS} pages or {MOST_SITEMAPS} sitemaps in all"
             ));
         }
@@ -308,25 +303,35 @@ impl Plan {
             PrefetchResult::Fresh => run.counts.fresh += 1,
             PrefetchResult::Failed => {
                 run.counts.failed += 1;
-                run.failure(format!("{}: {}", item.url(), reason.unwrap_or("it failed")));
+                run.failure(item, reason.unwrap_or("it failed"));
             }
         }
         if self.completed.is_none() {
-            self.failures.clone_from(&run.failures);
+            self.failures = run.said();
         }
-        if run.out > 0 || !run.queue.is_empty() {
+        if run.out > 0 || run.has_more() {
             return None;
         }
         let run = self.run.take()?;
         self.last = run.counts;
         self.completed = Some(now.unix);
-        self.failures.clone_from(&run.failures);
-        Some(Over {
+        self.failures = run.said();
+        let over = Over {
             cause: run.cause,
             counts: run.counts,
-            failures: run.failures,
+            failures: self.failures.clone(),
             seconds: now.ms.saturating_sub(run.begins) / 1000,
-        })
+        };
+        if run.has_failed() {
+            let wait = self.retry_wait;
+            self.retry_wait = wait.saturating_mul(2).min(LONGEST_RETRY_MS);
+            let due = Now {
+                ms: now.ms.saturating_add(wait),
+                unix: now.unix.saturating_add(wait / 1000),
+            };
+            self.retry = Some(Retry { run, due });
+        }
+        Some(over)
     }
 
     pub(super) fn progress(&self, id: &ObjectId) -> PrefetchProgress {
@@ -342,75 +347,8 @@ impl Plan {
             failed: number(counts.failed),
             completed: self.completed,
             failures: self.failures.clone(),
+            retry: self.retry.as_ref().map(|retry| retry.due.unix),
         }
-    }
-}
-
-impl Run {
-    /// Returns how many there was no room for.
-    fn add_pages(&mut self, urls: &[Arc<Url>], variants: usize) -> usize {
-        let mut left_out = 0;
-        for url in urls {
-            if self.seen.contains(url) {
-                continue;
-            }
-            if self.seen.len() >= MOST_URLS {
-                left_out += 1;
-                continue;
-            }
-            self.seen.insert(Arc::clone(url));
-            self.counts.urls += variants;
-            self.queue.push_back(Item::Page {
-                url: Arc::clone(url),
-                variant: 0,
-            });
-        }
-        left_out
-    }
-
-    /// Returns how many there was no room for.
-    fn add_sitemaps(&mut self, urls: &[Arc<Url>], depth: u8) -> usize {
-        let room = MOST_SITEMAPS - self.sitemaps;
-        let taken = urls.len().min(room);
-        self.sitemaps += taken;
-        self.counts.urls += taken;
-        // First of all, so that it is soon known how much there is to do.
-        for url in urls.iter().take(taken).rev() {
-            self.queue.push_front(Item::Sitemap {
-                url: Arc::clone(url),
-                depth,
-            });
-        }
-        urls.len() - taken
-    }
-
-    /// The next item; a page comes once for each variant.
-    fn take(&mut self, variants: usize) -> Option<Item> {
-        let item = self.queue.pop_front()?;
-        if let Item::Page { url, variant } = &item
-            && variant + 1 < variants
-        {
-            self.queue.push_front(Item::Page {
-                url: Arc::clone(url),
-                variant: variant + 1,
-            });
-        }
-        self.out += 1;
-        Some(item)
-    }
-
-    fn failure(&mut self, mut text: String) {
-        if self.failures.len() >= PrefetchProgress::REASONS {
-            return;
-        }
-        if text.len() > PrefetchProgress::LONGEST {
-            let end = (0..=PrefetchProgress::LONGEST - 3)
-                .rev()
-                .find(|at| text.is_char_boundary(*at));
-            text.truncate(end.unwrap_or(0));
-            text.push('…');
-        }
-        self.failures.push(text);
     }
 }
 

@@ -259,6 +259,12 @@ fn prefetch(metrics: &Metrics, out: &mut Families) {
             &[("resource", &resource)],
             f64::from(progress.pending()),
         );
+        out.gauge(
+            "prefetch_failing",
+            "URLs of the run in progress, or of the last one, that failed; they are tried again.",
+            &[("resource", &resource)],
+            f64::from(progress.failed),
+        );
     }
 }
 

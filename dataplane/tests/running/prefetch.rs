@@ -265,6 +265,9 @@ async fn an_origin_that_fails_is_told_and_asked_again_when_the_list_changes() {
     plane.apply(sites(&origin, list(&["/1"], &[]))).await;
     let told = over(&plane, |_| true).await;
     assert_eq!((told.failed, told.failures.len()), (1, 1), "{told:?}");
+    assert!(told.retry > told.completed, "it is tried again by itself: {told:?}");
+    let failing = format!("breakwater_prefetch_failing{{resource=\"{SITE}\"}}");
+    assert_eq!(plane.metric(&failing).await, 1.0);
     up.store(1, Ordering::SeqCst);
     plane.apply(sites(&origin, list(&["/2"], &[]))).await;
     let told = over(&plane, |told| told.fetched == 1).await;

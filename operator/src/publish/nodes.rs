@@ -553,6 +553,7 @@ mod tests {
             fresh: 0,
             failed: 0,
             completed,
+            retry: None,
             failures: vec!["x".repeat(1000); 9],
         }
     }

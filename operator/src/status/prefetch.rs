@@ -33,6 +33,8 @@ pub struct PrefetchCount {
     pub failed: usize,
     /// When the last node was done, Unix seconds.
     pub completed: Option<u64>,
+    /// When the first node tries again what failed, Unix seconds.
+    pub retry: Option<u64>,
     /// How many nodes had failures.
     pub failing: usize,
     /// The first few failures, with their nodes.
@@ -49,6 +51,7 @@ impl PrefetchCount {
         self.fresh = self.fresh.saturating_add(progress.fresh as usize);
         self.failed = self.failed.saturating_add(progress.failed as usize);
         self.completed = self.completed.max(progress.completed);
+        self.retry = [self.retry, progress.retry].into_iter().flatten().min();
         self.failing += usize::from(!progress.failures.is_empty());
         for failure in &progress.failures {
             // Nodes mostly fail alike: each text once.
@@ -67,7 +70,7 @@ impl PrefetchCount {
 /// What a status says.
 pub(super) fn status(count: &PrefetchCount, before: Option<&PrefetchStatus>) -> PrefetchStatus {
     let completed = count.completed.filter(|_| count.is_done());
-    let completed = completed.and_then(|unix| Timestamp::from_second(i64::try_from(unix).ok()?).ok());
+    let time = |unix| Timestamp::from_second(i64::try_from(unix).ok()?).ok().map(Time);
     PrefetchStatus {
         nodes: PrefetchNodes {
             desired: number(count.desired),
@@ -77,7 +80,10 @@ pub(super) fn status(count: &PrefetchCount, before: Option<&PrefetchStatus>) -> 
         fetched: number(count.fetched),
         fresh: number(count.fresh),
         failed: number(count.failed),
-        last_completion_time: completed.map(Time).or_else(|| before?.last_completion_time.clone()),
+        last_completion_time: completed
+            .and_then(time)
+            .or_else(|| before?.last_completion_time.clone()),
+        next_retry_time: count.retry.and_then(time),
     }
 }
 
@@ -96,7 +102,7 @@ pub(super) fn condition(count: &PrefetchCount) -> Draft {
         (false, "InProgress", message)
     } else if failing > 0 {
         let message = format!(
-            "{failing} of {desired} nodes could not fetch everything{}",
+            "{failing} of {desired} nodes could not fetch everything{}; what failed is tried again",
             failures(count)
         );
         (false, FAILED, message)
@@ -136,6 +142,7 @@ mod tests {
             failed,
             completed,
             failures: failures.iter().map(|text| (*text).to_owned()).collect(),
+            retry: completed.filter(|_| failed > 0).map(|completed| completed + 30),
         }
     }
 
@@ -166,7 +173,7 @@ mod tests {
             (
                 count(3, &[failed.clone(), failed, done.clone()]),
                 "Failed",
-                "2 of 3 nodes could not fetch everything, among them n0: /a: the answer is 404",
+                "2 of 3 nodes could not fetch everything, among them n0: /a: the answer is 404; what failed is tried again",
             ),
             (
                 count(2, &[done.clone(), done]),
@@ -190,10 +197,14 @@ mod tests {
         );
         assert_eq!((written.nodes.desired, written.nodes.done), (2, 2));
         assert_eq!(written.last_completion_time.clone().unwrap().0.as_second(), 9);
+        assert_eq!(written.next_retry_time.clone().unwrap().0.as_second(), 39);
         let one = count(2, &[said(9, 0, Some(11), &[]), said(0, 0, None, &[])]);
         assert_eq!(
             status(&one, Some(&written)).last_completion_time,
             written.last_completion_time
         );
+        assert_eq!(status(&one, Some(&written)).next_retry_time, None);
+        let several = count(2, &[said(8, 1, Some(50), &[]), said(8, 1, Some(20), &[])]);
+        assert_eq!(status(&several, None).next_retry_time.unwrap().0.as_second(), 50);
     }
 }

@@ -229,3 +229,120 @@ fn a_run_has_a_limit_whatever_sitemaps_list() {
         progress(&plan).failures
     );
 }
+
+/// Asks for everything that may be asked for at `now`; those whose target is in `failing` fail. What was asked for.
+fn walk_failing(plan: &mut Plan, now: Now, failing: &[&str]) -> Vec<String> {
+    let mut asked = Vec::new();
+    while let Some((ticket, item)) = ask(plan, now) {
+        let target = item.url().target.to_string();
+        let result = match failing.contains(&target.as_str()) {
+            true => PrefetchResult::Failed,
+            false => PrefetchResult::Fetched,
+        };
+        let _ = plan.done(ticket, &item, result, Some("no"), now);
+        asked.push(target);
+    }
+    asked
+}
+
+#[test]
+fn what_failed_and_nothing_else_is_tried_again_after_30_seconds_doubled_to_10_minutes_until_it_succeeds() {
+    let mut plan = Plan::new(&settings(&["/1", "/2", "/3"], None, (100, 1)), 1, at(0), 0);
+    assert_eq!(walk_failing(&mut plan, at(0), &["/2", "/3"]), ["/1", "/2", "/3"]);
+    let mut now = 0;
+    for wait in [30, 60, 120, 240, 480, 600, 600] {
+        assert_eq!(progress(&plan).retry, Some((now + wait * 1000) / 1000));
+        assert_eq!(plan.next(at(now), false, 0), Next::Wait(wait * 1000));
+        assert_eq!(walk_failing(&mut plan, at(now + wait * 1000 - 1), &[]), [""; 0]);
+        now += wait * 1000;
+        assert_eq!(walk_failing(&mut plan, at(now), &["/2", "/3"]), ["/2", "/3"]);
+        let told = progress(&plan);
+        assert_eq!((told.urls, told.fetched, told.failed, told.running), (3, 1, 2, false));
+    }
+    now += 600_000;
+    assert_eq!(walk_failing(&mut plan, at(now), &["/3"]), ["/2", "/3"]);
+    assert_eq!((progress(&plan).fetched, progress(&plan).failed), (2, 1));
+    now += 600_000;
+    assert_eq!(walk_failing(&mut plan, at(now), &[]), ["/3"]);
+    let told = progress(&plan);
+    assert_eq!((told.urls, told.fetched, told.failed, told.retry), (3, 3, 0, None));
+    assert_eq!(told.failures, Vec::<String>::new());
+    assert_eq!(plan.next(at(now + 10_000_000), false, 0), Next::Nothing);
+}
+
+#[test]
+fn a_retry_waits_by_chance_too_and_its_failures_are_told_until_it_is_over() {
+    let mut plan = Plan::new(&settings(&["/1"], None, (100, 1)), 1, at(0), 0);
+    walk_failing(&mut plan, at(0), &["/1"]);
+    assert_eq!(plan.next(at(30_000), false, 2000), Next::Wait(2000));
+    let told = progress(&plan);
+    assert_eq!((told.running, told.pending(), told.retry), (true, 1, None));
+    assert_eq!(told.failures, ["//a.test/1: no"]);
+    assert_eq!(walk_failing(&mut plan, at(32_000), &[]), ["/1"]);
+    assert_eq!(progress(&plan).failures, Vec::<String>::new());
+}
+
+#[test]
+fn a_whole_run_takes_the_place_of_a_retry_and_begins_the_waits_anew() {
+    let list = settings(&["/1", "/2"], Some("* * * * *"), (100, 1));
+    let mut plan = Plan::new(&list, 1, at(0), 0);
+    walk_failing(&mut plan, at(0), &["/2"]);
+    // A retry is under way when it is time for the whole.
+    let (ticket, item) = ask(&mut plan, at(30_000)).unwrap();
+    assert_eq!(walk_failing(&mut plan, at(60_000), &["/2"]), ["/1", "/2"]);
+    assert_eq!(
+        plan.done(ticket, &item, PrefetchResult::Fetched, None, at(60_000)),
+        None
+    );
+    assert_eq!(progress(&plan).retry, Some(90));
+    plan.begin(Cause::Purge, at(61_000), 0);
+    assert_eq!(walk_failing(&mut plan, at(61_000), &["/1"]), ["/1", "/2"]);
+    assert_eq!(progress(&plan).retry, Some(91));
+    assert!(plan.take_on(&settings(&["/3"], None, (100, 1)), 2, at(62_000), 0));
+    assert_eq!(walk_failing(&mut plan, at(100_000), &[]), ["/3"]);
+    assert_eq!(plan.next(at(1_000_000), false, 0), Next::Nothing);
+}
+
+#[test]
+fn a_variant_that_failed_is_tried_again_alone_and_so_is_a_sitemap_with_what_it_lists() {
+    let unit = unit::Prefetch {
+        list: PrefetchList {
+            urls: vec!["//a.test/1".to_owned()],
+            sitemaps: vec!["//a.test/s.xml".to_owned()],
+            variants: vec![Vec::new(), Vec::new()],
+        },
+        schedule: None,
+        requests_per_second: 100,
+        concurrency: 1,
+    };
+    let mut plan = Plan::new(&Arc::new(Settings::new(&unit).unwrap()), 1, at(0), 0);
+    while let Some((ticket, item)) = ask(&mut plan, at(0)) {
+        let fails = matches!(item, Item::Sitemap { .. } | Item::Page { variant: 0, .. });
+        let result = if fails {
+            PrefetchResult::Failed
+        } else {
+            PrefetchResult::Fetched
+        };
+        let _ = plan.done(ticket, &item, result, Some("no"), at(0));
+    }
+    let (ticket, sitemap) = ask(&mut plan, at(30_000)).unwrap();
+    assert!(matches!(sitemap, Item::Sitemap { depth: 0, .. }));
+    // What was there already is not asked for twice.
+    plan.found(ticket, &Found::Pages(vec![page("//a.test/1"), page("//a.test/2")], 1));
+    let _ = plan.done(ticket, &sitemap, PrefetchResult::Fetched, None, at(30_000));
+    let mut rest = Vec::new();
+    while let Some((ticket, item)) = ask(&mut plan, at(30_000)) {
+        if let Item::Page { url, variant } = &item {
+            rest.push((url.target.to_string(), *variant));
+        }
+        let _ = plan.done(ticket, &item, PrefetchResult::Fetched, None, at(30_000));
+    }
+    assert_eq!(rest, [("/1".to_owned(), 0), ("/2".to_owned(), 0), ("/2".to_owned(), 1)]);
+    let told = progress(&plan);
+    assert_eq!((told.urls, told.fetched, told.failed, told.retry), (5, 5, 0, None));
+    // What no retry mends is told all the same.
+    assert!(
+        told.failures[0].starts_with("1 URLs of sitemaps are left out"),
+        "{told:?}"
+    );
+}
