@@ -43,7 +43,7 @@ pub use scalar::{
     Cidr, CookieName, Duration, HeaderName, Hostname, HttpUrl, MediaType, Method, Quantity, QueryPattern, ScalarError,
     Subprotocol, WebOrigin,
 };
-pub use status::{EdgeCacheStatus, NodesStatus, ResourceStatus};
+pub use status::{EdgeCacheStatus, NodesStatus, RecordedPurge, ResourceStatus};
 pub use tls::{ClientCertificateMode, ClientCertificates, Hsts, Tls, TlsVersion};
 pub use waf_policy::{
     Addresses, Audit, Block, Client, ConnectionCount, DefaultAction, Limit, LimitBy, Redact, RequestRate, Uris,

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::PrefetchStatus;
+use crate::{PrefetchStatus, PurgeMode};
 
 /// The status of an EdgeCache.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -17,6 +17,39 @@ pub struct EdgeCacheStatus {
     /// How far the nodes are with spec.prefetch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefetch: Option<PrefetchStatus>,
+    /// The last purges, oldest first: nodes that were away hear of them although their objects were deleted. Of 33 and
+    /// more, the oldest stands for all before it as one of everything.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 33), extend("x-kubernetes-list-type" = "atomic"))]
+    pub purges: Vec<RecordedPurge>,
+}
+
+/// A purge that nodes may have to hear of after its object is gone. One that names no URLs, prefixes or tags is of
+/// everything.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordedPurge {
+    /// The UID of the CachePurge.
+    pub uid: String,
+    /// When it was created, Unix seconds.
+    pub created: i64,
+    /// How responses are forgotten.
+    pub mode: PurgeMode,
+    /// It stands for all before it, which have made room.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub older: bool,
+    /// Absolute URLs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "atomic"))]
+    pub urls: Option<Vec<String>>,
+    /// Hosts and paths, or paths of every host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "atomic"))]
+    pub prefixes: Option<Vec<String>>,
+    /// Tags.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "atomic"))]
+    pub tags: Option<Vec<String>>,
 }
 
 /// The status of a WafPolicy or WsRoute.

@@ -48,6 +48,38 @@ async fn apply_shop(ring: &RingA, origin: &Origin) -> Result<()> {
     Ok(())
 }
 
+/// The shop of the examples on two nodes, which run it.
+struct TwoNodes {
+    ring: RingA,
+    origin: Origin,
+    operator: Operator,
+    nodes: [DataPlane; 2],
+}
+
+/// Two nodes that run the shop; `arguments` are those of the nodes.
+async fn two_nodes(arguments: &[&str]) -> Result<TwoNodes> {
+    let ring = RingA::start().await?;
+    let origin = Origin::start().await?;
+    let mut operator = ring.operator(1, &[])?;
+    let mut nodes = [
+        ring.data_plane_with(1, operator.address(), arguments)?,
+        ring.data_plane_with(2, operator.address(), arguments)?,
+    ];
+    operator.ready().await?;
+    for node in &mut nodes {
+        node.ready().await?;
+    }
+    apply_shop(&ring, &origin).await?;
+    wait(&ring, "edgecache/shop", "Programmed").await?;
+    wait_nodes(&ring, "edgecache/shop", "2/2", DEADLINE).await?;
+    Ok(TwoNodes {
+        ring,
+        origin,
+        operator,
+        nodes,
+    })
+}
+
 /// `kubectl wait`, as people write it.
 async fn wait(ring: &RingA, object: &str, condition: &str) -> Result<()> {
     let seconds = DEADLINE.as_secs();

@@ -229,6 +229,7 @@ async fn compile_changes(
                     digest: output.snapshot.manifest().digest(),
                     manifest: output.snapshot.manifest().clone().into(),
                     verdicts: output.verdicts.into(),
+                    purges: output.purges.into(),
                 }));
             }
             // A fault of ours in one object must not take down the configuration of all: the last one stays.

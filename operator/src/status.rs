@@ -6,7 +6,8 @@
 //! A condition does not flicker: an object that was programmed is called otherwise only when that has lasted
 //! [`Patience::settle`], since each change of an endpoint makes a new unit that every node has within milliseconds. A
 //! replica that just began to lead counts on as many nodes as statuses speak of, for [`Patience::young`]: nodes that spoke
-//! to the leader before take that long to come back.
+//! to the leader before take that long to come back. A purge is recorded in the status of its EdgeCache before it is called
+//! complete: from then on its object may be deleted.
 
 pub mod fleet;
 pub mod judge;
@@ -14,11 +15,13 @@ pub mod peers;
 pub mod prefetch;
 mod write;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use breakwater_compile::Verdict;
-use breakwater_snapshot::{Digest, Manifest};
+use breakwater_compile::purge_record::Published;
+use breakwater_snapshot::{Digest, Manifest, ObjectId};
 
 pub use write::{FIELD_MANAGER, StatusWriter};
 
@@ -31,6 +34,8 @@ pub struct Compiled {
     pub manifest: Arc<Manifest>,
     /// What there is to say of each object.
     pub verdicts: Arc<[Verdict]>,
+    /// The purges that are published, by their EdgeCache.
+    pub purges: Arc<BTreeMap<ObjectId, Vec<Published>>>,
 }
 
 /// How long status writing waits.

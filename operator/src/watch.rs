@@ -2,7 +2,8 @@
 //!
 //! Invariants: nothing is handed out before every kind was listed once; an object that cannot be read is
 //! [`Broken`](breakwater_compile::Broken) and stops no other; a change of status, or any other change the compile step
-//! does not look at, is no change. A watch that fails is tried again with backoff while the last known world stays.
+//! does not look at, is no change. Of statuses it looks at what those of EdgeCaches have recorded of purges. A watch that
+//! fails is tried again with backoff while the last known world stays.
 //!
 //! All Services, EndpointSlices and Secrets of type `kubernetes.io/tls` of the watched namespaces are read, whether an
 //! object names them or not; only what the compile step needs of each is kept. Kubernetes types end here.
@@ -95,6 +96,7 @@ impl Watched {
             services: objects.services.values().cloned().collect(),
             endpoint_slices: objects.endpoint_slices.values().cloned().collect(),
             secrets: objects.secrets.values().cloned().collect(),
+            purge_records: objects.edge_caches.purge_records(Kind::EdgeCache),
             ..World::default()
         };
         objects.edge_caches.split(&mut world.edge_caches, &mut world.broken);

@@ -112,6 +112,14 @@ impl RingA {
     /// # Errors
     /// When it cannot be started.
     pub fn data_plane(&self, index: u8, operator: SocketAddr) -> Result<DataPlane> {
+        self.data_plane_with(index, operator, &[])
+    }
+
+    /// As [`RingA::data_plane`], with further arguments.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn data_plane_with(&self, index: u8, operator: SocketAddr, arguments: &[&str]) -> Result<DataPlane> {
         let address = self.address(2, index)?;
         let node = format!("node-{index}");
         let (listen, admin) = (SocketAddr::from((address, 8080)), SocketAddr::from((address, 9090)));
@@ -123,7 +131,7 @@ impl RingA {
         command.args(["--listen-tls", &listen_tls.to_string()]);
         command.arg("--state-dir").arg(self.state_directory(index)?);
         let secrets = self.run()?.make_directory(format!("{node}-secrets"))?;
-        command.arg("--secrets-dir").arg(secrets);
+        command.arg("--secrets-dir").arg(secrets).args(arguments);
         let process = self.spawn(&node, command)?;
         Ok(DataPlane::new(process, listen, listen_tls, admin))
     }

@@ -1,33 +1,22 @@
 //! Two nodes: purges that count both, and the count of nodes when one goes.
 
-use breakwater_e2e::{
-    Result, requirements,
-    ring_a::{RingA, origin::Origin},
-};
+use breakwater_e2e::{Result, requirements, ring_a::DataPlane, wait::until};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::{DEADLINE, SHOP, apply_shop, edit, nothing_was_refused, reason, wait, wait_nodes};
+use super::{DEADLINE, SHOP, TwoNodes, edit, nothing_was_refused, reason, two_nodes, wait, wait_nodes};
 
 #[tokio::test]
 async fn a_purge_completes_when_both_nodes_have_forgotten_and_a_node_that_leaves_is_not_counted() -> Result<()> {
     if requirements::skipped_by_runner("two nodes") {
         return Ok(());
     }
-    let ring = RingA::start().await?;
-    let origin = Origin::start().await?;
-    let mut operator = ring.operator(1, &[])?;
-    let mut nodes = [
-        ring.data_plane(1, operator.address())?,
-        ring.data_plane(2, operator.address())?,
-    ];
-    operator.ready().await?;
-    for node in &mut nodes {
-        node.ready().await?;
-    }
-    apply_shop(&ring, &origin).await?;
-    wait(&ring, "edgecache/shop", "Programmed").await?;
-    wait_nodes(&ring, "edgecache/shop", "2/2", DEADLINE).await?;
+    let TwoNodes {
+        ring,
+        origin,
+        mut operator,
+        mut nodes,
+    } = two_nodes(&[]).await?;
     let table = ring.kubectl().run("get ecache/shop --no-headers").await?;
     let row: Vec<&str> = table.split_whitespace().take(4).collect();
     assert_eq!(row, ["shop", "True", "True", "2/2"]);
@@ -115,6 +104,70 @@ async fn a_purge_completes_when_both_nodes_have_forgotten_and_a_node_that_leaves
     nodes[1].ready().await?;
     wait_nodes(&ring, "edgecache/shop", "2/2", DEADLINE).await?;
     nothing_was_refused(&ring, &mut [&mut operator]).await
+}
+
+#[tokio::test]
+async fn a_node_that_was_away_with_its_disk_hears_of_a_purge_that_was_deleted_meanwhile_from_an_operator_that_was_not_there()
+-> Result<()> {
+    if requirements::skipped_by_runner("deleted purges") {
+        return Ok(());
+    }
+    let disk = ["--disk", "32Mi"];
+    let TwoNodes {
+        ring,
+        origin,
+        operator,
+        mut nodes,
+    } = two_nodes(&disk).await?;
+    let paths = ["/static/a", "/static/b"];
+    for path in paths {
+        // The second use takes it to the disk.
+        for _ in 0..2 {
+            assert_eq!(nodes[1].get(SHOP, path).await?.status, 200);
+        }
+    }
+    wait_for_disk(&nodes[1], 2).await?;
+    nodes[1].process().signal(Signal::TERM)?;
+    assert!(nodes[1].process().wait_end(DEADLINE).await?.success());
+    wait_nodes(&ring, "edgecache/shop", "1/1", DEADLINE).await?;
+
+    let one = purge("one", "urls: ['http://shop.example.com/static/a']");
+    ring.kubectl().apply(&one).await?;
+    wait(&ring, "cachepurge/one", "Complete").await?;
+    let recorded = ring.kubectl().json("edgecache/shop").await?;
+    let uid = ring.kubectl().json("cachepurge/one").await?["metadata"]["uid"].clone();
+    assert_eq!(
+        recorded["status"]["purges"][0]["uid"], uid,
+        "before it is complete: {recorded}"
+    );
+    ring.kubectl().delete(&one).await?;
+    drop(operator);
+    let mut operator = ring.operator(2, &[])?;
+    operator.ready().await?;
+
+    nodes[1] = ring.data_plane_with(2, operator.address(), &disk)?;
+    nodes[1].ready().await?;
+    for (path, asked) in paths.into_iter().zip([2, 1]) {
+        let answer = nodes[1].get(SHOP, path).await?;
+        assert_eq!(is_hit(answer.header("cache-status")), asked == 1, "{path}: {answer:?}");
+        assert_eq!(origin.asked(path), asked, "{path}");
+    }
+    nothing_was_refused(&ring, &mut [&mut operator]).await
+}
+
+/// Waits until a node has so many responses on its disk.
+async fn wait_for_disk(node: &DataPlane, count: u64) -> Result<()> {
+    until("responses on the disk", DEADLINE, async || {
+        let metrics = node.admin("/metrics").await.map_err(|error| error.to_string())?;
+        let series = "breakwater_cache_objects{tier=\"disk\"} ";
+        let mut lines = metrics.body.lines();
+        let objects = lines.find_map(|line| line.strip_prefix(series)?.parse::<u64>().ok());
+        match objects {
+            Some(objects) if objects >= count => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await
 }
 
 fn purge(name: &str, what: &str) -> String {

@@ -1,30 +1,20 @@
 //! Two nodes and a list: both fetch it, and the object's status tells how far they are.
 
-use breakwater_e2e::{
-    Result, requirements,
-    ring_a::{RingA, origin::Origin},
-};
+use breakwater_e2e::{Result, requirements};
 
-use super::{DEADLINE, SHOP, apply_shop, edit, nothing_was_refused, reason, wait};
+use super::{DEADLINE, SHOP, TwoNodes, edit, nothing_was_refused, reason, two_nodes, wait};
 
 #[tokio::test]
 async fn a_list_is_fetched_by_both_nodes_and_its_failures_are_in_status_and_an_event() -> Result<()> {
     if requirements::skipped_by_runner("prefetch") {
         return Ok(());
     }
-    let ring = RingA::start().await?;
-    let origin = Origin::start().await?;
-    let mut operator = ring.operator(1, &[])?;
-    let mut nodes = [
-        ring.data_plane(1, operator.address())?,
-        ring.data_plane(2, operator.address())?,
-    ];
-    operator.ready().await?;
-    for node in &mut nodes {
-        node.ready().await?;
-    }
-    apply_shop(&ring, &origin).await?;
-    wait(&ring, "edgecache/shop", "Programmed").await?;
+    let TwoNodes {
+        ring,
+        origin,
+        mut operator,
+        nodes,
+    } = two_nodes(&[]).await?;
     let shop = ring.kubectl().json("edgecache/shop").await?;
     assert!(shop["status"]["prefetch"].is_null(), "{shop}");
 

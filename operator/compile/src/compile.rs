@@ -1,6 +1,6 @@
 //! Puts the parts together: reads every object, settles conflicts, follows references, judges.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use breakwater_snapshot::unit::{Claim, EdgeCache, Origin, Tls, Unit, WsRoute};
 use breakwater_snapshot::{Blob, Kind, ObjectId, Snapshot};
@@ -10,6 +10,7 @@ use crate::claims::{Age, Claims, Held, Owners, age};
 use crate::findings::Findings;
 use crate::index::Index;
 use crate::origin::Servers;
+use crate::purge_record::{self, Published};
 use crate::tls::Deciders;
 use crate::{
     Judgement, MOST_PURGES, Meta, Problem, Reason, Severity, Verdict, World, cache_purge, edge_cache, tls, waf_policy,
@@ -23,6 +24,8 @@ pub struct Output {
     pub snapshot: Snapshot,
     /// What the objects' authors are told: one for each object of the World, sorted by object.
     pub verdicts: Vec<Verdict>,
+    /// The purges that are published because their objects are there, by their EdgeCache: what is to be recorded.
+    pub purges: BTreeMap<ObjectId, Vec<Published>>,
 }
 
 /// Compiles a World. Never fails: what cannot be compiled is a verdict.
@@ -80,6 +83,7 @@ pub fn compile_again(world: &World, memo: &mut Memo) -> Output {
     );
     let cache_claims: HashMap<&ObjectId, &Claims> = edge_caches.iter().map(|read| (&read.id, &read.claims)).collect();
     purges(world, &index, &cache_claims, &mut out);
+    recorded_purges(world, &index, &mut out);
     policies(world, &index, &mut out);
 
     let mut settled = Settled {
@@ -310,6 +314,10 @@ fn purges(world: &World, index: &Index<'_>, claims: &HashMap<&ObjectId, &Claims>
                 findings.finish(),
             ),
             None => {
+                out.purges.entry(target).or_default().push(Published {
+                    created: object.meta.created.unwrap_or(i64::MAX),
+                    unit: unit.clone(),
+                });
                 let accepted = Judgement::new(true, Reason::Accepted, "the purge is valid");
                 out.valid(
                     id,
@@ -325,11 +333,45 @@ fn purges(world: &World, index: &Index<'_>, claims: &HashMap<&ObjectId, &Claims>
     }
 }
 
+/// What nodes that were away have to hear of purges whose objects are gone.
+fn recorded_purges(world: &World, index: &Index<'_>, out: &mut Builder) {
+    let mut there = HashMap::new();
+    for (at, (.., blob)) in out.blobs.iter().enumerate() {
+        if let Blob::Valid { unit } = blob
+            && let Unit::CachePurge(purge) = &**unit
+        {
+            there.insert(purge.uid.clone(), at);
+        }
+    }
+    let each = purge_record::MOST_PUBLISHED / world.purge_records.len().max(1);
+    for (target, records) in &world.purge_records {
+        if !index.exists(target) {
+            continue;
+        }
+        for record in purge_record::newest(records.clone(), each.max(1)) {
+            let unit = Box::new(Unit::CachePurge(purge_record::to_unit(&record, target)));
+            let blob = Blob::Valid { unit };
+            match there.get(&record.uid).and_then(|at| out.blobs.get_mut(*at)) {
+                // Who has not carried it out may have missed those before it.
+                Some(published) if record.older => published.2 = blob,
+                Some(_) => {}
+                None => {
+                    // No object has such a name.
+                    let name = format!("{}:{}", target.name, record.uid);
+                    let id = ObjectId::new(Kind::CachePurge, target.namespace.as_str(), name);
+                    out.blobs.push((id, 0, blob));
+                }
+            }
+        }
+    }
+}
+
 /// Collects blobs and verdicts.
 #[derive(Default)]
 struct Builder {
     blobs: Vec<(ObjectId, i64, Blob)>,
     verdicts: Vec<Verdict>,
+    purges: BTreeMap<ObjectId, Vec<Published>>,
 }
 
 impl Builder {
@@ -425,6 +467,7 @@ impl Builder {
         Output {
             snapshot: Snapshot::build(self.blobs),
             verdicts: self.verdicts,
+            purges: self.purges,
         }
     }
 }

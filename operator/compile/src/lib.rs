@@ -17,7 +17,8 @@
 //! - **TLS.** Of several objects that serve paths of one host and have `tls`, the oldest decides for the host; all of
 //!   the host is served over TLS. A TLS Secret that an object names, valid or not, is published as a unit of its own; one
 //!   that none names is not. A Secret that is missing or broken leaves its object valid and its host without TLS.
-//! - **Purges.** The newest [`MOST_PURGES`] are published, and only those whose EdgeCache exists.
+//! - **Purges.** The newest [`MOST_PURGES`] are published, and only those whose EdgeCache exists; and those that its status
+//!   has recorded and whose objects are gone ([`purge_record`]).
 
 mod cache_purge;
 mod certificate;
@@ -30,6 +31,7 @@ mod findings;
 mod index;
 mod origin;
 mod prefetch;
+pub mod purge_record;
 pub mod route;
 mod tls;
 mod value;

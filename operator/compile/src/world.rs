@@ -2,7 +2,7 @@
 //!
 //! Order means nothing: any permutation of the same objects compiles to the same bytes.
 
-use breakwater_crds::{CachePurgeSpec, EdgeCacheSpec, WafPolicySpec, WsRouteSpec};
+use breakwater_crds::{CachePurgeSpec, EdgeCacheSpec, RecordedPurge, WafPolicySpec, WsRouteSpec};
 use breakwater_snapshot::{Kind, ObjectId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -19,6 +19,8 @@ pub struct World {
     pub ws_routes: Vec<Object<WsRouteSpec>>,
     /// Every CachePurge.
     pub cache_purges: Vec<Object<CachePurgeSpec>>,
+    /// What the statuses of EdgeCaches have recorded of purges; those without a record may be left out.
+    pub purge_records: Vec<(ObjectId, Vec<RecordedPurge>)>,
     /// Objects that are there but could not be read.
     pub broken: Vec<Broken>,
     /// Services that objects may name; others may be left out.

@@ -6,6 +6,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
+use breakwater_compile::purge_record::{self, Published};
 use breakwater_compile::{Judgement, Verdict};
 use breakwater_crds::{CachePurgeStatus, EdgeCacheStatus, NodesStatus, PurgeNodes, ResourceStatus};
 
@@ -15,11 +16,12 @@ use super::prefetch::{self, PrefetchCount};
 /// Longest message of a condition, bytes; the API allows 32 KiB.
 const LONGEST_MESSAGE: usize = 4096;
 
-/// The status of an EdgeCache; `prefetched` is looked at if it has a list.
+/// The status of an EdgeCache whose purges are `purges`; `prefetched` is looked at if it has a list.
 pub fn edge_cache(
     verdict: &Verdict,
     count: &Count,
     prefetched: &PrefetchCount,
+    purges: &[Published],
     before: &EdgeCacheStatus,
     now: Timestamp,
 ) -> EdgeCacheStatus {
@@ -29,6 +31,7 @@ pub fn edge_cache(
         prefetch: verdict
             .prefetch
             .then(|| prefetch::status(prefetched, before.prefetch.as_ref())),
+        purges: purge_record::record(&before.purges, purges),
     }
 }
 
@@ -63,14 +66,21 @@ fn with(
     }
 }
 
-/// The status of a CachePurge; none when it is complete and so stays as it is.
-pub fn purge(verdict: &Verdict, count: &Count, before: &CachePurgeStatus, now: Timestamp) -> Option<CachePurgeStatus> {
+/// The status of a CachePurge; none when it is complete and so stays as it is. `recorded`: nodes will hear of it when its
+/// object is gone, too.
+pub fn purge(
+    verdict: &Verdict,
+    count: &Count,
+    recorded: bool,
+    before: &CachePurgeStatus,
+    now: Timestamp,
+) -> Option<CachePurgeStatus> {
     if is_complete(before) {
         return None;
     }
     let mut conditions = vec![judged("Accepted", &verdict.accepted)];
     conditions.extend(verdict.resolved_refs.as_ref().map(|refs| judged("ResolvedRefs", refs)));
-    conditions.push(complete(verdict, count));
+    conditions.push(complete(verdict, count, recorded));
     let done = if verdict.accepted.status { count.programmed } else { 0 };
     Some(CachePurgeStatus {
         observed_generation: Some(verdict.generation),
@@ -154,7 +164,7 @@ fn programmed(verdict: &Verdict, count: &Count) -> Draft {
     }
 }
 
-fn complete(verdict: &Verdict, count: &Count) -> Draft {
+fn complete(verdict: &Verdict, count: &Count, recorded: bool) -> Draft {
     let Count {
         desired,
         programmed: done,
@@ -175,6 +185,9 @@ fn complete(verdict: &Verdict, count: &Count) -> Draft {
             "Rejected",
             format!("{rejected} of {desired} nodes cannot carry it out: {}", reasons(count)),
         )
+    } else if done >= desired && !recorded {
+        let message = "every node has carried it out; the status of its EdgeCache does not record it yet";
+        (false, "InProgress", message.to_owned())
     } else if done >= desired {
         (
             true,
@@ -338,10 +351,10 @@ mod tests {
         };
         let mut verdict = verdict(Kind::EdgeCache, true);
         let none = EdgeCacheStatus::default();
-        let without = edge_cache(&verdict, &count(2, 0, 2), &counted, &none, at(1));
+        let without = edge_cache(&verdict, &count(2, 0, 2), &counted, &[], &none, at(1));
         assert_eq!((without.resource.conditions.len(), without.prefetch), (2, None));
         verdict.prefetch = true;
-        let with = edge_cache(&verdict, &count(2, 0, 2), &counted, &none, at(1));
+        let with = edge_cache(&verdict, &count(2, 0, 2), &counted, &[], &none, at(1));
         assert_eq!(find(&with.resource.conditions, "Programmed").status, "True");
         assert_eq!(find(&with.resource.conditions, "Prefetched").reason, "InProgress");
         assert_eq!(with.prefetch.as_ref().map(|prefetch| prefetch.urls), Some(4));
@@ -360,13 +373,15 @@ mod tests {
             (count(2, 0, 3), "InProgress"),
             (count(2, 1, 3), "Rejected"),
         ] {
-            let judged = purge(&verdict, &counted, &none, at(1)).unwrap();
+            let judged = purge(&verdict, &counted, true, &none, at(1)).unwrap();
             assert_eq!(find(&judged.conditions, "Complete").reason, reason);
             assert!(!is_complete(&judged));
         }
-        let done = purge(&verdict, &count(3, 0, 3), &none, at(1)).unwrap();
+        let unrecorded = purge(&verdict, &count(3, 0, 3), false, &none, at(1)).unwrap();
+        assert_eq!(find(&unrecorded.conditions, "Complete").reason, "InProgress");
+        let done = purge(&verdict, &count(3, 0, 3), true, &none, at(1)).unwrap();
         assert!(is_complete(&done));
         assert_eq!(done.nodes, Some(PurgeNodes { desired: 3, done: 3 }));
-        assert_eq!(purge(&verdict, &count(3, 0, 4), &done, at(2)), None);
+        assert_eq!(purge(&verdict, &count(3, 0, 4), true, &done, at(2)), None);
     }
 }

@@ -1,6 +1,6 @@
 //! Writes status by server-side apply, and events. See [`super`] for when.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
@@ -16,6 +16,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use breakwater_compile::Verdict;
+use breakwater_compile::purge_record::{self, Published};
 use breakwater_crds::{CachePurge, CachePurgeStatus, EdgeCache, EdgeCacheStatus, ResourceStatus, WafPolicy, WsRoute};
 use breakwater_snapshot::{Kind, ObjectId};
 
@@ -229,6 +230,7 @@ impl StatusWriter {
                 .saturating_sub(now.saturating_duration_since(self.began))
                 + GATHER;
         }
+        let recorded = recorded(current, &facts);
         let mut writes = Vec::new();
         let mut holding = HashMap::new();
         for verdict in current.verdicts.iter() {
@@ -239,10 +241,20 @@ impl StatusWriter {
                 // Counts are no news that would wake this.
                 wait = wait.min(self.patience.progress);
             }
-            let Some(status) = self.judge(verdict, current, &fleet, before, time) else {
+            let Some(status) = self.judge(verdict, current, &fleet, &recorded, before, time) else {
                 continue;
             };
             if *before == status {
+                continue;
+            }
+            if let Some(status) = status.record_alone(before) {
+                // A purge waits for it; and what it is about waits for nothing else.
+                writes.push(Write {
+                    id: verdict.id.clone(),
+                    uid: facts.uid.clone(),
+                    before: before.clone(),
+                    status,
+                });
                 continue;
             }
             if status.is_passing() {
@@ -309,6 +321,7 @@ impl StatusWriter {
         verdict: &Verdict,
         current: &Compiled,
         fleet: &Fleet,
+        recorded: &HashSet<&str>,
         before: &Status,
         time: Timestamp,
     ) -> Option<Status> {
@@ -318,11 +331,15 @@ impl StatusWriter {
         match before {
             Status::EdgeCache(before) => {
                 let prefetched = fleet.prefetch(&verdict.id, verdict.generation);
-                let judged = judge::edge_cache(verdict, &count, &prefetched, before, time);
+                let purges = current.purges.get(&verdict.id).map_or(&[][..], Vec::as_slice);
+                let judged = judge::edge_cache(verdict, &count, &prefetched, purges, before, time);
                 Some(Status::EdgeCache(judged))
             }
             Status::Resource(before) => Some(Status::Resource(judge::resource(verdict, &count, before, time))),
-            Status::Purge(before) => judge::purge(verdict, &count, before, time).map(Status::Purge),
+            Status::Purge(before) => {
+                let recorded = verdict.uid.as_deref().is_some_and(|uid| recorded.contains(uid));
+                judge::purge(verdict, &count, recorded, before, time).map(Status::Purge)
+            }
         }
     }
 
@@ -367,7 +384,32 @@ impl StatusWriter {
     }
 }
 
+/// The purges that are recorded where nodes that were away hear of them, by UID.
+fn recorded<'a>(current: &'a Compiled, facts: &HashMap<&ObjectId, (Facts, Status)>) -> HashSet<&'a str> {
+    let mut recorded = HashSet::new();
+    for (target, purges) in current.purges.iter() {
+        if let Some((_, Status::EdgeCache(status))) = facts.get(target) {
+            let known = |purge: &&Published| purge_record::is_recorded(&status.purges, purge.created, &purge.unit.uid);
+            recorded.extend(purges.iter().filter(known).map(|purge| purge.unit.uid.as_str()));
+        }
+    }
+    recorded
+}
+
 impl Status {
+    /// What is there with nothing but its record of purges brought up to date; none if that is so already.
+    fn record_alone(&self, before: &Self) -> Option<Self> {
+        match (self, before) {
+            (Self::EdgeCache(status), Self::EdgeCache(before)) if status.purges != before.purges => {
+                Some(Self::EdgeCache(EdgeCacheStatus {
+                    purges: status.purges.clone(),
+                    ..before.clone()
+                }))
+            }
+            _ => None,
+        }
+    }
+
     fn conditions(&self) -> &[Condition] {
         match self {
             Self::EdgeCache(status) => &status.resource.conditions,

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use breakwater_compile::{Broken, EndpointSlice, Meta, Object, Secret, Service, ServicePort, decode};
+use breakwater_crds::RecordedPurge;
 use breakwater_snapshot::{Kind, ObjectId};
 
 use super::Facts;
@@ -25,6 +26,8 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 pub(super) struct Custom<S> {
     value: Result<Object<S>, Box<Broken>>,
     facts: Facts,
+    /// What an EdgeCache's status has recorded of purges: the one part of a status that is compiled.
+    purges: Vec<RecordedPurge>,
 }
 
 impl<S: DeserializeOwned + Serialize> Custom<S> {
@@ -48,14 +51,21 @@ impl<S: DeserializeOwned + Serialize> Custom<S> {
             status: object.data.get("status").cloned().unwrap_or_default(),
         };
         let value = decode(&meta.id(kind), meta.generation, spec).map(|spec| Object { meta, spec });
-        Self { value, facts }
+        // One that cannot be read was written by another version: it is written anew.
+        let purges = facts.status.get("purges").cloned();
+        let purges = purges.and_then(|purges| serde_json::from_value(purges).ok());
+        Self {
+            value,
+            facts,
+            purges: purges.unwrap_or_default(),
+        }
     }
 }
 
 impl<S: PartialEq> Item for Custom<S> {
     fn change(&self, next: &Self) -> Change {
         Change {
-            seen: self.value != next.value,
+            seen: self.value != next.value || self.purges != next.purges,
             facts: self.facts != next.facts,
         }
     }
@@ -70,6 +80,13 @@ impl<S: Clone + PartialEq> Slot<Custom<S>> {
                 Err(error) => broken.push((**error).clone()),
             }
         }
+    }
+
+    /// What statuses have recorded of purges.
+    pub(super) fn purge_records(&self, kind: Kind) -> Vec<(ObjectId, Vec<RecordedPurge>)> {
+        let recorded = self.entries().filter(|(_, item)| !item.purges.is_empty());
+        let id = |(namespace, name): &Key| ObjectId::new(kind, namespace.as_str(), name.as_str());
+        recorded.map(|(key, item)| (id(key), item.purges.clone())).collect()
     }
 
     pub(super) fn facts(&self, id: &ObjectId) -> Option<Facts> {
@@ -151,8 +168,10 @@ pub(super) fn endpoint_slice(slice: &discovery::EndpointSlice) -> EndpointSlice 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use breakwater_crds::CachePurgeSpec;
+    use breakwater_crds::{CachePurgeSpec, EdgeCacheSpec};
     use serde_json::json;
+
+    use super::super::slot::Event;
 
     fn purge(spec: &Value, status: &Value) -> Custom<CachePurgeSpec> {
         let object = json!({
@@ -186,6 +205,32 @@ mod tests {
                 facts: true
             }
         );
+    }
+
+    #[test]
+    fn what_a_status_records_of_purges_is_seen_by_the_compile_step() {
+        let read = |status: &Value| {
+            let object = json!({
+                "apiVersion": "breakwater.dev/v1alpha1", "kind": "EdgeCache",
+                "metadata": {"namespace": "default", "name": "shop"},
+                "spec": {"hostnames": 7}, "status": status,
+            });
+            Custom::<EdgeCacheSpec>::read(Kind::EdgeCache, &serde_json::from_value(object).unwrap())
+        };
+        let before = read(&Value::Null);
+        let after = read(&json!({"purges": [{"uid": "u", "created": 7, "mode": "Hard", "tags": ["a"]}]}));
+        assert!(before.change(&after).seen);
+        let mut slot = Slot::default();
+        let key = ("default".to_owned(), "shop".to_owned());
+        slot.event(Event::Apply(key, after));
+        let records = slot.purge_records(Kind::EdgeCache);
+        // It is broken, and its record counts all the same.
+        assert_eq!(records.len(), 1);
+        assert_eq!(
+            (records[0].0.to_string().as_str(), records[0].1[0].uid.as_str()),
+            ("EdgeCache/default/shop", "u")
+        );
+        assert!(read(&json!({"purges": [{"uid": 7}]})).purges.is_empty());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Invariant: a relist replaces the contents at once when it is complete; until then the former contents stay.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Values;
+use std::collections::btree_map::{Iter, Values};
 
 /// Namespace and name.
 pub(super) type Key = (String, String);
@@ -96,6 +96,10 @@ impl<T: Item> Slot<T> {
 
     pub(super) fn get(&self, key: &Key) -> Option<&T> {
         self.items.get(key)
+    }
+
+    pub(super) fn entries(&self) -> Iter<'_, Key, T> {
+        self.items.iter()
     }
 
     pub(super) fn values(&self) -> Values<'_, Key, T> {

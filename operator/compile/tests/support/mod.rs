@@ -30,6 +30,11 @@ fn add(world: &mut World, document: &Value) {
         created: metadata["created"].as_i64(),
     };
     let kind = document["kind"].as_str().unwrap();
+    if let Some(records) = document["status"].get("purges") {
+        let id = ObjectId::new(Kind::EdgeCache, meta.namespace.as_str(), meta.name.as_str());
+        let records = serde_json::from_value(records.clone()).unwrap();
+        world.purge_records.push((id, records));
+    }
     match kind {
         "EdgeCache" => read(
             &mut world.edge_caches,
@@ -127,6 +132,7 @@ pub(crate) fn shuffle(mut world: World, seed: u64) -> World {
     mix(&mut world.waf_policies, &mut state);
     mix(&mut world.ws_routes, &mut state);
     mix(&mut world.cache_purges, &mut state);
+    mix(&mut world.purge_records, &mut state);
     mix(&mut world.broken, &mut state);
     mix(&mut world.services, &mut state);
     mix(&mut world.endpoint_slices, &mut state);
