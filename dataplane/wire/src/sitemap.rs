@@ -85,14 +85,17 @@ pub fn parse(document: &[u8], limits: &Limits) -> Result<Sitemap, SitemapError> 
         match reader.read_event().map_err(malformed)? {
             Event::Start(start) => state.start(start.local_name().as_ref())?,
             Event::End(_) => state.end(),
-            Event::Text(text) => state.text(&text.xml10_content()),
-            Event::CData(text) => state.text(&text.xml10_content()),
-            Event::GeneralRef(reference) => state.reference(&reference),
+            Event::Text(text) => state.text(&text.xml10_content())?,
+            Event::CData(text) => state.text(&text.xml10_content())?,
+            Event::GeneralRef(reference) => state.reference(&reference)?,
             Event::Eof => return state.finish(),
             Event::Decl(_) | Event::PI(_) | Event::Comment(_) | Event::DocType(_) | Event::Empty(_) => {}
         }
     }
 }
+
+/// What XML takes for blank.
+const BLANK: [char; 4] = [' ', '\t', '\r', '\n'];
 
 /// Where the reader is, and what it found.
 struct State {
@@ -170,7 +173,7 @@ impl State {
 
     fn located(&mut self) {
         let Some(text) = self.text.take() else { return };
-        let url = text.trim_matches([' ', '\t', '\r', '\n']);
+        let url = text.trim_matches(BLANK);
         if url.is_empty() || url.len() > MAX_URL || !url.bytes().all(|b| b.is_ascii_graphic()) {
             return;
         }
@@ -182,13 +185,25 @@ impl State {
         }
     }
 
-    fn text(&mut self, text: &str) {
+    fn text(&mut self, text: &str) -> Result<(), SitemapError> {
+        if self.depth == 0 && !text.trim_matches(BLANK).is_empty() {
+            return Err(self.beside());
+        }
         if let Some(so_far) = self.text.as_mut().filter(|_| self.location && self.depth == 3) {
             so_far.push_str(text);
         }
+        Ok(())
     }
 
-    fn reference(&mut self, reference: &BytesRef<'_>) {
+    /// Something but markup is where the root is not.
+    fn beside(&self) -> SitemapError {
+        match self.kind {
+            None => SitemapError::NotASitemap,
+            Some(_) => SitemapError::Malformed("there is text behind its root".to_owned()),
+        }
+    }
+
+    fn reference(&mut self, reference: &BytesRef<'_>) -> Result<(), SitemapError> {
         let meant = match reference.resolve_char_ref() {
             Ok(Some(character)) => Some(character),
             Ok(None) => match reference.xml10_content().as_ref() {
@@ -202,11 +217,13 @@ impl State {
             Err(_) => None,
         };
         match meant {
-            Some(character) => self.text(character.encode_utf8(&mut [0; 4])),
+            Some(character) => return self.text(character.encode_utf8(&mut [0; 4])),
+            None if self.depth == 0 => return Err(self.beside()),
             // Only a DTD could say what it is, and none is read.
             None if self.location => self.text = None,
             None => {}
         }
+        Ok(())
     }
 
     fn finish(self) -> Result<Sitemap, SitemapError> {
@@ -304,6 +321,18 @@ mod tests {
         };
         let sitemap = parse(format!("<urlset>{entries}</urlset>").as_bytes(), &limits).unwrap();
         assert_eq!((sitemap.urls.len(), sitemap.beyond), (3, 2));
+    }
+
+    #[test]
+    fn text_beside_the_root_is_refused_and_blanks_and_comments_are_not() {
+        // Found by fuzzing: what ends like a document was taken for one that was cut.
+        for text in ["set>", "x", "&amp;", "&a;", "<![CDATA[x]]>"] {
+            let behind = read(&format!("<urlset></urlset>{text}"));
+            assert!(matches!(behind, Err(SitemapError::Malformed(_))), "{text}: {behind:?}");
+            let before = read(&format!("{text}<urlset></urlset>"));
+            assert_eq!(before, Err(SitemapError::NotASitemap), "{text}");
+        }
+        assert!(read(" \r\n<!-- a --><urlset></urlset>\t<!-- b -->\n").is_ok());
     }
 
     #[test]
