@@ -84,20 +84,7 @@ pub(super) async fn serve<C: Client>(
     let ResourceKind::Cache(site) = &job.resource().kind else {
         return Err(OriginError::Unexpected("it is no cache").into());
     };
-    let values = values_of(&job.request.headers);
-    let authority = authority(worker, job);
-    let request = Request {
-        came: worker.clock.timestamp(),
-        worker,
-        job,
-        peer,
-        site,
-        meta: RequestMeta::new(&job.request.method, client.has_body(), &site.policy, &values),
-        target: hit::target(worker, site, authority, &job.path, job.request.query(), &values),
-        held: RefCell::default(),
-        promotes: Cell::new(false),
-        lost: Cell::new(false),
-    };
+    let request = Request::new(worker, job, peer, site, client.has_body());
     let outcome = answer(&request, client).await;
     match outcome {
         Err(_) if request.lost.get() && client.answered().is_none() => answer(&request, client).await,
@@ -140,28 +127,12 @@ async fn answer<C: Client>(request: &Request<'_>, client: &mut C) -> Result<Outc
                 .send_object(client, &object, age, cache_status::hit(ttl, false), CacheResult::Stale)
                 .await
         }
-        Lookup::Stale {
-            object,
-            age,
-            ttl,
-            on_error,
-            ..
-        } => {
-            let stale = Stale {
-                object,
-                age,
-                ttl,
-                on_error,
-            };
-            match sheds {
-                true if stale.on_error.covers(None) => request.send_stale(client, &stale).await,
-                true => overloaded(worker, job, client, CacheResult::Miss).await,
-                false => request.shared(client, Some(stale), status).await,
-            }
-        }
-        Lookup::Miss if sheds => overloaded(worker, job, client, CacheResult::Miss).await,
+        found @ (Lookup::Stale { .. } | Lookup::Miss) => match Stale::of(found) {
+            Some(stale) if sheds && stale.on_error.covers(None) => request.send_stale(client, &stale).await,
+            _ if sheds => overloaded(worker, job, client, CacheResult::Miss).await,
+            stale => request.shared(client, stale, status).await,
+        },
         Lookup::Bypass(_) if sheds => overloaded(worker, job, client, CacheResult::Bypass).await,
-        Lookup::Miss => request.shared(client, None, status).await,
         Lookup::Unavailable => {
             page(
                 worker,
@@ -185,6 +156,47 @@ async fn overloaded<C: Client>(
 ) -> Result<Outcome, Failure> {
     page(worker, job, client, 503, OVERLOADED).await?;
     Ok(outcome(503, result))
+}
+
+impl Stale {
+    /// What a look-up found, if that is stale.
+    fn of(found: Lookup) -> Option<Self> {
+        match found {
+            Lookup::Stale {
+                object,
+                age,
+                ttl,
+                on_error,
+                ..
+            } => Some(Self {
+                object,
+                age,
+                ttl,
+                on_error,
+            }),
+            _ => None,
+        }
+    }
+}
+
+impl<'a> Request<'a> {
+    /// `content`: a body follows.
+    fn new(worker: &'a Rc<Worker>, job: &'a Job, peer: IpAddr, site: &'a Site, content: bool) -> Self {
+        let values = values_of(&job.request.headers);
+        let authority = authority(worker, job);
+        Self {
+            came: worker.clock.timestamp(),
+            worker,
+            job,
+            peer,
+            site,
+            meta: RequestMeta::new(&job.request.method, content, &site.policy, &values),
+            target: hit::target(worker, site, authority, &job.path, job.request.query(), &values),
+            held: RefCell::default(),
+            promotes: Cell::new(false),
+            lost: Cell::new(false),
+        }
+    }
 }
 
 impl Request<'_> {

@@ -66,7 +66,7 @@ pub(super) async fn send_head<'a, C: Client>(
     mut head: ResponseHead<'a>,
 ) -> Result<bool, ClientError> {
     if let Some(status) = &mut head.cache_status {
-        status.detail = status.detail.or(job.device());
+        status.detail = status.detail.or_else(|| job.device());
     }
     let Some(filters) = job.filters() else {
         if job.asked_by.is_some() {

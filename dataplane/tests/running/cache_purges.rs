@@ -256,16 +256,8 @@ async fn a_purge_is_carried_out_once_however_often_it_is_seen() {
 
 #[tokio::test]
 async fn what_was_being_fetched_during_a_purge_is_not_stored() {
-    let gate = Arc::new(Semaphore::new(0));
-    let held = Arc::clone(&gate);
-    let origin = Origin::start(move |_| {
-        let held = Arc::clone(&held);
-        async move {
-            held.acquire().await.unwrap().forget();
-            answer(200, "Cache-Control: max-age=60\r\nSurrogate-Key: t\r\n", "old")
-        }
-    })
-    .await;
+    let (origin, gate) =
+        Origin::gated(|_| answer(200, "Cache-Control: max-age=60\r\nSurrogate-Key: t\r\n", "old")).await;
     for (uid, selector) in [
         ("1", PurgeSelector::Everything),
         ("2", PurgeSelector::Tags(vec!["t".to_owned()])),

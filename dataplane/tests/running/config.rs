@@ -180,16 +180,7 @@ async fn the_most_specific_resource_serves() {
 
 #[tokio::test]
 async fn requests_in_flight_finish_on_the_configuration_they_began_with() {
-    let gate = Arc::new(Semaphore::new(0));
-    let held = Arc::clone(&gate);
-    let origin = Origin::start(move |_| {
-        let held = Arc::clone(&held);
-        async move {
-            held.acquire().await.unwrap().forget();
-            answer(200, "", "old")
-        }
-    })
-    .await;
+    let (origin, gate) = Origin::gated(|_| answer(200, "", "old")).await;
     let other = Origin::fixed(answer(200, "", "new")).await;
     let plane = Plane::before(&origin).await;
     let (mut get, mut post) = (plane.client().await, plane.client().await);

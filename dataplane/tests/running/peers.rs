@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use breakwater_snapshot::unit::{Coding, Compression, Filters, PurgeSelector, Unit};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::support::{Nodes, Origin, Request, answer, edit, id, objects, owner_site, purge, until, waf_policy, within};
@@ -25,16 +24,7 @@ async fn foreign(nodes: &Nodes, stem: &str) -> (String, usize) {
 
 #[tokio::test]
 async fn five_nodes_with_many_clients_each_make_one_fetch_for_a_cold_object() {
-    let gate = Arc::new(Semaphore::new(0));
-    let held = Arc::clone(&gate);
-    let origin = Origin::start(move |_| {
-        let held = Arc::clone(&held);
-        async move {
-            held.acquire().await.unwrap().forget();
-            answer(200, FRESH, "shared")
-        }
-    })
-    .await;
+    let (origin, gate) = Origin::gated(|_| answer(200, FRESH, "shared")).await;
     let nodes = Nodes::before(5, owner_site(origin.address)).await;
     let mut asking = JoinSet::new();
     for plane in &nodes.0 {

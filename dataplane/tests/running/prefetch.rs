@@ -385,16 +385,7 @@ async fn policies_are_not_asked_and_no_client_is_counted() {
 
 #[tokio::test]
 async fn a_client_and_a_prefetch_share_a_fetch() {
-    let gate = Arc::new(Semaphore::new(0));
-    let held = Arc::clone(&gate);
-    let origin = Origin::start(move |_| {
-        let held = Arc::clone(&held);
-        async move {
-            held.acquire().await.unwrap().forget();
-            answer(200, FRESH, "x")
-        }
-    })
-    .await;
+    let (origin, gate) = Origin::gated(|_| answer(200, FRESH, "x")).await;
     let plane = Plane::start().await;
     plane.apply(sites(&origin, list(&["/1"], &[]))).await;
     origin.reached(1).await;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use super::client::find;
@@ -76,6 +76,20 @@ impl Origin {
             }
         })
         .await
+    }
+
+    /// An origin that answers each request with the bytes `script` gives, once the semaphore has a permit for it.
+    pub(crate) async fn gated(script: impl Fn(Request) -> Vec<u8> + Send + Sync + 'static) -> (Self, Arc<Semaphore>) {
+        let gate = Arc::new(Semaphore::new(0));
+        let (held, script) = (Arc::clone(&gate), Arc::new(script));
+        let origin = Self::start(move |request| {
+            let (held, script) = (Arc::clone(&held), Arc::clone(&script));
+            async move {
+                held.acquire().await.unwrap().forget();
+                script(request)
+            }
+        });
+        (origin.await, gate)
     }
 
     /// An origin that answers every request alike.

@@ -4,7 +4,6 @@
 //! they go the way of a client's request that left the hit path, with a client that only takes. Policies are not asked:
 //! they are about clients.
 
-use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::time::Instant;
@@ -14,11 +13,11 @@ use breakwater_cache::{Lookup, cache_status};
 use breakwater_wire::http1::{Limits, Parsed, parse_request};
 use breakwater_wire::path::normalize;
 
-use super::{Request, Stale, authority};
+use super::{Request, Stale};
 use crate::config::{ResourceKind, WorkerConfig};
 use crate::filter::Asked;
 use crate::handler::client::Sink;
-use crate::handler::{Failure, Job, hit};
+use crate::handler::{Failure, Job};
 use crate::prefetch::{Scheme, Url};
 use crate::request_id;
 use crate::telemetry::{CacheResult, PrefetchResult};
@@ -179,22 +178,7 @@ pub(crate) async fn fetch(worker: &Rc<Worker>, job: &Job, most: Option<usize>) -
                 .send_object(&mut sink, &object, age, status, CacheResult::Hit)
                 .await
         }
-        Lookup::Stale {
-            object,
-            age,
-            ttl,
-            on_error,
-            ..
-        } => {
-            let stale = Stale {
-                object,
-                age,
-                ttl,
-                on_error,
-            };
-            request.shared(&mut sink, Some(stale), status).await
-        }
-        Lookup::Miss => request.shared(&mut sink, None, status).await,
+        found @ (Lookup::Stale { .. } | Lookup::Miss) => request.shared(&mut sink, Stale::of(found), status).await,
         Lookup::Unavailable | Lookup::Bypass(_) => return Got::failed("a cache rule goes past the cache"),
     };
     let outcome = match outcome {
@@ -249,31 +233,7 @@ impl<'a> Request<'a> {
         let ResourceKind::Cache(site) = &job.resource().kind else {
             return None;
         };
-        let values = values_of(&job.request.headers);
-        Some(Self {
-            came: worker.clock.timestamp(),
-            worker,
-            job,
-            peer: CLIENT,
-            site,
-            meta: breakwater_cache::policy::request::RequestMeta::new(
-                &job.request.method,
-                false,
-                &site.policy,
-                &values,
-            ),
-            target: hit::target(
-                worker,
-                site,
-                authority(worker, job),
-                &job.path,
-                job.request.query(),
-                &values,
-            ),
-            held: RefCell::default(),
-            promotes: Cell::new(false),
-            lost: Cell::new(false),
-        })
+        Some(Self::new(worker, job, CLIENT, site, false))
     }
 
     fn lookup(&self) -> Lookup {
