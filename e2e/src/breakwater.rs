@@ -158,6 +158,26 @@ impl Site {
     }
 }
 
+/// The manifests of an EdgeCache for `site.test` over TLS, before `origin`; `data` is that of its Secret, with the name of
+/// the field.
+pub fn tls_site(origin: SocketAddr, data: &str) -> String {
+    format!(
+        "apiVersion: breakwater.dev/v1alpha1
+kind: EdgeCache
+metadata: {{name: site}}
+spec:
+  hostnames: [site.test]
+  tls: {{secretName: site}}
+  origin: {{urls: [\"http://{origin}\"]}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {{name: site}}
+type: kubernetes.io/tls
+{data}"
+    )
+}
+
 /// A running `breakwater up`.
 #[derive(Debug)]
 pub struct Up {

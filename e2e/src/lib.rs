@@ -25,6 +25,7 @@ pub mod process;
 pub mod product;
 pub mod requirements;
 pub mod ring_a;
+pub mod takeover;
 pub mod wait;
 
 pub use error::{Error, Result};

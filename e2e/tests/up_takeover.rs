@@ -1,13 +1,14 @@
 //! One process in the place of another, under load: by takeover of its sockets, and by a rolling restart.
 
-use std::{net::SocketAddr, process::Command, time::Duration};
+use std::net::SocketAddr;
 
 use breakwater_e2e::{
     Error, Result,
     breakwater::{self, DEADLINE, Site, Up},
     http,
-    load::{Done, Load, Ready, Target},
-    origin::{self, Reply},
+    load::{Done, Load, Ready},
+    origin,
+    takeover::{self, PACE, start, targets},
     wait,
 };
 use breakwater_websocket::testing::{self, Message};
@@ -18,17 +19,14 @@ use tokio::sync::Mutex;
 const TAKEOVERS: usize = 5;
 const CONNECTIONS: usize = 64;
 
-/// Slow enough that a debug build on a busy machine has no reason to shed load, which it would do with 503.
-const PACE: Duration = Duration::from_millis(200);
-
-/// One load at a time, for the same reason.
+/// One load at a time: a debug build on a busy machine has no reason to shed load, which it would do with 503.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_takeovers_under_load_fail_no_request() -> Result<()> {
     let _alone = ALONE.lock().await;
     let site = site().await?;
-    let mut up = start(&site, 0, &["--workers", "2"]).await?;
+    let mut up = start(&site, 0, &["--workers", "2"], None).await?;
     let (front, admin) = (up.front, up.admin);
     let mut load = Load::new();
     load.balanced(CONNECTIONS, &Ready::new(&[front]), &targets(), PACE)
@@ -41,7 +39,7 @@ async fn five_takeovers_under_load_fail_no_request() -> Result<()> {
             .await
             .map_err(socket_failed)?;
         echo(&mut socket).await?;
-        let next = start(&site, number, &["--takeover", "--workers", workers]).await?;
+        let next = start(&site, number, &["--takeover", "--workers", workers], None).await?;
         assert_eq!((next.front, next.admin), (front, admin), "the same sockets");
         let said = next.process.output()?;
         let from = format!("breakwater: took over from process {}, which drains", up.process.id());
@@ -82,7 +80,7 @@ async fn five_takeovers_under_load_fail_no_request() -> Result<()> {
 async fn a_new_process_that_fails_leaves_the_old_one_serving() -> Result<()> {
     let _alone = ALONE.lock().await;
     let site = site().await?;
-    let mut up = start(&site, 0, &["--workers", "2"]).await?;
+    let mut up = start(&site, 0, &["--workers", "2"], None).await?;
     let mut load = Load::new();
     // These fail as soon as a connection is closed for whatever reason.
     load.connections(16, up.front, &targets(), PACE).await?;
@@ -137,7 +135,7 @@ async fn a_new_process_that_fails_leaves_the_old_one_serving() -> Result<()> {
     load.stop().await?;
     up.process.check_running()?;
     // It can still be taken over.
-    let mut next = start(&site, 1, &["--takeover"]).await?;
+    let mut next = start(&site, 1, &["--takeover"], None).await?;
     assert_eq!(up.process.wait_end(DEADLINE * 2).await?.code(), Some(0));
     closed_in_order(&mut socket).await?;
     assert_eq!(next.get("site.test", "/passed", "").await?.status, 200);
@@ -172,7 +170,10 @@ async fn a_rolling_restart_of_two_processes_under_load_fails_no_request() -> Res
     let _alone = ALONE.lock().await;
     let sites = [site().await?, site().await?];
     let more = ["--workers", "2", "--drain-delay", "2"];
-    let mut ups = [start(&sites[0], 0, &more).await?, start(&sites[1], 0, &more).await?];
+    let mut ups = [
+        start(&sites[0], 0, &more, None).await?,
+        start(&sites[1], 0, &more, None).await?,
+    ];
     let ready = Ready::new(&[ups[0].front, ups[1].front]);
     let mut load = Load::new();
     load.balanced(CONNECTIONS, &ready, &targets(), PACE).await?;
@@ -198,7 +199,7 @@ async fn a_rolling_restart_of_two_processes_under_load_fails_no_request() -> Res
                 after.reconnected > before.reconnected && after.requests > before.requests,
                 "{after:?}"
             );
-            ups[index] = start(&sites[index], round + 1, &more).await?;
+            ups[index] = start(&sites[index], round + 1, &more, None).await?;
             ready.set(&[ups[0].front, ups[1].front]);
         }
     }
@@ -209,11 +210,7 @@ async fn a_rolling_restart_of_two_processes_under_load_fails_no_request() -> Res
 
 /// A site with a route that is stored, one that is not, and a WebSocket.
 async fn site() -> Result<Site> {
-    let origin = origin::start(|_, target| match target {
-        "/stored" => Reply::text("max-age=600", "stored"),
-        _ => Reply::text("no-store", "passed"),
-    })
-    .await?;
+    let origin = takeover::origin().await?;
     let echo = origin::start_echo().await?;
     Site::new(&[(
         "site.yaml",
@@ -235,24 +232,6 @@ spec:
 "
         ),
     )])
-}
-
-fn targets() -> [Target; 2] {
-    ["stored", "passed"].map(|body| Target {
-        host: "site.test".to_owned(),
-        path: format!("/{body}"),
-        body: body.to_owned(),
-        open_ended: false,
-    })
-}
-
-/// Starts the `number`th process of a site, all with the same state directory, each with a log of its own.
-async fn start(site: &Site, number: usize, more: &[&str]) -> Result<Up> {
-    let mut command = Command::new(breakwater::binary()?);
-    command.arg("up").arg("-f").arg(site.manifests());
-    command.args(["--audit-log", "/dev/null", "--state-dir"]);
-    command.arg(site.path("state")).args(more);
-    Up::start(command, &site.path(&format!("breakwater-{number}.log"))).await
 }
 
 /// What the load has done; on a failure, with what these processes have said.

@@ -1,13 +1,13 @@
 //! Takeover with TLS and HTTP/2 clients under load, and what the service manager is told meanwhile.
 
-use std::{os::unix::net::UnixDatagram, process::Command, sync::Arc, time::Duration};
+use std::{os::unix::net::UnixDatagram, sync::Arc};
 
 use breakwater_e2e::{
     Error, Result,
-    breakwater::{self, DEADLINE, Site, Up},
+    breakwater::{self, DEADLINE, Site},
     http,
-    load::{Connect, Load, Ready, Target, tcp},
-    origin::{self, Reply},
+    load::{Connect, Load, Ready, tcp},
+    takeover::{self, PACE, start, targets},
     wait,
 };
 use rustix::process::Signal;
@@ -20,19 +20,19 @@ const TAKEOVERS: usize = 3;
 /// Connections of each kind: HTTP/1.1 over TLS, HTTP/2 over TLS, HTTP/2 in clear text.
 const CONNECTIONS: usize = 16;
 
-/// Slow enough that a debug build on a busy machine has no reason to shed load, which it would do with 503.
-const PACE: Duration = Duration::from_millis(200);
+/// What every process of these sites has.
+const TLS: [&str; 2] = ["--listen-tls", "127.0.0.1:0"];
 
-/// One load at a time, for the same reason.
+/// One load at a time: a debug build on a busy machine has no reason to shed load, which it would do with 503.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn takeovers_under_tls_and_http_2_fail_no_request() -> Result<()> {
     let _alone = ALONE.lock().await;
     let (site, certificate) = site().await?;
-    let mut up = start(&site, 0, &["--workers", "2"], None).await?;
+    let mut up = start(&site, 0, &[&TLS[..], &["--workers", "2"]].concat(), None).await?;
     let (front, secure) = (up.front, up.front_tls.expect("it listens with TLS"));
-    let [stored, passed] = ["stored", "passed"].map(target);
+    let [stored, passed] = targets();
     let mut load = Load::new();
     let targets = [stored.clone(), passed.clone()];
     let tls = |protocol| tls(&Ready::new(&[secure]), &certificate, protocol);
@@ -45,7 +45,13 @@ async fn takeovers_under_tls_and_http_2_fail_no_request() -> Result<()> {
 
     for number in 1..=TAKEOVERS {
         let before = load.done();
-        let next = start(&site, number, &["--takeover", "--workers", "2"], None).await?;
+        let next = start(
+            &site,
+            number,
+            &[&TLS[..], &["--takeover", "--workers", "2"]].concat(),
+            None,
+        )
+        .await?;
         assert_eq!((next.front, next.front_tls), (front, Some(secure)), "the same sockets");
         // Everybody was told to come again, and did.
         wait::until("all connections to move", DEADLINE, async || {
@@ -80,7 +86,7 @@ async fn the_service_manager_hears_of_readiness_reloads_takeovers_and_the_end() 
     let _alone = ALONE.lock().await;
     let (site, _) = site().await?;
     let manager = Manager::listen(&site)?;
-    let mut up = start(&site, 0, &[], Some(&manager)).await?;
+    let mut up = start(&site, 0, &TLS, Some(&manager.path)).await?;
     assert_eq!(manager.next().await?, "READY=1");
 
     up.process.signal(Signal::HUP)?;
@@ -88,7 +94,7 @@ async fn the_service_manager_hears_of_readiness_reloads_takeovers_and_the_end() 
     assert!(reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reloading}");
     assert_eq!(manager.next().await?, "READY=1");
 
-    let mut next = start(&site, 1, &["--takeover"], Some(&manager)).await?;
+    let mut next = start(&site, 1, &[&TLS[..], &["--takeover"]].concat(), Some(&manager.path)).await?;
     assert_eq!(manager.next().await?, format!("MAINPID={}\nREADY=1", next.process.id()));
     // The service does not stop: nothing more is heard of the old process.
     assert_eq!(up.process.wait_end(DEADLINE * 2).await?.code(), Some(0));
@@ -135,46 +141,21 @@ impl Manager {
 
 /// A site over TLS with a route that is stored and one that is not, and its certificate.
 async fn site() -> Result<(Site, rcgen::Certificate)> {
-    let origin = origin::start(|_, target| match target {
-        "/stored" => Reply::text("max-age=600", "stored"),
-        _ => Reply::text("no-store", "passed"),
-    })
-    .await?;
+    let origin = takeover::origin().await?;
     let signed = rcgen::generate_simple_self_signed(["site.test".to_owned()]).expect("a certificate");
     let indented = |pem: String| pem.lines().map(|line| format!("    {line}\n")).collect::<String>();
     let site = Site::new(&[(
         "site.yaml",
-        &format!(
-            "apiVersion: breakwater.dev/v1alpha1
-kind: EdgeCache
-metadata: {{name: site}}
-spec:
-  hostnames: [site.test]
-  tls: {{secretName: site}}
-  origin: {{urls: [\"http://{origin}\"]}}
----
-apiVersion: v1
-kind: Secret
-metadata: {{name: site}}
-type: kubernetes.io/tls
-stringData:
-  tls.crt: |
-{}  tls.key: |
-{}",
-            indented(signed.cert.pem()),
-            indented(signed.signing_key.serialize_pem())
+        &breakwater::tls_site(
+            origin,
+            &format!(
+                "stringData:\n  tls.crt: |\n{}  tls.key: |\n{}",
+                indented(signed.cert.pem()),
+                indented(signed.signing_key.serialize_pem())
+            ),
         ),
     )])?;
     Ok((site, signed.cert))
-}
-
-fn target(body: &str) -> Target {
-    Target {
-        host: "site.test".to_owned(),
-        path: format!("/{body}"),
-        body: body.to_owned(),
-        open_ended: false,
-    }
 }
 
 /// Connects with TLS, by the protocol of this name.
@@ -203,16 +184,4 @@ fn tls(ready: &Ready, certificate: &rcgen::Certificate, protocol: &[u8]) -> Conn
             }
         })
     })
-}
-
-/// Starts the `number`th process of a site, all with the same state directory, each with a log of its own.
-async fn start(site: &Site, number: usize, more: &[&str], manager: Option<&Manager>) -> Result<Up> {
-    let mut command = Command::new(breakwater::binary()?);
-    command.arg("up").arg("-f").arg(site.manifests());
-    command.args(["--listen-tls", "127.0.0.1:0", "--audit-log", "/dev/null", "--state-dir"]);
-    command.arg(site.path("state")).args(more);
-    if let Some(manager) = manager {
-        command.env("NOTIFY_SOCKET", &manager.path);
-    }
-    Up::start(command, &site.path(&format!("breakwater-{number}.log"))).await
 }

@@ -5,7 +5,7 @@ use std::{path::Path, process::Command};
 use base64::Engine as _;
 use breakwater_e2e::{
     Result,
-    breakwater::{Site, Up},
+    breakwater::{self, Site, Up},
     command,
     origin::{self, Reply},
 };
@@ -54,26 +54,9 @@ async fn an_ocsp_response_in_the_secret_is_stapled_and_openssl_reads_it() -> Res
         base64::engine::general_purpose::STANDARD.encode(bytes)
     };
     let manifest = |staple: &str| {
-        format!(
-            "apiVersion: breakwater.dev/v1alpha1
-kind: EdgeCache
-metadata: {{name: site}}
-spec:
-  hostnames: [site.test]
-  tls: {{secretName: site}}
-  origin: {{urls: [\"http://{origin}\"]}}
----
-apiVersion: v1
-kind: Secret
-metadata: {{name: site}}
-type: kubernetes.io/tls
-data:
-  tls.crt: {}
-  tls.key: {}
-{staple}",
-            base64("tls.crt"),
-            base64("tls.key")
-        )
+        let (certificate, key) = (base64("tls.crt"), base64("tls.key"));
+        let data = format!("data:\n  tls.crt: {certificate}\n  tls.key: {key}\n{staple}");
+        breakwater::tls_site(origin, &data)
     };
     site.write(
         "site.yaml",
@@ -94,11 +77,9 @@ data:
     // Without one in the Secret, clients that ask are told nothing.
     let digest = up.digest().await?;
     site.write("site.yaml", &manifest(""))?;
-    breakwater_e2e::wait::until("the reload", breakwater_e2e::breakwater::DEADLINE, async || {
-        match up.digest().await {
-            Ok(now) if now != digest => Ok(()),
-            other => Err(format!("{other:?}")),
-        }
+    breakwater_e2e::wait::until("the reload", breakwater::DEADLINE, async || match up.digest().await {
+        Ok(now) if now != digest => Ok(()),
+        other => Err(format!("{other:?}")),
     })
     .await?;
     let seen = handshake(&up, &dir, "-tls1_3").await?;
