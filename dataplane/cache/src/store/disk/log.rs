@@ -1,7 +1,7 @@
 //! The writer: the one thread that changes the log.
 //!
 //! It appends records to the newest segment, seals it when it is full, and makes room by letting the oldest go: of that,
-//! what was used since it was written is written again, up to a fifth of a segment, so that reads keep things alive and
+//! what was used since it was written is written again, up to half of a segment, so that reads keep things alive and
 //! writing stays bounded.
 //!
 //! Invariant: a key is findable only when its record is written whole. What cannot be written is lost, never half there:

@@ -1,7 +1,9 @@
 //! Letting the oldest segment go, and keeping of it what was used.
 //!
-//! Bounds: a fifth of a segment is written again at most, so that of what is written at least four fifths are new.
+//! Bounds: half of a segment is written again at most, what was used most first, so that of what is written at least half
+//! is new.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,7 +17,7 @@ use super::{Log, Unwritten};
 use crate::key::Key;
 
 /// The part of a segment that is written again at most.
-const SHARE: u32 = 5;
+const SHARE: u32 = 2;
 
 /// What of a segment that went is kept.
 #[derive(Debug)]
@@ -59,8 +61,8 @@ impl Log {
     fn sift(&self, listed: &[Listed], survivors: &mut Survivors) {
         let index = &self.store.index;
         let now = self.now.as_secs();
-        let mut budget = units_of(self.store.superblock.segment) / SHARE;
         let mut gone = 0;
+        let mut used = Vec::new();
         for entry in listed {
             let at = At {
                 sequence: survivors.segment.sequence,
@@ -72,21 +74,33 @@ impl Log {
                     let Some(found) = index.remove_at(entry.key, at) else {
                         continue;
                     };
-                    if worth(found) && entry.units <= budget {
-                        budget -= entry.units;
-                        survivors.records.push(*entry);
+                    if worth(found) {
+                        used.push((found.uses, entry));
                     } else {
                         gone += 1;
                     }
                 }
                 Kind::Chunk => {
-                    let used = index.get(entry.key).is_some_and(|found| found.uses > 0);
-                    if used && entry.units <= budget {
-                        budget -= entry.units;
-                        survivors.pieces.entry(entry.key.0).or_default().push(*entry);
+                    if let Some(found) = index.get(entry.key).filter(|found| found.uses > 0) {
+                        used.push((found.uses, entry));
                     }
                 }
                 Kind::Remove => {}
+            }
+        }
+        // In the order of the log among equals: pieces stay together, before their record.
+        used.sort_by_key(|(uses, _)| Reverse(*uses));
+        let mut budget = units_of(self.store.superblock.segment) / SHARE;
+        for (_, entry) in used {
+            let fits = entry.units <= budget;
+            if fits {
+                budget -= entry.units;
+            }
+            match entry.kind {
+                Kind::Chunk if fits => survivors.pieces.entry(entry.key.0).or_default().push(*entry),
+                Kind::Chunk => {}
+                _ if fits => survivors.records.push(*entry),
+                _ => gone += 1,
             }
         }
         self.store.counters.evicted.fetch_add(gone, Ordering::Relaxed);

@@ -48,6 +48,23 @@ fn what_was_removed_or_replaced_is_not_written_again() {
 }
 
 #[test]
+fn when_more_was_used_than_is_written_again_what_was_used_most_stays() {
+    let mut process = start(&MemoryDir::default());
+    // Two of these are half of a segment; the last ones are used most.
+    (1..=4).for_each(|n| process.write(n, &content(n, 0, SIZE)));
+    let uses = |n: u64| if n > 2 { 3 } else { 1 };
+    (1..=4).for_each(|n| (0..uses(n)).for_each(|_| drop(process.store.find(key(n)))));
+    let mut fresh = 100..200;
+    let goes = fresh.any(|n| {
+        process.write(n, &content(n, 0, SIZE));
+        !process.store.contains(key(1))
+    });
+    assert!(goes);
+    let left = (1..=4).filter(|n| process.store.contains(key(*n))).collect::<Vec<_>>();
+    assert_eq!(left, [3, 4]);
+}
+
+#[test]
 fn a_reader_of_a_segment_that_goes_reads_on() {
     let whole = content(1, 0, 500_000);
     let mut process = start(&MemoryDir::default());
@@ -66,7 +83,7 @@ fn a_reader_of_a_segment_that_goes_reads_on() {
 
 #[test]
 fn a_large_object_that_is_used_moves_with_the_log_and_one_that_is_not_goes() {
-    let (used, unused) = (content(1, 0, 400_000), content(2, 0, 400_000));
+    let (used, unused) = (content(1, 0, 600_000), content(2, 0, 600_000));
     let mut process = start_with(&MemoryDir::default(), 64 << 20);
     process.write(1, &used);
     process.write(2, &unused);
@@ -77,14 +94,14 @@ fn a_large_object_that_is_used_moves_with_the_log_and_one_that_is_not_goes() {
     }
     assert_eq!(process.content(2), None);
     let object = process.load(1, "");
-    // A fifth of a segment of a mebibyte is less than it: it went as a whole.
+    // Half of a segment of a mebibyte is less than it: it went as a whole.
     assert!(object.is_none());
     assert!(process.store.stats().evictions > 0);
 }
 
 #[test]
 fn a_large_object_within_the_share_is_written_again_piece_by_piece() {
-    // Segments of 4 MiB: the share is 800 KiB.
+    // Segments of 4 MiB: the share is 2 MiB.
     let whole = content(1, 0, 300_000);
     let dir = MemoryDir::default();
     let mut process = start_with(&dir, 256 << 20);
