@@ -33,9 +33,13 @@ pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + 'static {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Transport for T {}
 
-/// Bytes of an unread body that are taken in and thrown away before a connection is closed, so that the client reads
-/// the answer before it learns of the close (RFC 9112 section 9.6).
-const LINGER: u32 = 256 * 1024;
+/// The longest that what a client still sends is taken in and thrown away before its connection is closed, so that it
+/// reads the answer before it learns of the close (RFC 9112 section 9.6), milliseconds. [`Wait::Linger`] without a byte
+/// ends it sooner.
+const LONGEST_LINGER_MS: u64 = 30_000;
+
+/// Reads of that which are made before the worker turns to its other connections.
+const LINGER_READS: u32 = 8;
 
 /// Requests of one connection that are answered before the worker turns to its other connections.
 const TURNS: u32 = 64;
@@ -85,7 +89,7 @@ enum State<S> {
     /// The answer is sent, the client may not be done sending.
     Lingering {
         stream: S,
-        left: u32,
+        until_ms: u64,
         shut: bool,
     },
     Closed,
@@ -190,21 +194,22 @@ impl<S: Transport> Connection<S> {
     fn linger(&mut self, stream: S) {
         self.state = State::Lingering {
             stream,
-            left: LINGER,
+            until_ms: self.shared.worker.clock.now_ms() + LONGEST_LINGER_MS,
             shut: false,
         };
     }
 
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let worker = Rc::clone(&self.shared.worker);
-        let State::Lingering { stream, left, shut } = &mut self.state else {
+        let now = worker.clock.now_ms();
+        let State::Lingering { stream, until_ms, shut } = &mut self.state else {
             return Poll::Ready(());
         };
         // Asked first: to wait again would be to begin again.
-        if self.deadline.expired() {
+        if self.deadline.expired() || now >= *until_ms {
             return Poll::Ready(());
         }
-        self.deadline.wait(Wait::Head, false, worker.clock.now_ms(), cx.waker());
+        self.deadline.wait(Wait::Linger, false, now, cx.waker());
         if !*shut {
             if ready!(Pin::new(&mut *stream).poll_shutdown(cx)).is_err() {
                 return Poll::Ready(());
@@ -212,14 +217,17 @@ impl<S: Transport> Connection<S> {
             *shut = true;
         }
         let mut buffer = worker.read.borrow_mut();
-        loop {
+        for _ in 0..LINGER_READS {
             let mut read = ReadBuf::new(&mut buffer);
             let failed = ready!(Pin::new(&mut *stream).poll_read(cx, &mut read)).is_err();
-            *left = left.saturating_sub(u32::try_from(read.filled().len()).unwrap_or(u32::MAX));
-            if failed || read.filled().is_empty() || *left == 0 {
+            if failed || read.filled().is_empty() {
                 return Poll::Ready(());
             }
+            // It is still there, and takes what it was sent.
+            self.deadline.wait(Wait::Linger, true, now, cx.waker());
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 

@@ -351,7 +351,8 @@ impl<S: Transport> Http2<S> {
             match self.leaving {
                 // A client that says goodbye closes the connection itself, and may still have a PING to be answered.
                 Leaving::No => self.leaving = Leaving::Asked(worker.clock.now_ms()),
-                Leaving::Told if self.then.is_none() => self.then = Some(Step::Close),
+                // What was sent may still be on its way, and a client acknowledges what it reads.
+                Leaving::Told if self.then.is_none() => self.then = Some(Step::Linger),
                 Leaving::Asked(_) | Leaving::Told => {}
             }
         }
@@ -397,21 +398,23 @@ impl<S: Transport> Http2<S> {
             Some(Wait::Send) => self.streams.look_now(),
             Some(Wait::Head) if evicted => {
                 worker.cells.refuse(EVICTED);
-                self.close(output);
+                self.close(Step::Close, output);
             }
             Some(Wait::Head | Wait::Frame) => {
                 worker.cells.refuse("head_timeout");
-                self.close(output);
+                self.close(Step::Linger, output);
             }
             // It was idle when the drain began: it is asked first, too.
             Some(Wait::Idle) if self.leaving != Leaving::No => {}
-            _ => self.close(output),
+            // Its place is wanted now.
+            _ if evicted => self.close(Step::Close, output),
+            _ => self.close(Step::Linger, output),
         }
     }
 
-    fn close(&mut self, output: &mut Output<'_>) {
+    fn close(&mut self, step: Step, output: &mut Output<'_>) {
         self.tell(output);
-        self.then = Some(Step::Close);
+        self.then = Some(step);
     }
 }
 

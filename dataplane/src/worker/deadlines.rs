@@ -27,10 +27,12 @@ pub(crate) enum Wait {
     Goodbye,
     /// The rest of a frame, of a connection that has requests in progress.
     Frame,
+    /// More of what a client says that has been told that this is the end; or its own end.
+    Linger,
 }
 
 impl Wait {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Idle,
         Self::Head,
         Self::Send,
@@ -38,6 +40,7 @@ impl Wait {
         Self::Body,
         Self::Goodbye,
         Self::Frame,
+        Self::Linger,
     ];
 
     /// How long it may last, milliseconds.
@@ -46,6 +49,7 @@ impl Wait {
             Self::Idle => 60_000,
             Self::Head | Self::Handshake | Self::Body | Self::Frame => 10_000,
             Self::Send => 30_000,
+            Self::Linger => 5_000,
             Self::Goodbye => 1000,
         }
     }
@@ -96,8 +100,8 @@ impl Deadlines {
     }
 
     /// Ends the wait of the connection that is missed least, to make room for another: of those that are idle the one
-    /// that is for the longest time; when none is, the one that owes its first bytes, or the rest of a head, for the
-    /// longest time. False when there is neither: everybody has a request in progress.
+    /// that is for the longest time; when none is, the one that owes its first bytes, the rest of a head or its own end
+    /// for the longest time. False when there is neither: everybody has a request in progress.
     pub(crate) fn evict(&mut self) -> bool {
         if self.evict_from(Wait::Idle) {
             return true;
@@ -106,7 +110,8 @@ impl Deadlines {
             let entry = self.entries.get(self.heads[wait as usize] as usize);
             entry.map(|entry| (entry.since_ms, wait))
         };
-        let oldest = [since(Wait::Head), since(Wait::Handshake)].into_iter().flatten();
+        let waits = [Wait::Head, Wait::Handshake, Wait::Linger];
+        let oldest = waits.into_iter().filter_map(since);
         let oldest = oldest.min_by_key(|(since_ms, _)| *since_ms);
         oldest.is_some_and(|(_, wait)| self.evict_from(wait))
     }

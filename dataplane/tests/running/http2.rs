@@ -5,7 +5,7 @@ use std::time::Duration;
 use breakwater_snapshot::Kind;
 use breakwater_snapshot::unit::Unit;
 
-use crate::support::http2::{GOAWAY, Http2, PREFACE, RST_STREAM, head};
+use crate::support::http2::{GOAWAY, Http2, PREFACE, RST_STREAM, WINDOW_UPDATE, head};
 use crate::support::{Client, Origin, Plane, answer, edge_cache, id, objects, waf_policy, ws_route};
 
 async fn storing() -> (Origin, Plane) {
@@ -364,4 +364,27 @@ async fn a_client_that_says_goodbye_has_its_pings_answered_until_it_closes() {
     assert_eq!(client.answer(stream).await.status, 200);
     // A client that does not close is told to.
     assert_eq!(client.closed().await, Some(0));
+}
+
+#[tokio::test]
+async fn what_was_sent_before_a_drain_reaches_a_client_that_reads_it_later() {
+    const LENGTH: usize = 400_000;
+    let content = "x".repeat(LENGTH);
+    let origin = Origin::fixed(answer(200, "Cache-Control: max-age=60\r\n", &content)).await;
+    let plane = Plane::before(&origin).await;
+    let mut idle = Http2::connect(plane.address(), &[]).await;
+    assert_eq!(idle.ask(&head("GET", "shop.test", "/a")).await.body.len(), LENGTH);
+    let mut slow = Http2::connect_narrow(plane.address(), &[(4, 1 << 30)]).await;
+    slow.send(WINDOW_UPDATE, 0, 0, &(1_u32 << 30).to_be_bytes()).await;
+    assert!(slow.ping().await);
+    let stream = slow.get("/a").await;
+    let data = std::sync::Arc::clone(&plane.data);
+    let drained = tokio::spawn(async move { data.drain(Duration::from_secs(20)).await });
+    assert_eq!(idle.closed().await, Some(0));
+    // Each frame is acknowledged by a WINDOW_UPDATE, which a closed connection would answer with a reset.
+    let answer = slow.answer(stream).await;
+    assert_eq!((answer.ended, answer.body.len()), (true, LENGTH));
+    assert_eq!(slow.closed().await, Some(0));
+    drop((idle, slow));
+    drained.await.unwrap();
 }

@@ -75,7 +75,17 @@ pub(crate) struct Http2 {
 impl Http2 {
     /// Connects with prior knowledge; `settings` are the client's.
     pub(crate) async fn connect(address: SocketAddr, settings: &[(u16, u32)]) -> Self {
-        let stream = TcpStream::connect(address).await.unwrap();
+        Self::over(TcpStream::connect(address).await.unwrap(), settings).await
+    }
+
+    /// As [`Self::connect`], with little room for what was not read yet.
+    pub(crate) async fn connect_narrow(address: SocketAddr, settings: &[(u16, u32)]) -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(16 * 1024).unwrap();
+        Self::over(socket.connect(address).await.unwrap(), settings).await
+    }
+
+    async fn over(stream: TcpStream, settings: &[(u16, u32)]) -> Self {
         stream.set_nodelay(true).unwrap();
         let mut client = Self {
             stream,

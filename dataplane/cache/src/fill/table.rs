@@ -30,6 +30,8 @@ pub struct FillConfig {
     pub max_buffered: u64,
     /// Bytes that a fill which passes through holds for its slowest reader. Default 1 MiB.
     pub window: u64,
+    /// As `window`, while all fills together hold more than `max_buffered`. A chunk may come on top. Default 16 KiB.
+    pub narrow_window: u64,
     /// Fetches for one fill until all its followers fail. Default 3.
     pub max_attempts: u32,
     /// How long a key is remembered as one whose answers cannot be shared, in milliseconds. Default 2 min.
@@ -45,6 +47,7 @@ impl Default for FillConfig {
             max_readers: 65_536,
             max_buffered: 256 << 20,
             window: 1 << 20,
+            narrow_window: 16 << 10,
             max_attempts: 3,
             uncacheable_ms: 120_000,
             max_uncacheable: 65_536,
@@ -266,6 +269,15 @@ impl Inner {
     /// Accounts for `bytes` more; returns whether the memory of all fills is exceeded.
     pub(super) fn hold(&self, bytes: u64) -> bool {
         self.buffered.fetch_add(bytes, Ordering::Relaxed) + bytes > self.config.max_buffered
+    }
+
+    /// Bytes that one fill which passes through may hold now, and whether that is less than it would like.
+    pub(super) fn window(&self) -> (u64, bool) {
+        if self.buffered.load(Ordering::Relaxed) > self.config.max_buffered {
+            (self.config.narrow_window, true)
+        } else {
+            (self.config.window, false)
+        }
     }
 
     pub(super) fn release(&self, bytes: u64) {

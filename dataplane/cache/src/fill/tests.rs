@@ -461,6 +461,39 @@ fn the_memory_of_all_fills_is_bounded_and_given_back() {
 }
 
 #[test]
+fn fills_that_pass_through_hold_little_once_all_fills_hold_too_much() {
+    let fills = Fills::new(FillConfig {
+        max_buffered: 1000,
+        window: 400,
+        narrow_window: 50,
+        ..FillConfig::default()
+    });
+    let chunk = Bytes::from(vec![0; 100]);
+    let mut held = Vec::new();
+    for key in 0..40 {
+        let (mut writer, mut reader) = lead(&fills, key);
+        // Half of them keep their beginning for who comes late.
+        let length = (key % 2 == 0).then_some(5000);
+        writer.publish(head(length), Disposition::Store { limit: 300 });
+        assert!(matches!(poll_head(&mut reader), Poll::Ready(HeadOutcome::Head(_))));
+        while poll_ready(&mut writer).is_ready() {
+            writer.push(chunk.clone());
+        }
+        held.push((writer, reader));
+    }
+    let most = 1000 + 400 + 40 * 100;
+    assert!(fills.stats().buffered <= most, "{}", fills.stats().buffered);
+    // Each goes on as its reader takes what there is.
+    for (writer, reader) in &mut held {
+        while let Poll::Ready(read) = poll_chunk(reader) {
+            assert_eq!(read.unwrap().unwrap().len(), 100);
+        }
+        assert!(poll_ready(writer).is_ready());
+    }
+    assert_eq!(fills.stats().buffered, 0);
+}
+
+#[test]
 fn fills_and_their_readers_are_bounded() {
     let fills = Fills::new(FillConfig {
         max_fills: 2,

@@ -179,7 +179,13 @@ impl FillWriter {
             state.open = false;
             return Poll::Ready(Err(NoReaders));
         }
-        if state.buffered < self.fill.table.config.window {
+        let (window, narrow) = self.fill.table.window();
+        if narrow && state.beginning > 0 {
+            // There is no memory for who comes late.
+            state.beginning = 0;
+            self.fill.table.release(state.trim());
+        }
+        if state.buffered < window {
             return Poll::Ready(Ok(()));
         }
         state.writer = Some(cx.waker().clone());

@@ -89,7 +89,8 @@ pub enum Event<'e> {
         /// Why: count its label.
         error: StreamError,
     },
-    /// A window opened on which a waiting stream was stuck. Ask [`Connection::next_writable`].
+    /// A window opened on which a waiting stream was stuck, or the connection's, whether or not one was: a client opens
+    /// it as it reads. Ask [`Connection::next_writable`].
     Writable {
         /// The stream, or None when there may be several.
         stream: Option<StreamId>,

@@ -109,13 +109,12 @@ impl Connection {
             if increment == 0 {
                 return Err(Error::Protocol);
             }
-            let before = self.send_window;
             self.send_window += increment;
             if self.send_window > MAX_WINDOW {
                 return Err(Error::FlowControl);
             }
-            let opened = before <= 0 && self.streams.iter().any(|stream| stream.waiting);
-            return Ok(opened.then_some(Event::Writable { stream: None }));
+            // Also when nothing waits to be sent: the client is busy reading what it was sent before.
+            return Ok(Some(Event::Writable { stream: None }));
         }
         if self.is_idle(frame.stream) {
             return Err(Error::IdleStream);

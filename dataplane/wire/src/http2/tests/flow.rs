@@ -295,7 +295,7 @@ fn windows_that_open_by_nothing_or_too_far_are_errors() {
     // The reserved bit is not part of the increment.
     assert_eq!(peer.feed(&window_update(5, (1 << 31) | 1)), []);
     let to_the_brim = (1 << 31) - 1 - 65_535;
-    assert_eq!(peer.feed(&window_update(0, to_the_brim)), []);
+    assert_eq!(peer.feed(&window_update(0, to_the_brim)), [Seen::Writable(None)]);
     peer.expect_closed(&window_update(0, 1), ConnectionError::FlowControl);
     Peer::new().expect_closed(&window_update(0, 0), ConnectionError::Protocol);
     let mut peer = Peer::new();

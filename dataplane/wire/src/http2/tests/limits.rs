@@ -141,7 +141,7 @@ fn window_updates_that_answer_what_we_send_cost_nothing() {
         peer.out.clear();
         assert_eq!(
             peer.feed(&[window_update(1, 4096), window_update(0, 4096)].concat()),
-            []
+            [Seen::Writable(None)]
         );
     }
 }
