@@ -26,7 +26,7 @@ pub(crate) struct ServeArgs {
     /// Address for clients with TLS; written as --listen [default: none]
     #[arg(long, value_name = "ADDR", value_parser = listen::tls)]
     listen_tls: Vec<Listen>,
-    /// Address for other nodes, which ask here for what they have not stored (`tiering: {mode: Owner}`) [default: none]
+    /// Address for other nodes, which ask here for what they have not stored (`tiering` in EdgeCaches) [default: none]
     #[arg(long, value_name = "ADDR", value_parser = listen::peer)]
     peer: Option<Listen>,
     /// Port of https as clients see it, for redirects

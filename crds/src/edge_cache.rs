@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     BodyLimits, Compression, CookieName, Duration, EdgeCacheStatus, ErrorPage, HeaderEdits, HeaderName, Hostname,
-    Method, Origin, PathMatch, Prefetch, Quantity, QueryPattern, Redirect, Tls,
+    Method, Origin, PathMatch, Prefetch, Quantity, QueryPattern, Redirect, Tiering, Tls,
 };
 
 /// What an EdgeCache serves, from where, and how it stores it.
@@ -86,26 +86,6 @@ pub struct EdgeCacheSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub error_pages: Vec<ErrorPage>,
-}
-
-/// Who is asked for what a node has not stored.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Tiering {
-    /// Local: the origin. Owner: the node that owns the URL among all nodes, which asks the origin once for all of them;
-    /// the origin, when that node does not answer.
-    #[serde(default)]
-    pub mode: TieringMode,
-}
-
-/// Who is asked first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum TieringMode {
-    /// The origin.
-    #[default]
-    Local,
-    /// The node that owns the URL.
-    Owner,
 }
 
 /// How responses are stored.

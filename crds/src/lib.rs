@@ -19,14 +19,13 @@ mod prefetch;
 mod reference;
 mod scalar;
 mod status;
+mod tiering;
 mod tls;
 mod waf_policy;
 mod ws_route;
 
 pub use cache_purge::{CachePurge, CachePurgeSpec, CachePurgeStatus, EdgeCacheRef, PurgeMode, PurgeNodes};
-pub use edge_cache::{
-    CacheKey, CacheRule, CacheSpec, DeviceClass, EdgeCache, EdgeCacheSpec, QueryKey, Stale, Tiering, TieringMode,
-};
+pub use edge_cache::{CacheKey, CacheRule, CacheSpec, DeviceClass, EdgeCache, EdgeCacheSpec, QueryKey, Stale};
 pub use filter::{
     BodyLimits, Coding, Compression, ErrorPage, HeaderEdit, HeaderEdits, HeaderField, Redirect, RedirectPath,
     RedirectScheme,
@@ -44,6 +43,7 @@ pub use scalar::{
     Subprotocol, WebOrigin,
 };
 pub use status::{EdgeCacheStatus, NodesStatus, RecordedPurge, ResourceStatus};
+pub use tiering::{NodeSelector, Parent, ParentFallback, Tiering, TieringMode};
 pub use tls::{ClientCertificateMode, ClientCertificates, Hsts, Tls, TlsVersion};
 pub use waf_policy::{
     Addresses, Audit, Block, Client, ConnectionCount, DefaultAction, Limit, LimitBy, Redact, RequestRate, Uris,

@@ -17,6 +17,7 @@ use breakwater_waf::policy::Policy;
 use breakwater_waf::uri::UriSet;
 use breakwater_websocket::handshake;
 use breakwater_wire::device::{self, Classes};
+use breakwater_wire::peer::{OWNER, PARENT};
 use http::{HeaderMap, HeaderName};
 
 use crate::access::ClientRule;
@@ -25,7 +26,7 @@ use crate::prefetch;
 use crate::route::Router;
 use crate::telemetry::{Metrics, PolicyCells, ResourceCells};
 use crate::tls::{HostTls, Hosts, Terms};
-use crate::upstream::{Origin, Pool, Upstream};
+use crate::upstream::{Origin, Parent, ParentWay, Pool, Upstream};
 pub(crate) use assemble::{Assembler, Loaded};
 
 /// A configuration.
@@ -58,6 +59,8 @@ pub(crate) struct Resource {
     /// The object's, as of the manifest in force.
     pub(crate) generation: i64,
     origin: Arc<Origin>,
+    /// Another edge, which is asked before the origin.
+    pub(crate) parent: Option<Arc<Parent>>,
 }
 
 impl Resource {
@@ -102,6 +105,14 @@ pub(crate) enum ResourceKind {
 }
 
 impl ResourceKind {
+    /// What a node that answers another calls itself in `Cache-Status`.
+    pub(crate) fn asked_name(&self) -> &'static str {
+        match self {
+            Self::Cache(site) => site.asked_name(),
+            Self::WebSocket(_) => OWNER,
+        }
+    }
+
     /// The `detail` of `Cache-Status` (RFC 9211 section 2.8) in an answer of ours: only a cache has one.
     pub(crate) fn detail(&self, detail: &'static str) -> Option<&'static str> {
         matches!(self, Self::Cache(_)).then_some(detail)
@@ -159,6 +170,14 @@ struct Rule {
 }
 
 impl Site {
+    /// What a node that answers another for this site calls itself in `Cache-Status`.
+    pub(crate) const fn asked_name(&self) -> &'static str {
+        match self.tiering {
+            unit::Tiering::Parent(_) => PARENT,
+            unit::Tiering::Local | unit::Tiering::Owner => OWNER,
+        }
+    }
+
     /// Whether some path of `host`, a name in lower case without port, is this site's.
     pub(crate) fn serves(&self, host: &str) -> bool {
         self.claims.iter().any(|claim| match claim.host.strip_prefix("*.") {
@@ -230,6 +249,8 @@ pub(crate) struct WorkerConfig {
 pub(crate) struct Local {
     pub(crate) cells: Arc<ResourceCells>,
     pub(crate) upstream: Rc<Upstream>,
+    /// To the edge that is asked before the origin.
+    pub(crate) parent: Option<ParentWay>,
     /// For a WsRoute: what its relays are held to.
     pub(crate) settings: Option<Rc<breakwater_websocket::Settings>>,
 }
@@ -246,17 +267,23 @@ impl WorkerConfig {
         let upstreams = before
             .iter()
             .flat_map(|before| &before.locals)
-            .map(|local| &local.upstream);
+            .flat_map(|local| std::iter::once(&local.upstream).chain(local.parent.iter().map(|way| &way.upstream)));
         let upstreams: HashMap<_, _> = upstreams.map(|u| (Arc::as_ptr(u.origin()), u)).collect();
         let local = |resource: &Resource| {
             let cells = metrics.resource(worker, &resource.label);
-            let upstream = upstreams
-                .get(&Arc::as_ptr(&resource.origin))
-                .map(|known| Rc::clone(known));
+            let to = |origin: &Arc<Origin>, cells: &Arc<ResourceCells>| {
+                let known = upstreams.get(&Arc::as_ptr(origin)).map(|known| Rc::clone(known));
+                known.unwrap_or_else(|| {
+                    let origin = Arc::clone(origin);
+                    Rc::new(Upstream::new(origin, worker, Rc::clone(pool), Arc::clone(cells)))
+                })
+            };
             Local {
-                upstream: upstream.unwrap_or_else(|| {
-                    let origin = Arc::clone(&resource.origin);
-                    Rc::new(Upstream::new(origin, worker, Rc::clone(pool), Arc::clone(&cells)))
+                upstream: to(&resource.origin, &cells),
+                // What comes from there is not from the origin, and not counted as if it were.
+                parent: resource.parent.as_ref().map(|parent| ParentWay {
+                    upstream: to(&parent.origin, &Arc::default()),
+                    parent: Arc::clone(parent),
                 }),
                 cells,
                 settings: match &resource.kind {

@@ -111,6 +111,19 @@ fuzz_target!(|data: &[u8]| {
                 hop::strip_hop_by_hop(&mut headers);
                 assert_eq!(headers.len(), 2);
             }
+            if let Ok(value) = http::HeaderValue::from_bytes(data) {
+                let mut headers = http::HeaderMap::new();
+                headers.insert("cdn-loop", value);
+                let before = forwarded::cdn_loop_count(&headers, "breakwater");
+                let marked = forwarded::cdn_loop_has(&headers, "breakwater", "0f");
+                assert!(!marked || before > 0);
+                forwarded::append_cdn_loop(&mut headers, "breakwater;id=0f");
+                // An open quotation at the end takes in what follows it.
+                if !data.contains(&b'"') {
+                    assert_eq!(forwarded::cdn_loop_count(&headers, "breakwater"), before + 1);
+                    assert!(forwarded::cdn_loop_has(&headers, "breakwater", "0f"));
+                }
+            }
             // Whoever asks, what was asked for is the same.
             let claims = |client: &str| {
                 let own = format!("for={client}, ").into_bytes();

@@ -7,6 +7,9 @@ pub enum Scope {
     Watched,
     /// The operator's own namespace: a Role.
     Own,
+    /// The cluster, whose objects are in no namespace: the ClusterRole. Nothing, where the operator watches one
+    /// namespace.
+    Cluster,
 }
 
 /// One rule.
@@ -65,6 +68,15 @@ pub const RULES: &[Rule] = &[
         scope: Scope::Watched,
         group: "discovery.k8s.io",
         resources: &["endpointslices"],
+        names: &[],
+        verbs: &["list", "watch"],
+    },
+    // Their labels, by which an EdgeCache says which nodes are the first of two levels. Only metadata is asked for, and
+    // only once an EdgeCache does.
+    Rule {
+        scope: Scope::Cluster,
+        group: "",
+        resources: &["nodes"],
         names: &[],
         verbs: &["list", "watch"],
     },

@@ -154,7 +154,9 @@ impl Operator {
             tasks.spawn(following);
             tasks.spawn(peers.clone().follow(name, options.identity.clone(), leadership.clone()));
         }
-        tasks.spawn(publisher.clone().announce_peers(replicas));
+        let seen = watched.clone();
+        let announcing = publisher.clone().announce_peers(replicas, move || seen.node_labels());
+        tasks.spawn(announcing);
         let (compiles, compiled) = watch::channel(None);
         let mut writer = StatusWriter::new(
             client,
@@ -208,6 +210,7 @@ async fn compile_changes(
     loop {
         changed.mark_unchanged();
         let world = watched.world();
+        watched.select_nodes_by(&world);
         let begun = Instant::now();
         let mut remembered = std::mem::take(&mut memo);
         let compiled = tokio::task::spawn_blocking(move || {

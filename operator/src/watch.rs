@@ -1,4 +1,5 @@
-//! Reads the API server: four custom kinds, Services, EndpointSlices and TLS Secrets, as one [`World`] of plain values.
+//! Reads the API server: four custom kinds, Services, EndpointSlices and TLS Secrets, as one [`World`] of plain values;
+//! and the labels of Nodes, once an EdgeCache selects nodes by them, which are no part of it.
 //!
 //! Invariants: nothing is handed out before every kind was listed once; an object that cannot be read is
 //! [`Broken`](breakwater_compile::Broken) and stops no other; a change of status, or any other change the compile step
@@ -9,9 +10,11 @@
 //! object names them or not; only what the compile step needs of each is kept. Kubernetes types end here.
 
 mod decode;
+mod nodes;
 mod reflect;
 mod slot;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kube::Client;
@@ -26,6 +29,7 @@ use breakwater_snapshot::{Kind, ObjectId};
 
 use crate::Metrics;
 use decode::Custom;
+use nodes::NodeLabels;
 pub(crate) use reflect::resource;
 use slot::Slot;
 
@@ -52,6 +56,10 @@ struct Shared {
     /// Rises with each change of an object's status or UID.
     facts_changed: watch::Sender<u64>,
     synced: watch::Sender<bool>,
+    /// Names of labels by which EdgeCaches select nodes, or did.
+    selecting: watch::Sender<BTreeSet<String>>,
+    /// Nodes are not for us to see.
+    blind_to_nodes: bool,
 }
 
 #[derive(Debug, Default)]
@@ -63,12 +71,17 @@ struct Objects {
     services: Slot<Service>,
     endpoint_slices: Slot<EndpointSlice>,
     secrets: Slot<Secret>,
+    nodes: Slot<NodeLabels>,
 }
 
 impl Watched {
     /// Starts watching; the tasks end when `tasks` is dropped. `namespace`: that one only, instead of all.
     pub fn start(client: &Client, namespace: Option<&str>, metrics: &Metrics, tasks: &mut JoinSet<()>) -> Self {
-        let watched = Self::default();
+        let watched = Self(Arc::new(Shared {
+            // They belong to no namespace.
+            blind_to_nodes: namespace.is_some(),
+            ..Shared::default()
+        }));
         reflect::start(&watched, client, namespace, metrics, tasks);
         watched
     }
@@ -97,6 +110,7 @@ impl Watched {
             endpoint_slices: objects.endpoint_slices.values().cloned().collect(),
             secrets: objects.secrets.values().cloned().collect(),
             purge_records: objects.edge_caches.purge_records(Kind::EdgeCache),
+            blind_to_nodes: self.0.blind_to_nodes,
             ..World::default()
         };
         objects.edge_caches.split(&mut world.edge_caches, &mut world.broken);

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -24,7 +24,9 @@ use breakwater_operator::publish::serve::{ServeLimits, serve};
 use breakwater_operator::publish::{Limits, NodeState, Publisher, admin_router, router};
 use breakwater_operator::status::peers::Peers as Replicas;
 use breakwater_snapshot::unit::{CachePurge, PurgeMode, PurgeSelector, Unit};
-use breakwater_snapshot::{Blob, Digest, Kind, ObjectId, PeerAddress, Peers, PrefetchProgress, Rejection, Snapshot};
+use breakwater_snapshot::{
+    Blob, Digest, Kind, Labels, ObjectId, PeerAddress, Peers, PrefetchProgress, Rejection, Snapshot,
+};
 
 /// Long enough for anything that is going to happen on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -370,14 +372,50 @@ async fn a_slow_reader_skips_what_it_missed() {
 }
 
 #[tokio::test]
+async fn nodes_are_told_the_labels_of_each_other_and_when_these_change() {
+    let operator = Operator::start(None, untouched()).await;
+    let labels = |tier: &str| Labels::from([("tier".to_owned(), tier.to_owned())]);
+    let seen = Arc::new(Mutex::new(BTreeMap::from([("node-1".to_owned(), labels("first"))])));
+    let looked_at = Arc::clone(&seen);
+    let announcing = tokio::spawn(operator.publisher.clone().announce_peers_after(
+        Duration::ZERO,
+        Replicas::default(),
+        move || looked_at.lock().unwrap().clone(),
+    ));
+    operator.publisher.publish(&snapshot([purge("a", 1)]));
+    let at = PeerAddress {
+        address: SocketAddr::from(([192, 0, 2, 1], 1)),
+    };
+    let _one = Node::named("node-1", operator.address, Some(at));
+    let two = Node::named("node-2", operator.address, None);
+    let mut heard = two.peers.clone();
+    let has = |wanted: Labels| move |peers: &Peers| peers.labels_of("node-1") == Some(&wanted);
+    tokio::time::timeout(PATIENCE, heard.wait_for(has(labels("first"))))
+        .await
+        .unwrap()
+        .unwrap();
+    seen.lock().unwrap().insert("node-1".to_owned(), labels("second"));
+    tokio::time::timeout(PATIENCE, heard.wait_for(has(labels("second"))))
+        .await
+        .unwrap()
+        .unwrap();
+    seen.lock().unwrap().clear();
+    let none = |peers: &Peers| peers.members.contains_key("node-1") && peers.labels_of("node-1").is_none();
+    tokio::time::timeout(PATIENCE, heard.wait_for(none))
+        .await
+        .unwrap()
+        .unwrap();
+    announcing.abort();
+}
+
+#[tokio::test]
 async fn nodes_are_told_of_each_other_and_of_a_goodbye() {
     let operator = Operator::start(None, untouched()).await;
-    let announcing = tokio::spawn(
-        operator
-            .publisher
-            .clone()
-            .announce_peers_after(Duration::ZERO, Replicas::default()),
-    );
+    let announcing = tokio::spawn(operator.publisher.clone().announce_peers_after(
+        Duration::ZERO,
+        Replicas::default(),
+        BTreeMap::new,
+    ));
     operator.publisher.publish(&snapshot([purge("a", 1)]));
     let at = |port| PeerAddress {
         address: SocketAddr::from(([192, 0, 2, 1], port)),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use breakwater_dataplane::DataPlane;
-use breakwater_snapshot::{PeerAddress, PeerKey, Peers};
+use breakwater_snapshot::{Labels, PeerAddress, PeerKey, Peers};
 use clap::Args;
 
 use crate::exit::Failure;
@@ -18,13 +18,24 @@ pub(crate) struct PeerArgs {
     /// This machine's name among those of --peer-of [default: the host's name]
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
-    /// Another machine that runs `up` with the same manifests, and the address of its --peer; may be given several
-    /// times. Each machine is given all others by the same names
-    #[arg(long, value_name = "NAME=ADDR", value_parser = member, requires = "peer_key_file")]
-    peer_of: Vec<(String, SocketAddr)>,
+    /// Another machine that runs `up` with the same manifests, the address of its --peer, and its labels; may be given
+    /// several times. Each machine is given all others by the same names
+    #[arg(long, value_name = "NAME=ADDR[,LABEL=VALUE]", value_parser = member, requires = "peer_key_file")]
+    peer_of: Vec<Member>,
+    /// A label of this machine, for `tiering.parent.nodes`; may be given several times. The others name it in --peer-of
+    #[arg(long, value_name = "LABEL=VALUE", value_parser = label, requires = "peer_of")]
+    node_label: Vec<(String, String)>,
     /// File with the secret by which these machines know each other: the same on all, 16 bytes or more
     #[arg(long, value_name = "FILE")]
     peer_key_file: Option<PathBuf>,
+}
+
+/// Another machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Member {
+    name: String,
+    address: SocketAddr,
+    labels: Labels,
 }
 
 /// Who this machine is, and whom it may ask.
@@ -40,9 +51,9 @@ impl PeerArgs {
             Some(node) => node,
             None => crate::dataplane::host_name().unwrap_or_default(),
         };
-        if let Some((name, _)) = self.peer_of.iter().find(|(name, _)| *name == node) {
+        if self.peer_of.iter().any(|member| member.name == node) {
             return Err(Failure::environment(
-                format!("--peer-of names this machine itself, {name}"),
+                format!("--peer-of names this machine itself, {node}"),
                 "name the others, and this one with --node",
             ));
         }
@@ -64,12 +75,16 @@ impl PeerArgs {
             }
             keys.push(PeerKey::from_secret(secret));
         }
-        let members = self.peer_of.into_iter();
-        let members = members.map(|(name, address)| (name, PeerAddress { address })).collect();
-        Ok(Machines {
-            node,
-            peers: Peers { members, keys },
-        })
+        let mut peers = Peers {
+            keys,
+            ..Peers::default()
+        };
+        for Member { name, address, labels } in self.peer_of {
+            peers.labels.insert(name.clone(), labels);
+            peers.members.insert(name, PeerAddress { address });
+        }
+        peers.labels.insert(node.clone(), self.node_label.into_iter().collect());
+        Ok(Machines { node, peers })
     }
 }
 
@@ -83,17 +98,33 @@ impl Machines {
     }
 }
 
-/// Reads `NAME=ADDR`.
+/// Reads `NAME=ADDR`, and labels behind it.
 ///
 /// # Errors
 /// What is wrong, and how it is written.
-fn member(text: &str) -> Result<(String, SocketAddr), String> {
+fn member(text: &str) -> Result<Member, String> {
     let wrong = || format!("`{text}` is no NAME=ADDR, such as b=192.0.2.7:8602");
-    let (name, address) = text.split_once('=').ok_or_else(wrong)?;
+    let mut parts = text.split(',');
+    let (name, address) = parts.next().and_then(|first| first.split_once('=')).ok_or_else(wrong)?;
     let address = address.parse().map_err(|_| wrong())?;
     match name {
         "" => Err(wrong()),
-        name => Ok((name.to_owned(), address)),
+        name => Ok(Member {
+            name: name.to_owned(),
+            address,
+            labels: parts.map(label).collect::<Result<_, _>>()?,
+        }),
+    }
+}
+
+/// Reads `LABEL=VALUE`.
+///
+/// # Errors
+/// What is wrong, and how it is written.
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(format!("`{text}` is no LABEL=VALUE, such as tier=first")),
     }
 }
 
@@ -103,10 +134,21 @@ mod tests {
 
     #[test]
     fn a_machine_is_a_name_and_an_address() {
-        let (name, address) = member("b=192.0.2.7:8602").unwrap();
-        assert_eq!((name.as_str(), address), ("b", ([192, 0, 2, 7], 8602).into()));
+        let b = member("b=192.0.2.7:8602").unwrap();
+        assert_eq!((b.name.as_str(), b.address), ("b", ([192, 0, 2, 7], 8602).into()));
+        assert!(b.labels.is_empty());
         for wrong in ["b", "=192.0.2.7:1", "b=192.0.2.7", "b=http://192.0.2.7:1"] {
             assert!(member(wrong).unwrap_err().contains(wrong));
+        }
+    }
+
+    #[test]
+    fn labels_follow_the_address() {
+        let b = member("b=192.0.2.7:8602,tier=first,zone=").unwrap();
+        let labels = [("tier", "first"), ("zone", "")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(b.labels, labels.into());
+        for wrong in ["b=192.0.2.7:1,", "b=192.0.2.7:1,tier", "b=192.0.2.7:1,=first"] {
+            assert!(member(wrong).unwrap_err().contains("LABEL=VALUE"));
         }
     }
 
@@ -118,11 +160,14 @@ mod tests {
         let args = |node: &str| PeerArgs {
             node: Some(node.to_owned()),
             peer_of: vec![member("b=192.0.2.7:8602").unwrap()],
+            node_label: vec![label("tier=first").unwrap()],
             peer_key_file: Some(path.clone()),
         };
         assert!(args("b").read().is_err());
         assert!(args("a").read().is_err());
         std::fs::write(&path, "0123456789abcdef\n").unwrap();
-        assert_eq!(args("a").read().unwrap().peers.keys.len(), 1);
+        let machines = args("a").read().unwrap();
+        assert_eq!(machines.peers.keys.len(), 1);
+        assert_eq!(machines.peers.labels_of("a").unwrap()["tier"], "first");
     }
 }

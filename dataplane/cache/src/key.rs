@@ -114,6 +114,13 @@ impl Keyer {
         self.hasher(b'i').finish()
     }
 
+    /// Names `site` of this process to others, who learn nothing else from it.
+    pub fn mark(&self, site: u64) -> u64 {
+        let mut hasher = self.hasher(b'm');
+        hasher.write_u64(site);
+        hasher.finish()
+    }
+
     /// The hash of a group (RFC 9875) of the origin `origin` as a tag.
     pub fn group_tag(&self, origin: Key, group: &[u8]) -> u64 {
         let mut hasher = self.hasher(b'g');

@@ -18,5 +18,5 @@ pub use ack::{Ack, PrefetchProgress, Rejection};
 pub use digest::{Digest, DigestError};
 pub use manifest::{Entry, Manifest};
 pub use object::{Kind, ObjectId, ObjectIdError};
-pub use peers::{Member, PeerAddress, PeerKey, PeerNews, Peers};
+pub use peers::{Labels, Member, PeerAddress, PeerKey, PeerNews, Peers};
 pub use snapshot::{Blob, Snapshot, SnapshotError};

@@ -26,7 +26,13 @@ pub struct Member {
     /// Where.
     #[serde(flatten)]
     pub at: PeerAddress,
+    /// What it is selected by, as far as anything selects by it.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
 }
+
+/// Labels of a node, by name.
+pub type Labels = BTreeMap<String, String>;
 
 /// A secret that every node has.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +67,8 @@ impl PeerKey {
 pub struct Peers {
     /// By name.
     pub members: BTreeMap<String, PeerAddress>,
+    /// Labels of those that have some, by name. Others than members may be among them, and count for nothing.
+    pub labels: BTreeMap<String, Labels>,
     /// Each of them is accepted.
     pub keys: Vec<PeerKey>,
 }
@@ -85,12 +93,14 @@ impl Peers {
     pub const MOST: usize = 10_000;
     /// The most keys that are taken.
     pub const MOST_KEYS: usize = 64;
+    /// The most labels of one node that are taken.
+    pub const MOST_LABELS: usize = 64;
 
     /// All of it, for a reader who knows nothing.
     pub fn whole(&self) -> PeerNews {
         PeerNews {
             delta: false,
-            members: members(self.members.iter()),
+            members: self.tell(self.members.iter()),
             gone: Vec::new(),
             keys: self.keys.clone(),
         }
@@ -98,14 +108,13 @@ impl Peers {
 
     /// What changed since `before`, for a reader who knows that.
     pub fn since(&self, before: &Self) -> PeerNews {
-        let changed = self
-            .members
-            .iter()
-            .filter(|(name, at)| before.members.get(*name) != Some(at));
+        let changed = self.members.iter().filter(|(name, at)| {
+            before.members.get(*name) != Some(at) || before.labels_of(name) != self.labels_of(name)
+        });
         let gone = before.members.keys().filter(|name| !self.members.contains_key(*name));
         PeerNews {
             delta: true,
-            members: members(changed),
+            members: self.tell(changed),
             gone: gone.cloned().collect(),
             keys: self.keys.clone(),
         }
@@ -115,26 +124,39 @@ impl Peers {
     pub fn apply(&mut self, news: PeerNews) {
         if !news.delta {
             self.members.clear();
+            self.labels.clear();
         }
         for node in &news.gone {
             self.members.remove(node);
+            self.labels.remove(node);
         }
         for member in news.members {
             if self.members.len() < Self::MOST || self.members.contains_key(&member.node) {
+                let labels: Labels = member.labels.into_iter().take(Self::MOST_LABELS).collect();
+                match labels.is_empty() {
+                    true => self.labels.remove(&member.node),
+                    false => self.labels.insert(member.node.clone(), labels),
+                };
                 self.members.insert(member.node, member.at);
             }
         }
         self.keys = news.keys;
         self.keys.truncate(Self::MOST_KEYS);
     }
-}
 
-fn members<'a>(list: impl Iterator<Item = (&'a String, &'a PeerAddress)>) -> Vec<Member> {
-    list.map(|(node, at)| Member {
-        node: node.clone(),
-        at: at.clone(),
-    })
-    .collect()
+    /// The labels of a node; none is the same as no labels.
+    pub fn labels_of(&self, node: &str) -> Option<&Labels> {
+        self.labels.get(node).filter(|labels| !labels.is_empty())
+    }
+
+    fn tell<'a>(&self, list: impl Iterator<Item = (&'a String, &'a PeerAddress)>) -> Vec<Member> {
+        list.map(|(node, at)| Member {
+            node: node.clone(),
+            at: at.clone(),
+            labels: self.labels_of(node).cloned().unwrap_or_default(),
+        })
+        .collect()
+    }
 }
 
 #[cfg(test)]
@@ -155,7 +177,51 @@ mod tests {
         Peers {
             members: members.collect(),
             keys: vec![key],
+            ..Peers::default()
         }
+    }
+
+    fn labelled(mut peers: Peers, node: &str, labels: &[(&str, &str)]) -> Peers {
+        let labels = labels
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        peers.labels.insert(node.to_owned(), labels.collect());
+        peers
+    }
+
+    #[test]
+    fn a_node_whose_labels_change_is_told_anew_and_labels_go_with_it() {
+        let none = peers(&[("a", 1), ("b", 2)]);
+        let some = labelled(none.clone(), "b", &[("tier", "first")]);
+        let news = some.since(&none);
+        assert_eq!((news.members.len(), news.members[0].node.as_str()), (1, "b"));
+        let mut reader = Peers::default();
+        reader.apply(none.whole());
+        reader.apply(serde_json::from_slice(&serde_json::to_vec(&news).unwrap()).unwrap());
+        assert_eq!(reader, some);
+        let other = labelled(none.clone(), "b", &[("tier", "second")]);
+        reader.apply(other.since(&some));
+        assert_eq!(reader, other);
+        reader.apply(none.since(&other));
+        assert_eq!(reader, none);
+        reader.apply(some.whole());
+        reader.apply(peers(&[("a", 1)]).since(&some));
+        assert_eq!(reader, peers(&[("a", 1)]));
+        // Labels of nodes that are no members are not told.
+        assert_eq!(
+            labelled(peers(&[("a", 1)]), "c", &[("x", "y")]).whole(),
+            peers(&[("a", 1)]).whole()
+        );
+    }
+
+    #[test]
+    fn a_node_with_more_labels_than_are_taken_keeps_the_first() {
+        let mut news = peers(&[("a", 1)]).whole();
+        let many = (0..Peers::MOST_LABELS + 5).map(|n| (format!("l{n:03}"), String::new()));
+        news.members[0].labels = many.collect();
+        let mut reader = Peers::default();
+        reader.apply(news);
+        assert_eq!(reader.labels_of("a").unwrap().len(), Peers::MOST_LABELS);
     }
 
     #[test]

@@ -7,6 +7,8 @@ mod prefetch;
 mod schedule;
 mod tls;
 
+use std::collections::BTreeMap;
+
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -100,13 +102,47 @@ pub struct EdgeCache {
 }
 
 /// Who is asked for what a node has not stored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Tiering {
     /// The origin.
     #[default]
     Local,
     /// The node that owns the URL among all nodes, then the origin.
     Owner,
+    /// A first level of caches, which asks the origin.
+    Parent(Parent),
+}
+
+/// The first level of two.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parent {
+    /// Who it is.
+    pub level: FirstLevel,
+    /// Whether the origin is asked when nobody of it answers.
+    pub fallback: bool,
+}
+
+/// Who alone asks the origin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FirstLevel {
+    /// The nodes that have all of these labels; they ask the origin themselves.
+    Nodes(BTreeMap<String, String>),
+    /// Another edge, spoken to like an origin.
+    Servers(Box<Origin>),
+}
+
+impl Tiering {
+    /// The other edge that is asked, if one is.
+    #[must_use]
+    pub fn servers(&self) -> Option<&Origin> {
+        match self {
+            Self::Parent(parent) => match &parent.level {
+                FirstLevel::Servers(origin) => Some(origin),
+                FirstLevel::Nodes(_) => None,
+            },
+            Self::Local | Self::Owner => None,
+        }
+    }
 }
 
 /// How an EdgeCache stores.

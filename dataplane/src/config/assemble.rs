@@ -21,7 +21,7 @@ use crate::access::ClientRule;
 use crate::route::Router;
 use crate::telemetry::Metrics;
 use crate::tls::{HostTls, Hosts, Realms, Servers, Terms};
-use crate::upstream::Origin;
+use crate::upstream::{Origin, Parent};
 
 /// Keeps what was built, and builds what changed.
 pub(crate) struct Assembler {
@@ -265,13 +265,19 @@ impl Assembler {
             resources.push(self.resource(id, kind, held.generation));
         }
         router.finish();
-        let labels: BTreeSet<_> = resources.iter().map(|resource| resource.label.as_str()).collect();
+        let labels = |resource: &Resource| {
+            let parent = resource.parent.as_ref().map(|parent| parent.origin.label.clone());
+            std::iter::once(resource.label.clone())
+                .chain(parent)
+                .collect::<Vec<_>>()
+        };
+        let labels: BTreeSet<_> = resources.iter().flat_map(labels).collect();
         self.metrics.fleet.settle(|label| labels.contains(label));
         Config { router, resources, tls }
     }
 
-    /// The origin of a resource, with the client certificate it names.
-    fn origin(&self, id: &ObjectId, unit: &unit::Origin) -> Arc<Origin> {
+    /// The servers that a resource calls `label`, with the client certificate they are shown.
+    fn origin(&self, label: &str, unit: &unit::Origin) -> Arc<Origin> {
         let named = unit.tls.as_ref().and_then(|tls| tls.certificate.as_ref());
         let shown = named
             .and_then(|id| self.held.get(id))
@@ -279,7 +285,18 @@ impl Assembler {
                 Built::Certificate(certificate) => Some((held.digest, certificate)),
                 _ => None,
             });
-        self.metrics.fleet.origin(&id.to_string(), unit, shown)
+        self.metrics.fleet.origin(label, unit, shown)
+    }
+
+    /// The edge that is asked before the origin of a site, if one is.
+    fn parent(&self, id: &ObjectId, kind: &ResourceKind) -> Option<Arc<Parent>> {
+        let ResourceKind::Cache(site) = kind else { return None };
+        let unit::Tiering::Parent(parent) = &site.tiering else {
+            return None;
+        };
+        let servers = self.origin(&format!("{id} parent"), site.tiering.servers()?);
+        let mark = self.cache.keyer().mark(site.id);
+        Some(Arc::new(Parent::new(servers, parent.fallback, mark)))
     }
 
     fn resource(&self, id: &ObjectId, kind: ResourceKind, generation: i64) -> Resource {
@@ -304,7 +321,8 @@ impl Assembler {
             client: ClientRule::new(trusted, header),
             protections,
             generation,
-            origin: self.origin(id, kind.origin()),
+            origin: self.origin(&id.to_string(), kind.origin()),
+            parent: self.parent(id, &kind),
             kind,
         }
     }

@@ -74,6 +74,7 @@ pub(super) fn site_id(id: &ObjectId) -> u64 {
 fn site(id: &ObjectId, unit: unit::EdgeCache, realms: &Realms) -> Result<Site, String> {
     check_claims(&unit.claims)?;
     check_origin(&unit.origin)?;
+    unit.tiering.servers().map_or(Ok(()), check_origin)?;
     let prefetch = unit.prefetch.as_ref().map(|unit| Prefetch::new(unit).map(Arc::new));
     let cache = unit.cache;
     let rules = cache.rules.into_iter().map(rule).collect::<Result<_, _>>()?;

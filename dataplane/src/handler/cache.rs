@@ -207,6 +207,7 @@ impl Request<'_> {
         stale: Option<Stale>,
         status: CacheStatus<'_>,
     ) -> Result<Outcome, Failure> {
+        forward::check_loop(self.job)?;
         let values = values_of(&self.job.request.headers);
         let cache = &self.worker.cache;
         let mut joined = cache.join(&self.target, &self.meta, &values, self.worker.clock.timestamp());
@@ -267,6 +268,8 @@ impl Request<'_> {
                 ..status
             };
             let vary: vary::Rule = match outcome {
+                // The request that was followed went in circles, or said so of itself. This one may not.
+                HeadOutcome::Head(head) if follows && head.status == 508 => break,
                 HeadOutcome::Head(head) if cache.selects(&head, &values) => {
                     let source = Source::Fill(&mut reader);
                     return self.stream(client, &head, source, status, CacheResult::Miss).await;
@@ -506,7 +509,9 @@ impl Request<'_> {
             ),
             hsts: self.job.hsts(),
             filters: self.job.filters(),
-            word: word.as_ref().and_then(|word| word.to_str().ok()),
+            word: word
+                .as_ref()
+                .and_then(|word| Some((word.to_str().ok()?, self.site.asked_name()))),
         }
         .write(&mut out);
         if written.length > 0 && object.body.extents().is_some() {

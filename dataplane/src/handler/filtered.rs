@@ -9,7 +9,6 @@ use super::client::{Client, ClientError, ResponseHead};
 use super::{Answer, Job, Ours, Routed, https};
 use crate::filter::{Asked, Filters};
 use crate::worker::Worker;
-use breakwater_wire::peer::OWNER;
 
 /// The reason under which a request body that is too large is counted.
 pub(super) const TOO_LARGE: &str = "request_body";
@@ -70,7 +69,7 @@ pub(super) async fn send_head<'a, C: Client>(
     }
     let Some(filters) = job.filters() else {
         if job.asked_by.is_some() {
-            name_status(OWNER, &mut head);
+            name_status(job.resource().kind.asked_name(), &mut head);
         }
         client.send_head(head).await?;
         return Ok(true);

@@ -36,6 +36,7 @@ pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 pub(super) fn fields(job: &Job, peer: IpAddr) -> Result<HeaderMap, OriginError> {
     let request = &job.request;
     let mut headers = request.headers.clone();
+    check_loop(job)?;
     if forwarded::via_count(&headers, NAME).max(forwarded::cdn_loop_count(&headers, NAME)) >= MAX_LOOPS {
         return Err(OriginError::Loop);
     }
@@ -75,8 +76,23 @@ pub(super) fn fields(job: &Job, peer: IpAddr) -> Result<HeaderMap, OriginError> 
         filters.edit_request(&mut headers);
     }
     // Last: no edit of a route takes it away (RFC 8586 section 2).
-    forwarded::append_cdn_loop(&mut headers, NAME);
+    match &job.resource().parent {
+        None => forwarded::append_cdn_loop(&mut headers, NAME),
+        Some(parent) => forwarded::append_cdn_loop(&mut headers, &format!("{NAME};id={}", parent.mark)),
+    }
     Ok(headers)
+}
+
+/// A request that went from here to another edge and came back is in a loop, and would wait for itself.
+///
+/// # Errors
+/// When this is one.
+pub(super) fn check_loop(job: &Job) -> Result<(), OriginError> {
+    let parent = job.resource().parent.as_ref();
+    match parent.is_some_and(|parent| forwarded::cdn_loop_has(&job.request.headers, NAME, &parent.mark)) {
+        true => Err(OriginError::Loop),
+        false => Ok(()),
+    }
 }
 
 /// The port that goes without saying.

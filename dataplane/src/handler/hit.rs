@@ -87,7 +87,7 @@ pub(super) fn answer(worker: &Worker, site: &Site, routed: &Routed<'_, '_>, out:
         connection: connection(close, head.version == Version::Http10),
         hsts: routed.hsts(),
         filters,
-        word: word.as_deref(),
+        word: word.as_deref().map(|word| (word, site.asked_name())),
     }
     .write(out);
     if !of_client {

@@ -13,7 +13,7 @@ use super::forward;
 use super::{Failure, Job, Outcome, filtered};
 use crate::filter::Content;
 use crate::telemetry::CacheResult;
-use crate::upstream::{Body, Exchange, Head, OriginError, ResponseBody, Upload};
+use crate::upstream::{Body, By, Exchange, Head, OriginError, ResponseBody, Upload, Upstream};
 
 /// Passes on what [`fetch`] brought.
 pub(super) async fn answer<C: Client>(
@@ -37,7 +37,6 @@ pub(super) async fn fetch<C: Client>(
     peer: IpAddr,
     client: &mut C,
 ) -> Result<(OwnedResponse, ResponseBody), Failure> {
-    let upstream = &job.local().upstream;
     let body = match job.request.framing {
         Framing::None => Body::None,
         Framing::Length(length) => Body::Length(length),
@@ -52,26 +51,25 @@ pub(super) async fn fetch<C: Client>(
         body,
     );
     head.trailers = accepts_trailers(&job.request.headers);
-    let result = if client.has_body() {
+    let (by, result) = if client.has_body() {
         send_with_body(job, client, &head).await
     } else {
         let interim = async |response: OwnedResponse| pass_interim(client, &response).await;
-        upstream
-            .request(&head, &job.asker(), interim)
-            .await
-            .map_err(Failure::from)
+        let (by, result) = job.local().request(&head, &job.asker(), interim).await;
+        (by, result.map_err(Failure::from))
     };
-    count(job, &result);
+    count(job, by, &result);
     result
 }
 
-fn count(job: &Job, result: &Result<(OwnedResponse, ResponseBody), Failure>) {
+fn count(job: &Job, by: By, result: &Result<(OwnedResponse, ResponseBody), Failure>) {
+    if let Ok((_, body)) = result {
+        job.asked.answered_by(body.server());
+    }
     let cells = &job.local().cells;
     match result {
-        Ok((response, body)) => {
-            job.asked.answered_by(body.server());
-            cells.origin.add(response.status.as_u16());
-        }
+        _ if by == By::Parent => {}
+        Ok((response, _)) => cells.origin.add(response.status.as_u16()),
         Err(Failure::Origin(error)) => cells.origin_failed(error.label()),
         Err(Failure::Client(_) | Failure::TooLarge) => {}
     }
@@ -95,9 +93,22 @@ async fn send_with_body<C: Client>(
     job: &Job,
     client: &mut C,
     head: &Head,
+) -> (By, Result<(OwnedResponse, ResponseBody), Failure>) {
+    let (by, begun) = job.local().begin(head, &job.asker()).await;
+    let result = match begun {
+        Ok((exchange, upstream)) => finish(job, client, head, exchange, upstream).await,
+        Err(error) => Err(error.into()),
+    };
+    (by, result)
+}
+
+async fn finish<C: Client>(
+    job: &Job,
+    client: &mut C,
+    head: &Head,
+    mut exchange: Exchange,
+    upstream: &Upstream,
 ) -> Result<(OwnedResponse, ResponseBody), Failure> {
-    let upstream = &job.local().upstream;
-    let mut exchange = upstream.begin(head, &job.asker()).await?;
     let patience = upstream.response_timeout();
     let most = job.filters().and_then(|filters| filters.max_request_body);
     let left = stream_body(client, &mut exchange, patience, most).await?;

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use crate::conn::COPY;
 use crate::filter::Filters;
 use crate::tls::Hsts;
-use breakwater_wire::peer::{FIELD, OWNER};
+use breakwater_wire::peer::FIELD;
 pub(super) use ranges::Stretch;
 use ranges::{Chosen, Multipart};
 
@@ -49,8 +49,8 @@ pub(super) struct Reply<'a> {
     pub(super) hsts: Option<&'a Hsts>,
     /// Those of the route.
     pub(super) filters: Option<&'a Filters>,
-    /// For another node that asks: what it is told beside.
-    pub(super) word: Option<&'a str>,
+    /// For another node that asks: what it is told beside, and by what name.
+    pub(super) word: Option<(&'a str, &'static str)>,
 }
 
 /// What was written.
@@ -203,9 +203,9 @@ impl Reply<'_> {
         out.extend_from_slice(b"Age: ");
         write_decimal(out, self.age);
         out.extend_from_slice(b"\r\nCache-Status: ");
-        let name = if self.word.is_some() { OWNER } else { cache_status::NAME };
+        let name = self.word.map_or(cache_status::NAME, |(_, name)| name);
         self.cache_status.write(name, out);
-        if let Some(word) = self.word {
+        if let Some((word, _)) = self.word {
             out.extend_from_slice(b"\r\n");
             out.extend_from_slice(FIELD.as_str().as_bytes());
             out.extend_from_slice(b": ");

@@ -31,6 +31,8 @@ pub(crate) struct Counts {
     pub(crate) behind: Count,
     /// It had too much of ours to do, and was not asked.
     pub(crate) passed_over: Count,
+    /// Nobody of the first level could be asked, and the origin is not for this node to ask.
+    pub(crate) nobody: Count,
     /// Another node was answered, from the store or the origin.
     pub(crate) served: Count,
     /// Another node was refused: overload, or the site is not served here.
@@ -45,7 +47,7 @@ pub(crate) struct Counts {
 
 impl Counts {
     /// Direction, result and count of each.
-    pub(crate) fn all(&self) -> [(&'static str, &'static str, u64); 11] {
+    pub(crate) fn all(&self) -> [(&'static str, &'static str, u64); 12] {
         [
             ("out", "answered", self.answered.get()),
             ("out", "origin_failed", self.origin_failed.get()),
@@ -53,6 +55,7 @@ impl Counts {
             ("out", "unreachable", self.unreachable.get()),
             ("out", "behind", self.behind.get()),
             ("out", "passed_over", self.passed_over.get()),
+            ("out", "nobody", self.nobody.get()),
             ("in", "answered", self.served.get()),
             ("in", "refused", self.turned_away.get()),
             ("in", "origin_failed", self.failed.get()),

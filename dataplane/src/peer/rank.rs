@@ -51,16 +51,27 @@ pub(crate) enum Standing {
     Away,
 }
 
-/// The first of `owners` that can be asked; none: the origin is asked, because this node comes first or nobody can be.
-pub(crate) fn pick<T>(owners: impl Iterator<Item = T>, standing: impl Fn(&T) -> Standing) -> Option<T> {
+/// Who is picked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pick<T> {
+    /// The one that asks.
+    Own,
+    /// Another.
+    Other(T),
+    /// None of them can be asked.
+    Nobody,
+}
+
+/// The first of `owners` that can be asked.
+pub(crate) fn pick<T>(owners: impl Iterator<Item = T>, standing: impl Fn(&T) -> Standing) -> Pick<T> {
     for owner in owners {
         match standing(&owner) {
-            Standing::Own => return None,
-            Standing::Free => return Some(owner),
+            Standing::Own => return Pick::Own,
+            Standing::Free => return Pick::Other(owner),
             Standing::Busy | Standing::Away => {}
         }
     }
-    None
+    Pick::Nobody
 }
 
 /// How many requests of ours a node may have under way when `all` are, to `nodes` nodes: a quarter more than its part
@@ -132,12 +143,12 @@ mod tests {
     fn the_first_that_can_be_asked_is_and_whoever_comes_first_itself_asks_the_origin() {
         use Standing::{Away, Busy, Free, Own};
         let pick = |standings: &[Standing]| pick(0..standings.len(), |n| standings[*n]);
-        assert_eq!(pick(&[Free, Free]), Some(0));
-        assert_eq!(pick(&[Busy, Free]), Some(1));
-        assert_eq!(pick(&[Away, Own]), None);
-        assert_eq!(pick(&[Own, Free]), None);
-        assert_eq!(pick(&[Away, Busy]), None);
-        assert_eq!(pick(&[]), None);
+        assert_eq!(pick(&[Free, Free]), Pick::Other(0));
+        assert_eq!(pick(&[Busy, Free]), Pick::Other(1));
+        assert_eq!(pick(&[Away, Own]), Pick::Own);
+        assert_eq!(pick(&[Own, Free]), Pick::Own);
+        assert_eq!(pick(&[Away, Busy]), Pick::Nobody);
+        assert_eq!(pick(&[]), Pick::Nobody);
     }
 
     #[test]

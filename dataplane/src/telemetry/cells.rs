@@ -195,6 +195,29 @@ impl PrefetchResult {
     }
 }
 
+/// What became of a request to the edge before an origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ParentResult {
+    /// It answered.
+    Answered,
+    /// It did not.
+    Failed,
+    /// It was not asked, because it failed of late.
+    Resting,
+}
+
+impl ParentResult {
+    pub(crate) const ALL: [Self; 3] = [Self::Answered, Self::Failed, Self::Resting];
+
+    pub(crate) const fn label(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Failed => "failed",
+            Self::Resting => "resting",
+        }
+    }
+}
+
 /// What one worker counts of one resource.
 #[derive(Debug, Default)]
 pub(crate) struct ResourceCells {
@@ -226,6 +249,7 @@ pub(crate) struct ResourceCells {
     cache_bytes: [Cell; CacheResult::ALL.len()],
     not_stored: Mutex<BTreeMap<&'static str, u64>>,
     prefetch: [Cell; PrefetchResult::ALL.len()],
+    parent: [Cell; ParentResult::ALL.len()],
     pub(crate) websockets_opened: Cell,
     pub(crate) websockets_closed: Cell,
     /// Live counters of every relay of this resource on this worker.
@@ -273,6 +297,10 @@ impl ResourceCells {
 
     pub(crate) fn prefetch(&self, result: PrefetchResult) -> &Cell {
         &self.prefetch[result as usize]
+    }
+
+    pub(crate) fn parent(&self, result: ParentResult) -> &Cell {
+        &self.parent[result as usize]
     }
 
     pub(crate) fn origin_refused(&self, reason: Refusal) -> &Cell {

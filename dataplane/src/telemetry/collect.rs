@@ -11,7 +11,7 @@ use breakwater_websocket::Side;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
-use super::cells::{BUCKETS, CacheResult, PrefetchResult};
+use super::cells::{BUCKETS, CacheResult, ParentResult, PrefetchResult};
 use super::{Metrics, ResourceCells};
 use crate::clock::unix_seconds;
 use crate::upstream::Refusal;
@@ -103,6 +103,7 @@ fn resources(metrics: &Metrics, out: &mut Families) {
             );
         }
         origins(r, &workers, out);
+        parents(r, &workers, out);
         if r.starts_with("EdgeCache/") {
             for result in CacheResult::ALL {
                 let labels = [("resource", r), ("result", result.label())];
@@ -194,6 +195,22 @@ fn origins(resource: &str, workers: &[Arc<ResourceCells>], out: &mut Families) {
                 n,
             );
         }
+    }
+}
+
+/// Of resources with another edge before their origin.
+fn parents(resource: &str, workers: &[Arc<ResourceCells>], out: &mut Families) {
+    let counts = ParentResult::ALL.map(|result| (result, total(workers, |cells| cells.parent(result).get())));
+    if counts.iter().all(|(_, n)| *n == 0) {
+        return;
+    }
+    for (result, n) in counts {
+        out.counter(
+            "parent_requests_total",
+            "Requests to the edge before the origin, by what became of them.",
+            &[("resource", resource), ("result", result.label())],
+            n,
+        );
     }
 }
 

@@ -40,6 +40,8 @@ mod http2_bodies;
 mod http2_smuggling;
 mod https;
 mod overload;
+mod parent_edges;
+mod parent_nodes;
 mod peers;
 mod peers_failures;
 mod pipelining;

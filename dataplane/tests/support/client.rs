@@ -28,6 +28,15 @@ impl Response {
         found.map(|(_, value)| value.as_str())
     }
 
+    /// All values of a field.
+    pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        let found = self
+            .fields
+            .iter()
+            .filter(move |(field, _)| field.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
+    }
+
     /// How often a field came.
     pub(crate) fn count(&self, name: &str) -> usize {
         let found = self.fields.iter().filter(|(field, _)| field.eq_ignore_ascii_case(name));

@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 
 use breakwater_dataplane::Listen;
-use breakwater_snapshot::unit::{EdgeCache, Tiering, Unit};
+use breakwater_snapshot::unit::{EdgeCache, FirstLevel, Parent, Tiering, Unit};
 use breakwater_snapshot::{PeerAddress, PeerKey, Peers};
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use super::{Objects, Plane, edge_cache, objects};
+use super::{Objects, Plane, edge_cache, http_origin, objects};
 
 /// Nodes with a listener for each other.
 pub(crate) struct Nodes(pub(crate) Vec<Plane>);
@@ -18,6 +18,24 @@ pub(crate) struct Nodes(pub(crate) Vec<Plane>);
 pub(crate) fn owner_site(origin: SocketAddr) -> EdgeCache {
     EdgeCache {
         tiering: Tiering::Owner,
+        ..edge_cache(origin)
+    }
+}
+
+/// An EdgeCache whose first level are the nodes with a label.
+pub(crate) fn below_nodes(origin: SocketAddr, fallback: bool) -> EdgeCache {
+    let labels = [("tier".to_owned(), "first".to_owned())];
+    below(origin, FirstLevel::Nodes(labels.into()), fallback)
+}
+
+/// An EdgeCache with another edge before its origin.
+pub(crate) fn below_edge(origin: SocketAddr, parents: &[SocketAddr], fallback: bool) -> EdgeCache {
+    below(origin, FirstLevel::Servers(Box::new(http_origin(parents))), fallback)
+}
+
+fn below(origin: SocketAddr, level: FirstLevel, fallback: bool) -> EdgeCache {
+    EdgeCache {
+        tiering: Tiering::Parent(Parent { level, fallback }),
         ..edge_cache(origin)
     }
 }
@@ -111,7 +129,18 @@ impl Nodes {
         Peers {
             members: members.collect(),
             keys: vec![key()],
+            ..Peers::default()
         }
+    }
+
+    /// Tells all nodes of all, of which those that `which` picks have the label of the first level.
+    pub(crate) fn level(&self, which: impl Fn(usize) -> bool) -> Peers {
+        let mut peers = self.peers(|_| true);
+        let label = [("tier".to_owned(), "first".to_owned())];
+        let first = (0..self.0.len()).filter(|n| which(*n));
+        peers.labels = first.map(|n| (format!("node-{n}"), label.clone().into())).collect();
+        self.0.iter().for_each(|plane| plane.data.set_peers(&peers));
+        peers
     }
 
     /// The sum over all nodes of what they counted of each other.

@@ -17,7 +17,7 @@ use std::time::Duration;
 pub(crate) use client::{Client, Response};
 pub(crate) use log::Log;
 pub(crate) use origin::{Origin, Request, answer};
-pub(crate) use peers::{Nodes, Way, owner_site};
+pub(crate) use peers::{Nodes, Way, below_edge, below_nodes, owner_site};
 pub(crate) use plane::{Plane, admin_text};
 pub(crate) use tls::{Authority, Dialer, der, secure_listen, tls};
 pub(crate) use units::{

@@ -136,6 +136,20 @@ pub fn cdn_loop_count(headers: &HeaderMap, pseudonym: &str) -> usize {
         .count()
 }
 
+/// Whether CDN-Loop names this pseudonym with the parameter `id` of this value: the request was here.
+#[must_use]
+pub fn cdn_loop_has(headers: &HeaderMap, pseudonym: &str, id: &str) -> bool {
+    let values = headers.get_all(CDN_LOOP).iter();
+    let mut members = values.flat_map(|value| list_members(value.as_bytes()));
+    members.any(|member| {
+        let mut parts = member.split(|b| *b == b';').map(<[u8]>::trim_ascii);
+        let named = parts
+            .next()
+            .is_some_and(|name| name.eq_ignore_ascii_case(pseudonym.as_bytes()));
+        named && parts.any(|part| part.strip_prefix(b"id=").is_some_and(|value| value == id.as_bytes()))
+    })
+}
+
 /// The address of the client behind trusted proxies.
 ///
 /// Starts at `peer` and walks X-Forwarded-For from right to left as long as the address in hand is trusted.
@@ -310,6 +324,11 @@ mod tests {
         append_cdn_loop(&mut headers, "breakwater");
         assert_eq!(cdn_loop_count(&headers, "breakwater"), 3);
         assert_eq!(cdn_loop_count(&headers, "foo"), 1);
+        assert!(!cdn_loop_has(&headers, "breakwater", "7"));
+        append_cdn_loop(&mut headers, "breakwater;id=7");
+        assert_eq!(cdn_loop_count(&headers, "breakwater"), 4);
+        assert!(cdn_loop_has(&headers, "breakwater", "7"));
+        assert!(!cdn_loop_has(&headers, "breakwater", "77") && !cdn_loop_has(&headers, "foo", "7"));
     }
 
     #[test]

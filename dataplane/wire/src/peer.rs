@@ -20,6 +20,9 @@ pub const FIELD: HeaderName = HeaderName::from_static("breakwater-peer");
 /// In `Cache-Status`, the node that was asked by another.
 pub const OWNER: &str = "breakwater-owner";
 
+/// In `Cache-Status`, the node of the first level that was asked by another.
+pub const PARENT: &str = "breakwater-parent";
+
 const VERSION: &str = "1";
 
 /// What goes with a request.

@@ -11,10 +11,11 @@ use crate::findings::Findings;
 use crate::index::Index;
 use crate::origin::Servers;
 use crate::purge_record::{self, Published};
+use crate::tiering::PARENT;
 use crate::tls::Deciders;
 use crate::{
-    Judgement, MOST_PURGES, Meta, Problem, Reason, Severity, Verdict, World, cache_purge, edge_cache, tls, waf_policy,
-    ws_route,
+    Judgement, MOST_PURGES, Meta, Problem, Reason, Severity, Verdict, World, cache_purge, edge_cache, tiering, tls,
+    waf_policy, ws_route,
 };
 
 /// What the compile step gives.
@@ -91,6 +92,7 @@ pub fn compile_again(world: &World, memo: &mut Memo) -> Output {
         owners,
         deciders,
         certificates: Certificates::new(world, memo),
+        blind_to_nodes: world.blind_to_nodes,
     };
     for read in edge_caches {
         read.finish(&mut settled, &mut out);
@@ -112,6 +114,10 @@ pub fn compile_again(world: &World, memo: &mut Memo) -> Output {
 trait Route {
     /// Its servers.
     fn origin(&mut self) -> &mut Origin;
+    /// The servers that are asked before them.
+    fn parent(&self) -> Option<&Origin>;
+    /// Whether nodes are selected by labels to be asked before them.
+    fn selects_nodes(&self) -> bool;
     /// What its author wrote of TLS.
     fn tls(&self) -> Option<&Tls>;
     /// The unit, with what it was given.
@@ -121,6 +127,14 @@ trait Route {
 impl Route for EdgeCache {
     fn origin(&mut self) -> &mut Origin {
         &mut self.origin
+    }
+
+    fn parent(&self) -> Option<&Origin> {
+        self.tiering.servers()
+    }
+
+    fn selects_nodes(&self) -> bool {
+        tiering::selects_nodes(&self.tiering)
     }
 
     fn tls(&self) -> Option<&Tls> {
@@ -135,6 +149,14 @@ impl Route for EdgeCache {
 impl Route for WsRoute {
     fn origin(&mut self) -> &mut Origin {
         &mut self.backend
+    }
+
+    fn parent(&self) -> Option<&Origin> {
+        None
+    }
+
+    fn selects_nodes(&self) -> bool {
+        false
     }
 
     fn tls(&self) -> Option<&Tls> {
@@ -162,6 +184,7 @@ struct Settled<'a> {
     owners: Owners,
     deciders: Deciders,
     certificates: Certificates<'a>,
+    blind_to_nodes: bool,
 }
 
 impl<U: Route> Read<'_, U> {
@@ -186,8 +209,11 @@ impl<U: Route> Read<'_, U> {
         } = self;
         let certificates = &mut settled.certificates;
         let own = unit.tls().map(|tls| tls.certificate.clone());
-        let towards_origin = unit.origin().tls.as_ref().and_then(|tls| tls.certificate.clone());
-        let named: BTreeSet<ObjectId> = own.iter().chain(&towards_origin).cloned().collect();
+        let shown = |origin: &Origin| origin.tls.as_ref().and_then(|tls| tls.certificate.clone());
+        let towards_origin = shown(unit.origin());
+        let towards_parent = unit.parent().and_then(shown);
+        let named = own.iter().chain(&towards_origin).chain(&towards_parent);
+        let named: BTreeSet<ObjectId> = named.cloned().collect();
         if let Some(message) = findings.invalid() {
             // Its last good unit lives on in nodes, and needs its certificates.
             for secret in &named {
@@ -200,6 +226,9 @@ impl<U: Route> Read<'_, U> {
         let endpoints = std::mem::take(&mut unit.origin().endpoints);
         let (endpoints, mut resolved) = servers.resolve(&settled.index, endpoints, &mut findings);
         unit.origin().endpoints = endpoints;
+        if settled.blind_to_nodes && unit.selects_nodes() {
+            resolved = resolved.and(Err(tiering::unseen(&mut findings)));
+        }
 
         let hosts = settled.owners.hosts(&id, &claims);
         let mut lost_tls = None;
@@ -215,8 +244,10 @@ impl<U: Route> Read<'_, U> {
             resolved = resolved.and(followed);
             (tls, lost_tls) = settled.deciders.decided(&id, &hosts, written, &mut findings);
         }
-        if let Some(secret) = &towards_origin {
-            let field = format!("{}.tls.certificateSecretName", servers.field);
+        let towards_servers = [(&towards_origin, servers.field), (&towards_parent, PARENT)];
+        for (secret, field) in towards_servers {
+            let Some(secret) = secret else { continue };
+            let field = format!("{field}.tls.certificateSecretName");
             let followed = tls::follow(secret, &BTreeSet::new(), &field, certificates, &mut findings);
             resolved = resolved.and(followed);
         }

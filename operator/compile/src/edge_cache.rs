@@ -1,14 +1,14 @@
 //! Compiles EdgeCaches.
 
 use breakwater_crds as crds;
-use breakwater_snapshot::unit::{CachePolicy, CacheRule, Device, EdgeCache, Tiering};
+use breakwater_snapshot::unit::{CachePolicy, CacheRule, Device, EdgeCache};
 
 use crate::claims::Claims;
 use crate::findings::Findings;
 use crate::index::{optional, positive};
 use crate::origin::Servers;
 use crate::waf_policy::sorted;
-use crate::{Object, filter, prefetch, tls, value};
+use crate::{Object, filter, prefetch, tiering, tls, value};
 
 /// Reads every field but claims. The unit has no claims yet, and the servers its URLs name; its `tls` has no hosts.
 pub(crate) fn read(object: &Object<crds::EdgeCacheSpec>, findings: &mut Findings) -> (Claims, EdgeCache) {
@@ -42,10 +42,7 @@ pub(crate) fn read(object: &Object<crds::EdgeCacheSpec>, findings: &mut Findings
         filters: filter::read(spec, findings),
         prefetch,
         cache,
-        tiering: match spec.tiering.as_ref().map(|tiering| tiering.mode) {
-            Some(crds::TieringMode::Owner) => Tiering::Owner,
-            Some(crds::TieringMode::Local) | None => Tiering::Local,
-        },
+        tiering: tiering::read(&object.meta.namespace, spec, response, findings),
     };
     (claims, unit)
 }

@@ -280,7 +280,7 @@ pub fn explain(
             path: claim.path.clone(),
             servers: origin.endpoints.iter().map(server).collect(),
             upstream: match unit {
-                Unit::EdgeCache(site) => notes::tiering(site.tiering)
+                Unit::EdgeCache(site) => notes::tiering(&site.tiering)
                     .into_iter()
                     .chain(notes::upstream(origin))
                     .collect(),

@@ -33,6 +33,7 @@ mod origin;
 mod prefetch;
 pub mod purge_record;
 pub mod route;
+mod tiering;
 mod tls;
 mod value;
 mod verdict;

@@ -66,6 +66,11 @@ impl<'a> Servers<'a> {
         servers!("spec.origin", namespace, spec, spec.protocol)
     }
 
+    /// Another edge that is asked before an origin.
+    pub(crate) fn of_parent(namespace: &'a str, spec: &'a crds::Origin) -> Self {
+        servers!("spec.tiering.parent", namespace, spec, spec.protocol)
+    }
+
     /// WebSockets begin as HTTP/1.1.
     pub(crate) fn of_backend(namespace: &'a str, spec: &'a crds::Backend) -> Self {
         servers!("spec.backend", namespace, spec, crds::OriginProtocol::Http1)

@@ -184,6 +184,29 @@ pub(crate) fn token(name: &str, what: &str) -> Result<String, String> {
     }
 }
 
+/// Reads a label of a Kubernetes object: a name, perhaps with the domain of who gave it, and a value.
+pub(crate) fn label(name: &str, value: &str) -> Result<(), String> {
+    let word = |text: &str| {
+        let legal = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        let ends = [text.bytes().next(), text.bytes().next_back()];
+        text.len() <= 63 && text.bytes().all(|b| legal(&b)) && ends.iter().flatten().all(u8::is_ascii_alphanumeric)
+    };
+    let (domain, short) = name.rsplit_once('/').unwrap_or(("example.com", name));
+    let named = !short.is_empty()
+        && word(short)
+        && domain.len() <= 253
+        && domain.split('.').all(|part| !part.is_empty() && word(part));
+    match (named, word(value)) {
+        (true, true) => Ok(()),
+        (false, _) => Err(format!(
+            "`{name}` is not the name of a label: write it as `kubectl label` takes it, such as tier or example.com/tier"
+        )),
+        (true, false) => Err(format!(
+            "`{value}` is not a value that a label can have: at most 63 letters, digits, `-`, `_` and `.`"
+        )),
+    }
+}
+
 pub(crate) fn method(name: &str) -> Result<String, String> {
     let good = name.starts_with(|c: char| c.is_ascii_uppercase())
         && name

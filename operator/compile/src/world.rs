@@ -29,6 +29,8 @@ pub struct World {
     pub endpoint_slices: Vec<EndpointSlice>,
     /// TLS Secrets that objects may name; others may be left out.
     pub secrets: Vec<Secret>,
+    /// Labels of Nodes cannot be seen, so that none is selected by them.
+    pub blind_to_nodes: bool,
 }
 
 /// An object a user wrote.
@@ -220,10 +222,11 @@ pub fn raw_targets(id: &ObjectId, spec: &Value) -> Vec<ObjectId> {
 
 /// The Secrets an object names, read from JSON that need not be valid.
 pub fn raw_secrets(id: &ObjectId, spec: &Value) -> Vec<ObjectId> {
-    const FIELDS: [&str; 3] = [
+    const FIELDS: [&str; 4] = [
         "/tls/secretName",
         "/origin/tls/certificateSecretName",
         "/backend/tls/certificateSecretName",
+        "/tiering/parent/tls/certificateSecretName",
     ];
     let names = FIELDS.iter().filter_map(|field| spec.pointer(field)?.as_str());
     names

@@ -321,3 +321,32 @@ fn what_nodes_fetch_by_themselves_is_said_with_when_and_how_fast() {
     }
     assert_eq!(said("/app.js"), "not in spec.prefetch.urls; 1 sitemaps may list it");
 }
+
+#[test]
+fn who_is_asked_before_the_servers_is_said() {
+    let said = |tiering: &str| {
+        let world = format!(
+            "kind: EdgeCache\nmetadata: {{name: shop, created: 1}}\nspec:\n  hostnames: [shop.example.com]\n  origin: {{urls: ['http://10.0.0.5:8080']}}\n  tiering: {tiering}\n"
+        );
+        let request = Request {
+            method: "GET".to_owned(),
+            host: "shop.example.com".to_owned(),
+            path: "/".to_owned(),
+            ..Request::default()
+        };
+        let explanation = explain(&compile(&support::world(&world)).snapshot, &request, |_| None, class);
+        let notes = explanation.route.unwrap().upstream;
+        let note = notes.into_iter().find(|note| note.about == "tiering");
+        note.map(|note| note.effect)
+    };
+    assert_eq!(said("{}"), None);
+    assert!(said("{mode: Owner}").unwrap().contains("owns the URL"));
+    assert_eq!(
+        said("{mode: Parent, parent: {nodes: {matchLabels: {tier: first, zone: x}}}}").unwrap(),
+        "what is not stored and may be shared is asked of nodes with tier=first, zone=x, which ask the servers; of the servers when there is no answer"
+    );
+    assert_eq!(
+        said("{mode: Parent, parent: {urls: ['https://edge.example.net'], fallback: None}}").unwrap(),
+        "what is not stored is asked of another edge, edge.example.net:443 over TLS; never of the servers"
+    );
+}

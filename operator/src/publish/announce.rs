@@ -7,9 +7,10 @@
 //! Keys: each replica makes its own, of which nodes accept any. They are renewed, are in memory only, and go to the other
 //! replicas and to nodes, over the port where the private keys of TLS Secrets go as well.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use breakwater_snapshot::{PeerKey, Peers};
+use breakwater_snapshot::{Labels, PeerKey, Peers};
 use bytes::Bytes;
 use ring::rand::{SecureRandom, SystemRandom};
 
@@ -19,7 +20,7 @@ use crate::status::peers::Peers as Replicas;
 
 /// Shortest time between two lists.
 const PACE: Duration = Duration::from_secs(2);
-/// How often the list is made anew when nothing was heard: silence is news too.
+/// How often the list is made anew when nothing was heard: silence is news too, and labels change without a word.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long a replica that started says nothing.
 const YOUNG: Duration = Duration::from_secs(20);
@@ -119,13 +120,22 @@ impl Publisher {
         })
     }
 
-    /// Keeps the nodes informed. Never returns.
-    pub async fn announce_peers(self, replicas: Replicas<PeersView>) {
-        self.announce_peers_after(YOUNG, replicas).await;
+    /// Keeps the nodes informed; `labels` are those of nodes, as they are now. Never returns.
+    pub async fn announce_peers(
+        self,
+        replicas: Replicas<PeersView>,
+        labels: impl Fn() -> BTreeMap<String, Labels> + Send,
+    ) {
+        self.announce_peers_after(YOUNG, replicas, labels).await;
     }
 
     /// The same, with the first list after this time.
-    pub async fn announce_peers_after(self, young: Duration, replicas: Replicas<PeersView>) {
+    pub async fn announce_peers_after(
+        self,
+        young: Duration,
+        replicas: Replicas<PeersView>,
+        labels: impl Fn() -> BTreeMap<String, Labels> + Send,
+    ) {
         tokio::time::sleep(young).await;
         let mut membership = Membership::default();
         let mut heard = self.0.nodes.peers_changed();
@@ -135,7 +145,7 @@ impl Publisher {
             self.0.keys.lock().renew(now);
             let mut views = replicas.views(now);
             views.push((self.peers(), Duration::ZERO));
-            if self.announce(membership.step(&views, now)) {
+            if self.announce(membership.step(&views, labels(), now)) {
                 tokio::time::sleep(PACE).await;
             }
             tokio::select! {

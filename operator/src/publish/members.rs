@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use breakwater_snapshot::{PeerAddress, PeerKey, Peers};
+use breakwater_snapshot::{Labels, PeerAddress, PeerKey, Peers};
 use serde::{Deserialize, Serialize};
 
 /// How long a node has to be there before it is listed.
@@ -48,8 +48,13 @@ pub(super) struct Membership {
 }
 
 impl Membership {
-    /// The list as it is now, from what replicas said, each some time ago.
-    pub(super) fn step(&mut self, views: &[(PeersView, Duration)], now: Instant) -> &Peers {
+    /// The list as it is now, from what replicas said, each some time ago, and the labels that nodes have.
+    pub(super) fn step(
+        &mut self,
+        views: &[(PeersView, Duration)],
+        mut labels: BTreeMap<String, Labels>,
+        now: Instant,
+    ) -> &Peers {
         let there = merge(views);
         self.since.retain(|node, (at, _)| there.get(node) == Some(at));
         for (node, at) in there {
@@ -58,15 +63,17 @@ impl Membership {
         let settled = |since: Instant| now.saturating_duration_since(since) >= SETTLED;
         let listed = &self.listed.members;
         let stays = |node: &String, at: &PeerAddress| listed.get(node) == Some(at);
-        let members = self
+        let members: BTreeMap<_, _> = self
             .since
             .iter()
             .filter(|(node, (at, since))| settled(*since) || stays(node, at))
             .map(|(node, (at, _))| (node.clone(), at.clone()))
             .take(Peers::MOST)
             .collect();
+        labels.retain(|node, labels| !labels.is_empty() && members.contains_key(node));
         self.listed = Peers {
             members,
+            labels,
             keys: keys(views),
         };
         &self.listed
@@ -129,28 +136,62 @@ mod tests {
         let start = Instant::now();
         let mut members = Membership::default();
         let views = [(view(&[("a", 0, at(1))]), NOW)];
-        assert!(members.step(&views, start).members.is_empty());
-        assert_eq!(names(members.step(&views, start + SETTLED)), ["a"]);
+        assert!(members.step(&views, BTreeMap::new(), start).members.is_empty());
+        assert_eq!(names(members.step(&views, BTreeMap::new(), start + SETTLED)), ["a"]);
         let left = [(view(&[("a", 0, None)]), NOW)];
-        assert!(members.step(&left, start + SETTLED).members.is_empty());
+        assert!(members.step(&left, BTreeMap::new(), start + SETTLED).members.is_empty());
         assert!(
-            members.step(&views, start + SETTLED).members.is_empty(),
+            members
+                .step(&views, BTreeMap::new(), start + SETTLED)
+                .members
+                .is_empty(),
             "it begins anew"
         );
         let silent = [(view(&[("a", 0, at(1))]), SILENT)];
-        assert_eq!(names(members.step(&views, start + SETTLED * 3)), ["a"]);
-        assert!(members.step(&silent, start + SETTLED * 3).members.is_empty());
+        assert_eq!(names(members.step(&views, BTreeMap::new(), start + SETTLED * 3)), ["a"]);
+        assert!(
+            members
+                .step(&silent, BTreeMap::new(), start + SETTLED * 3)
+                .members
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn labels_go_with_listed_nodes_and_with_no_others() {
+        let start = Instant::now();
+        let mut members = Membership::default();
+        let views = [(view(&[("a", 0, at(1)), ("b", 0, at(2))]), NOW)];
+        let first: Labels = [("tier".to_owned(), "first".to_owned())].into();
+        let labels: BTreeMap<_, _> = [
+            ("a".to_owned(), first.clone()),
+            ("b".to_owned(), Labels::new()),
+            ("elsewhere".to_owned(), first.clone()),
+        ]
+        .into();
+        assert!(members.step(&views, labels.clone(), start).labels.is_empty());
+        let listed = members.step(&views, labels, start + SETTLED);
+        assert_eq!(listed.labels, [("a".to_owned(), first)].into());
+        assert_eq!(names(listed), ["a", "b"]);
     }
 
     #[test]
     fn a_node_that_moved_is_listed_again_when_it_has_settled() {
         let start = Instant::now();
         let mut members = Membership::default();
-        members.step(&[(view(&[("a", 0, at(1))]), NOW)], start);
+        members.step(&[(view(&[("a", 0, at(1))]), NOW)], BTreeMap::new(), start);
         let moved = [(view(&[("a", 0, at(2))]), NOW)];
-        assert!(members.step(&moved, start + SETTLED).members.is_empty());
+        assert!(
+            members
+                .step(&moved, BTreeMap::new(), start + SETTLED)
+                .members
+                .is_empty()
+        );
         assert_eq!(
-            members.step(&moved, start + SETTLED * 2).members.get("a"),
+            members
+                .step(&moved, BTreeMap::new(), start + SETTLED * 2)
+                .members
+                .get("a"),
             at(2).as_ref()
         );
     }
@@ -164,8 +205,8 @@ mod tests {
             (view(&[("a", 1_000, at(1))]), NOW),
             (view(&[("a", 0, None)]), Duration::from_secs(3)),
         ];
-        members.step(&views, start);
-        assert_eq!(names(members.step(&views, start + SETTLED)), ["a"]);
+        members.step(&views, BTreeMap::new(), start);
+        assert_eq!(names(members.step(&views, BTreeMap::new(), start + SETTLED)), ["a"]);
     }
 
     #[test]

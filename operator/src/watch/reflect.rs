@@ -9,7 +9,7 @@ use std::pin::pin;
 use futures_util::StreamExt;
 use k8s_openapi::api::core::v1;
 use k8s_openapi::api::discovery::v1 as discovery;
-use kube::core::{ApiResource, DynamicObject, NamespaceResourceScope};
+use kube::core::{ApiResource, DynamicObject, NamespaceResourceScope, PartialObjectMeta};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource};
 use serde::Serialize;
@@ -20,6 +20,7 @@ use breakwater_crds::{CachePurge, EdgeCache, WafPolicy, WsRoute};
 use breakwater_snapshot::Kind;
 
 use super::decode::{Custom, endpoint_slice, key, secret, service};
+use super::nodes::node;
 use super::slot::{Event, Item, Slot};
 use super::{Objects, Watched};
 use crate::Metrics;
@@ -75,13 +76,20 @@ pub(super) fn start(
         |o| &mut o.secrets,
         secret,
     ));
-    tasks.spawn(with.run::<discovery::EndpointSlice, _>(
+    tasks.spawn(with.clone().run::<discovery::EndpointSlice, _>(
         typed(client, namespace),
         "EndpointSlice",
         None,
         |o| &mut o.endpoint_slices,
         endpoint_slice,
     ));
+    if namespace.is_none() {
+        let nodes = Api::<PartialObjectMeta<v1::Node>>::all(client.clone());
+        tasks.spawn(async move {
+            with.watched.selects_nodes().await;
+            with.run(nodes, "Node", None, |o| &mut o.nodes, node).await;
+        });
+    }
 }
 
 /// Passwords and tokens of others are not even sent to us.

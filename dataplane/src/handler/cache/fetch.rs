@@ -29,7 +29,7 @@ use crate::config::{Local, ResourceKind, Site, WorkerConfig};
 use crate::filter::{self, Content};
 use crate::handler::hit::{self, Authority};
 use crate::handler::{Asked, forward, public};
-use crate::upstream::{Asker, Body, OriginError, ResponseBody};
+use crate::upstream::{Asker, Body, By, OriginError, ResponseBody};
 use crate::worker::Worker;
 pub(super) use owner::Question;
 
@@ -230,17 +230,18 @@ impl Fetch {
                 writer.interim(Interim { status, fields });
             }
         };
-        let mut result = local.upstream.request(&head, &asker, interim).await;
+        let (by, mut result) = local.request(&head, &asker, interim).await;
         if let Ok((response, _)) = &mut result {
             // The id of the request that fetched: each answer has its own.
             response.headers.remove(forward::X_REQUEST_ID);
         }
-        match &result {
-            Ok((response, body)) => {
-                self.asked.answered_by(body.server());
-                local.cells.origin.add(response.status.as_u16());
-            }
-            Err(error) => local.cells.origin_failed(error.label()),
+        if let Ok((_, body)) = &result {
+            self.asked.answered_by(body.server());
+        }
+        match (&result, by) {
+            (Ok((response, _)), By::Origin) => local.cells.origin.add(response.status.as_u16()),
+            (Err(error), By::Origin) => local.cells.origin_failed(error.label()),
+            (_, By::Parent) => {}
         }
         result
     }

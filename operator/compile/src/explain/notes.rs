@@ -2,8 +2,8 @@
 
 use breakwater_snapshot::ObjectId;
 use breakwater_snapshot::unit::{
-    BalanceStrategy, Claim, FieldEdit, Filters, HashBy, Origin, OriginProtocol, PathKind, PathMatch, PathRewrite,
-    Prefetch, Redirect, Retries, Tiering, Tls, TlsVersion, Unit,
+    BalanceStrategy, Claim, FieldEdit, Filters, FirstLevel, HashBy, Origin, OriginProtocol, PathKind, PathMatch,
+    PathRewrite, Prefetch, Redirect, Retries, Tiering, Tls, TlsVersion, Unit,
 };
 
 use super::{Note, Request, TlsView, first};
@@ -18,13 +18,37 @@ fn note(about: &str, effect: impl Into<String>) -> Note {
 }
 
 /// Who is asked before the servers.
-pub(super) fn tiering(tiering: Tiering) -> Option<Note> {
+pub(super) fn tiering(tiering: &Tiering) -> Option<Note> {
     match tiering {
         Tiering::Local => None,
         Tiering::Owner => Some(note(
             "tiering",
             "what is not stored is asked of the node that owns the URL, and of the servers when that does not answer",
         )),
+        Tiering::Parent(parent) => {
+            let otherwise = match parent.fallback {
+                true => "of the servers when there is no answer",
+                false => "never of the servers",
+            };
+            let asked = match &parent.level {
+                FirstLevel::Nodes(labels) => {
+                    let labels: Vec<_> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                    format!(
+                        "what is not stored and may be shared is asked of nodes with {}, which ask the servers",
+                        labels.join(", ")
+                    )
+                }
+                FirstLevel::Servers(origin) => {
+                    let servers: Vec<_> = origin.endpoints.iter().map(ToString::to_string).collect();
+                    let tls = if origin.tls.is_some() { " over TLS" } else { "" };
+                    format!(
+                        "what is not stored is asked of another edge, {}{tls}",
+                        servers.join(", ")
+                    )
+                }
+            };
+            Some(note("tiering", format!("{asked}; {otherwise}")))
+        }
     }
 }
 

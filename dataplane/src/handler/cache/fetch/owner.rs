@@ -1,8 +1,9 @@
-//! A fetch from the node that owns the URL, before the origin is asked.
+//! A fetch from the node that owns the URL, among all or in the first level, before the origin is asked.
 //!
-//! Invariants: the owner's failure costs time, never the request; what the owner has is stored here with the age and the
-//! time it was asked for, so that it is neither fresh for longer nor kept in spite of a purge it came before. An owner
-//! that has not heard of a purge is not believed: the origin is asked.
+//! Invariants: the owner's failure costs time, never the request, unless the site lets only its first level ask the
+//! origin; what the owner has is stored here with the age and the time it was asked for, so that it is neither fresh for
+//! longer nor kept in spite of a purge it came before. An owner that has not heard of a purge is not believed: the origin
+//! is asked, or where it may not be the owner is told to.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use breakwater_cache::key::Keyer;
 use breakwater_cache::policy::validate;
 use breakwater_cache::purge::Stamp;
 use breakwater_cache::vary::values_of;
-use breakwater_snapshot::unit::Tiering;
+use breakwater_snapshot::unit::{FirstLevel, Tiering};
 use breakwater_wire::hop::strip_hop_by_hop;
 use breakwater_wire::http1::{Host, OwnedResponse, ResponseFraming};
 use http::{HeaderMap, HeaderValue, header};
@@ -23,9 +24,12 @@ use super::Fetch;
 use crate::config::{Local, Site};
 use crate::filter;
 use crate::handler::{Job, forward};
-use crate::peer::{Asked, Choice};
+use crate::peer::{Among, Asked, Choice};
 use crate::upstream::{Asker, Body, OriginError, ResponseBody};
 use breakwater_wire::peer::{FIELD, Letter, Times, Word};
+
+/// Times that nodes tell each other differ surely when they are that much apart.
+const DISCERNIBLE: Duration = Duration::from_millis(5);
 
 /// What the owner of a URL is asked with.
 pub(in crate::handler::cache) struct Question {
@@ -38,9 +42,10 @@ pub(in crate::handler::cache) struct Question {
 impl Question {
     /// The question for a request, whose connection comes from `from`; none when nobody but the origin is asked.
     pub(in crate::handler::cache) fn of(job: &Job, from: IpAddr, site: &Site) -> Option<Self> {
-        if site.tiering != Tiering::Owner || job.asked_by.is_some() {
+        if job.asked_by.is_some() {
             return None;
         }
+        among(site)?;
         let host = Host::parse(&job.request.host).filter(|host| !host.is_empty())?;
         let mut fields = job.request.headers.clone();
         strip_hop_by_hop(&mut fields);
@@ -71,6 +76,21 @@ impl Question {
     }
 }
 
+/// Which nodes a site's requests may go to; none: no node.
+fn among(site: &Site) -> Option<Among<'_>> {
+    match &site.tiering {
+        Tiering::Local => None,
+        Tiering::Owner => Some(Among::All),
+        Tiering::Parent(parent) => match &parent.level {
+            FirstLevel::Nodes(labels) => Some(Among::Level {
+                labels,
+                fallback: parent.fallback,
+            }),
+            FirstLevel::Servers(_) => None,
+        },
+    }
+}
+
 /// What a node said.
 enum Said {
     /// A response, and when it was made.
@@ -94,46 +114,75 @@ impl Fetch {
         question: &Question,
         site: &Site,
         local: &Local,
-        writer: FillWriter,
+        mut writer: FillWriter,
     ) -> Option<FillWriter> {
         let peering = &self.worker.metrics.peering;
+        let Some(among) = among(site) else {
+            return Some(writer);
+        };
         let mut tried = Vec::new();
-        while let Choice::Member(asked) = peering.choose(question.place, &tried) {
-            tried.push(Arc::clone(&asked.member));
+        // What the owner has is of no use: it is to ask the origin.
+        let mut anew = false;
+        loop {
+            let asked = match peering.choose(question.place, &tried, among) {
+                Choice::Member(asked) => asked,
+                Choice::Origin => return Some(writer),
+                Choice::Nobody => {
+                    peering.counts.nobody.add();
+                    self.nobody(writer, 502, "no node that may ask the site's server has an answer");
+                    return None;
+                }
+            };
             let put = Put {
                 ms: self.worker.clock.now_ms(),
                 at: self.worker.clock.timestamp(),
             };
-            match self.put(question, &asked, local).await {
+            match self.put(question, &asked, local, anew).await {
                 Ok(Said::Response(response, body, times)) => {
                     asked.answered();
                     self.asked.answered_by(body.server());
-                    return self.take(site, local, *response, body, put, times, writer).await;
+                    writer = self.take(site, local, *response, body, put, times, writer).await?;
+                    match among {
+                        Among::Level { fallback: false, .. } if !anew => {
+                            anew = true;
+                            // So that what is asked for now is not taken to be from before the purge.
+                            tokio::time::sleep(DISCERNIBLE).await;
+                            self.worker.clock.refresh();
+                        }
+                        Among::Level { fallback: false, .. } => tried.push(Arc::clone(&asked.member)),
+                        Among::All | Among::Level { .. } => return Some(writer),
+                    }
                 }
                 Ok(Said::OriginFailed(status)) => {
                     asked.answered();
                     peering.counts.origin_failed.add();
-                    self.origin_failed(status, writer);
+                    let status = if matches!(status, 502..=504) { status } else { 502 };
+                    self.nobody(writer, status, "the site's server gave no answer that can be used");
                     return None;
                 }
                 Ok(Said::Refused) => {
                     asked.answered();
                     peering.counts.refused.add();
+                    tried.push(Arc::clone(&asked.member));
                 }
                 Err(error) => {
                     asked.failed();
                     peering.counts.unreachable.add();
                     let (node, reason) = (&*asked.member.name, error.label());
                     tracing::debug!(node, reason, path = self.path, "a node does not answer: {error}");
+                    tried.push(Arc::clone(&asked.member));
                 }
             }
         }
-        Some(writer)
     }
 
-    async fn put(&self, question: &Question, asked: &Asked, local: &Local) -> Result<Said, OriginError> {
+    /// Puts the question to a node; `anew`: what it has stored is not good enough.
+    async fn put(&self, question: &Question, asked: &Asked, local: &Local, anew: bool) -> Result<Said, OriginError> {
         let worker = &self.worker;
         let mut fields = question.fields.clone();
+        if anew {
+            fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        }
         match self.stale.as_ref().filter(|(object, _)| validate::can_validate(object)) {
             Some((object, _)) => validate::conditional(&mut fields, object),
             None => validate::unconditional(&mut fields),
@@ -239,14 +288,11 @@ impl Fetch {
         storable.is_some_and(|storable| cache.is_gone(self.target.key, &storable.metadata.tags, stamp))
     }
 
-    /// The owner had no answer of the origin: that is the origin's failure, and it is not asked again.
-    fn origin_failed(&self, status: u16, writer: FillWriter) {
+    /// Nobody has an answer, and the origin is not asked: it failed the owner, or is not for this node to ask.
+    fn nobody(&self, writer: FillWriter, status: u16, reason: &'static str) {
         match &self.stale {
             Some((object, on_error)) if on_error.covers(None) => writer.answer(Arc::clone(object)),
-            _ => writer.fail(Failure {
-                status: if matches!(status, 502..=504) { status } else { 502 },
-                reason: "the site's server gave no answer that can be used",
-            }),
+            _ => writer.fail(Failure { status, reason }),
         }
     }
 }
