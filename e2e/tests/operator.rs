@@ -20,6 +20,8 @@ mod prefetch;
 mod schemas;
 #[path = "operator/secrets.rs"]
 mod secrets;
+#[path = "operator/tiers.rs"]
+mod tiers;
 
 use std::{
     io::Write,

@@ -115,6 +115,15 @@ impl RingA {
         self.data_plane_with(index, operator, &[])
     }
 
+    /// As [`Self::data_plane`], with a port where other nodes ask it.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn data_plane_asked_by_others(&self, index: u8, operator: SocketAddr) -> Result<DataPlane> {
+        let peer = SocketAddr::from((self.address(2, index)?, 8602)).to_string();
+        self.data_plane_with(index, operator, &["--peer", &peer])
+    }
+
     /// As [`RingA::data_plane`], with further arguments.
     ///
     /// # Errors

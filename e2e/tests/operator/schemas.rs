@@ -14,6 +14,31 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ),
     (
         "EdgeCache",
+        "{hostnames: [a.example], origin: {urls: ['http://a']}, tiering: {mode: Parent}}",
+        "parent says who is asked with mode: Parent",
+    ),
+    (
+        "EdgeCache",
+        "{hostnames: [a.example], origin: {urls: ['http://a']}, tiering: {parent: {urls: ['http://b']}}}",
+        "parent says who is asked with mode: Parent",
+    ),
+    (
+        "EdgeCache",
+        "{hostnames: [a.example], origin: {urls: ['http://a']}, tiering: {mode: Parent, parent: {}}}",
+        "name exactly one of nodes and urls",
+    ),
+    (
+        "EdgeCache",
+        "{hostnames: [a.example], origin: {urls: ['http://a']}, tiering: {mode: Parent, parent: {urls: ['http://b'], tls: {}}}}",
+        "tls is spoken to https:// urls",
+    ),
+    (
+        "EdgeCache",
+        "{hostnames: [a.example], origin: {urls: ['http://a']}, tiering: {mode: Parent, parent: {nodes: {matchLabels: {}}}}}",
+        "spec.tiering.parent.nodes.matchLabels",
+    ),
+    (
+        "EdgeCache",
         "{hostnames: [a.example], origin: {}}",
         "name exactly one of service and urls",
     ),
