@@ -6,6 +6,7 @@
 //! Who comes while it is written can read behind it ([`Trail`]), piece by piece as they reach the log. While somebody does,
 //! the fetch waits for room in the queue instead of losing pieces ([`Spill::room`]).
 
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -25,6 +26,9 @@ use crate::object::Object;
 /// Bytes of one spill that wait to be written while somebody reads behind it.
 const WAITING: u64 = 4 << 20;
 
+/// The number of the fetch among those who wait.
+const FETCH: u64 = 0;
+
 /// What fetch, writer and those behind share of one spill.
 #[derive(Debug)]
 pub(super) struct Spilled {
@@ -35,8 +39,10 @@ pub(super) struct Spilled {
     end: AtomicU64,
     /// Who reads behind.
     followers: AtomicUsize,
-    /// Those who wait for the next piece: the fetch for its being written, the others for its being there.
-    waiting: Mutex<Vec<Waker>>,
+    /// The number of the next one.
+    next: AtomicU64,
+    /// Those who wait for the next piece, by their number: the fetch for its being written, the others for its being there.
+    waiting: Mutex<BTreeMap<u64, Waker>>,
 }
 
 impl Spilled {
@@ -54,16 +60,15 @@ impl Spilled {
     /// A piece was written, or nothing more comes.
     pub(super) fn wake(&self) {
         std::mem::take(&mut *self.waiting.lock())
-            .into_iter()
+            .into_values()
             .for_each(Waker::wake);
     }
 
     /// Has `waker` woken at the next change; whoever looks again after this misses none.
-    fn wait(&self, waker: &Waker) {
-        let mut waiting = self.waiting.lock();
-        if !waiting.iter().any(|other| other.will_wake(waker)) {
-            waiting.push(waker.clone());
-        }
+    fn wait(&self, number: u64, waker: &Waker) {
+        let former = self.waiting.lock().insert(number, waker.clone());
+        // A waker may own what it wakes: not under the lock.
+        drop(former);
     }
 }
 
@@ -78,6 +83,7 @@ pub struct Trail {
 #[derive(Debug)]
 pub struct Follower {
     trail: Trail,
+    number: u64,
 }
 
 /// What is written was lost, or the fetch failed: there is nothing more to read.
@@ -105,7 +111,8 @@ impl Trail {
     #[must_use]
     pub fn follow(self) -> Follower {
         self.shared.followers.fetch_add(1, Ordering::AcqRel);
-        Follower { trail: self }
+        let number = self.shared.next.fetch_add(1, Ordering::Relaxed);
+        Follower { trail: self, number }
     }
 }
 
@@ -122,7 +129,7 @@ impl Follower {
     pub async fn from(&self, offset: u64) -> Result<Option<Pinned>, Lost> {
         poll_fn(|cx| {
             let Trail { store, shared } = &self.trail;
-            shared.wait(cx.waker());
+            shared.wait(self.number, cx.waker());
             let failed = !self.trail.is_alive();
             let written = {
                 let extents = shared.extents.lock();
@@ -141,9 +148,13 @@ impl Follower {
 
 impl Drop for Follower {
     fn drop(&mut self) {
-        self.trail.shared.followers.fetch_sub(1, Ordering::AcqRel);
-        // The fetch need not wait any more.
-        self.trail.shared.wake();
+        let shared = &self.trail.shared;
+        let mine = shared.waiting.lock().remove(&self.number);
+        drop(mine);
+        if shared.followers.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // The fetch need not wait any more.
+            shared.wake();
+        }
     }
 }
 
@@ -165,6 +176,7 @@ impl Spill {
                 failed: AtomicBool::new(false),
                 end: AtomicU64::new(u64::MAX),
                 followers: AtomicUsize::new(0),
+                next: AtomicU64::new(FETCH + 1),
                 waiting: Mutex::default(),
             }),
             piece: BytesMut::new(),
@@ -198,7 +210,7 @@ impl Spill {
             if enough() {
                 return Poll::Ready(());
             }
-            self.shared.wait(cx.waker());
+            self.shared.wait(FETCH, cx.waker());
             if enough() { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
