@@ -106,6 +106,9 @@ fn inspected(answer: &Value) -> String {
         word(&key["path"])
     );
     line(&mut out, "key", &url);
+    if let Some(class) = key["device"].as_str() {
+        line(&mut out, "", &format!("device: {class}"));
+    }
     for (kind, parts) in [("header", &key["headers"]), ("cookie", &key["cookies"])] {
         for (name, value) in parts.as_object().into_iter().flatten() {
             let value = value

@@ -29,7 +29,7 @@ pub(crate) struct ServeArgs {
     /// Address for other nodes, which ask here for what they have not stored (`tiering` in EdgeCaches) [default: none]
     #[arg(long, value_name = "ADDR", value_parser = listen::peer)]
     peer: Option<Listen>,
-    /// Port of https as clients see it, for redirects
+    /// Port of https as clients see it, where `tls.redirect` sends them
     #[arg(long, value_name = "PORT", default_value_t = 443, value_parser = clap::value_parser!(u16).range(1..))]
     https_port: u16,
     /// Worker threads [default: one for each processor this process may use]

@@ -27,7 +27,7 @@ use breakwater_wire::hop::strip_named;
 use breakwater_wire::http1::{Framing, Host, OwnedRequest, RequestHead};
 use breakwater_wire::path::{NormalPath, normalize};
 use bytes::Bytes;
-use http::header::HeaderName;
+use http::header::{self, HeaderName};
 
 use crate::access::{self, Judgement, Subject};
 use crate::config::{Local, Resource, ResourceKind, WorkerConfig};
@@ -202,7 +202,9 @@ pub(crate) fn answer(shared: &mut Shared, head: &RequestHead<'_>, out: &mut Vec<
     if head.method == "TRACE" {
         // It would show cookies and credentials to whoever reads the answer (RFC 9110 section 9.3.8).
         worker.cells.refuse("trace");
-        return unrouted(&worker, out, 405, "TRACE is not served");
+        // What an origin does with its other methods is not known (RFC 9110 section 15.5.6).
+        let allow = (header::ALLOW, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+        return unrouted_page(&worker, head, out, (405, "TRACE is not served"), &[allow], true);
     }
     let path = match normalize(head.path) {
         Ok(path) => path,
@@ -409,25 +411,36 @@ fn unrouted_but_open(worker: &Worker, head: &RequestHead<'_>, out: &mut Vec<u8>)
     if head.framing != Framing::None || !head.keep_alive || worker.draining.get() {
         return unrouted(worker, out, 404, NOT_SERVED);
     }
-    worker.cells.unrouted.add(404);
+    unrouted_page(worker, head, out, (404, NOT_SERVED), &[], false)
+}
+
+fn unrouted_page(
+    worker: &Worker,
+    head: &RequestHead<'_>,
+    out: &mut Vec<u8>,
+    (status, message): (u16, &str),
+    fields: &[(HeaderName, &str)],
+    close: bool,
+) -> Answer {
+    worker.cells.unrouted.add(status);
     let made = worker.ids.next();
     Page {
-        status: 404,
+        status,
         request_id: request_id::text(&made),
-        message: Some(NOT_SERVED),
+        message: Some(message),
         wants_json: false,
         retry_after: None,
         cache_status: None,
-        fields: &[],
+        fields,
         hsts: None,
         head_only: head.method == "HEAD",
-        close: false,
+        close,
         filters: None,
     }
     .write(out, worker);
     Answer::Written {
         body: Vec::new(),
-        close: false,
+        close,
     }
 }
 
@@ -545,7 +558,7 @@ fn after<S: Transport>(worker: &Worker, client: Http1<S>, cut: bool) -> After<S>
 
 /// Any other protocol is an offer, which may be passed over (RFC 9110 section 7.8): clients that prefer HTTP/2 make it.
 fn asks_for_websocket(request: &OwnedRequest) -> bool {
-    let offers = request.headers.get_all(http::header::UPGRADE).iter();
+    let offers = request.headers.get_all(header::UPGRADE).iter();
     let websocket = |offer: &[u8]| offer.trim_ascii().eq_ignore_ascii_case(b"websocket");
     request.upgrade
         && offers
@@ -670,7 +683,7 @@ async fn page_with<C: Client>(
     let accept = job
         .request
         .headers
-        .get(http::header::ACCEPT)
+        .get(header::ACCEPT)
         .and_then(|value| value.to_str().ok());
     let mut text = Vec::with_capacity(512);
     Page {

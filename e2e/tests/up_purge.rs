@@ -16,7 +16,7 @@ async fn run(words: &[&str]) -> Result<(Option<i32>, String, String)> {
 async fn what_is_stored_is_shown_purged_and_shown_as_gone() -> Result<()> {
     let origin = origin::start(|_, _| Reply::text("max-age=60", "stored")).await?;
     let manifest = format!(
-        "apiVersion: breakwater.dev/v1alpha1\nkind: EdgeCache\nmetadata: {{name: shop}}\nspec:\n  hostnames: [shop.test]\n  origin: {{urls: ['http://{origin}']}}\n"
+        "apiVersion: breakwater.dev/v1alpha1\nkind: EdgeCache\nmetadata: {{name: shop}}\nspec:\n  hostnames: [shop.test]\n  origin: {{urls: ['http://{origin}']}}\n  cache: {{key: {{devices: [Mobile]}}}}\n"
     );
     let site = Site::new(&[("shop.yaml", &manifest)])?;
     let mut up = site.up::<&str>([]).await?;
@@ -32,8 +32,24 @@ async fn what_is_stored_is_shown_purged_and_shown_as_gone() -> Result<()> {
         "http://shop.test:80/a/b",
         "ram, status 200, fresh",
         "6 bytes, this request's",
+        "device: desktop",
     ] {
         assert!(shown.contains(part), "{part}: {shown}");
+    }
+    // Another device's key is another one, and `explain` says the same.
+    let phone = [
+        "-H",
+        "User-Agent: Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X)",
+    ];
+    let (_, shown, _) = run(&[&inspect[..], &phone].concat()).await?;
+    assert!(shown.contains("device: mobile") && shown.contains("nothing"), "{shown}");
+    let manifests = site.manifests().display().to_string();
+    let explain = ["explain", "-f", &manifests, "http://shop.test/a/b"];
+    for (more, class) in [(&[][..], "desktop"), (&phone[..], "mobile")] {
+        let (code, said, _) = run(&[&explain[..], more].concat()).await?;
+        assert_eq!(code, Some(0));
+        let shown = said.lines().find(|line| line.contains("key device"));
+        assert!(shown.is_some_and(|line| line.ends_with(class)), "{class}: {said}");
     }
     let (code, told, _) = run(&["purge", "--prefix", "shop.test/a", "--admin", &admin]).await?;
     assert_eq!(

@@ -49,6 +49,7 @@ pub(super) fn certificate(name: &str) -> Object {
         chain_pem: "chain".to_owned(),
         key_pem: KEY.to_owned(),
         ocsp: None,
+        ocsp_until: None,
     });
     let blob = Blob::Valid { unit: Box::new(unit) };
     (ObjectId::new(Kind::Secret, "default", name), 0, blob)

@@ -15,9 +15,11 @@ use rustls::{Error, InconsistentKeys};
 use super::{PROVIDER, der};
 
 /// A certificate with what leads to its authority, and its key. Clones share them.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Certificate {
     pub(super) key: Arc<CertifiedKey>,
+    /// The same with what is stapled, and until when that is good, Unix seconds.
+    pub(super) stapled: Option<(Arc<CertifiedKey>, i64)>,
     /// Unix seconds: the earliest end of validity in the chain.
     pub(crate) expires: i64,
 }
@@ -41,16 +43,24 @@ impl Certificate {
         // The parser's own message may quote a line of the key.
         let key = PrivateKeyDer::from_pem_slice(unit.key_pem.as_bytes())
             .map_err(|_| "tls.key holds no private key in PEM (PKCS #8, PKCS #1 or SEC1)")?;
-        let mut key = CertifiedKey::from_der(chain, key, &PROVIDER).map_err(|error| refusal(&error))?;
-        key.ocsp = unit
+        let key = CertifiedKey::from_der(chain, key, &PROVIDER).map_err(|error| refusal(&error))?;
+        let staple = unit
             .ocsp
             .as_deref()
             .map(|text| STANDARD.decode(text.trim()))
             .transpose()
             .map_err(|_| "its OCSP response is not base64")?
             .filter(|response| !response.is_empty());
+        let stapled = staple.map(|response| {
+            let key = CertifiedKey {
+                ocsp: Some(response),
+                ..key.clone()
+            };
+            (Arc::new(key), unit.ocsp_until.unwrap_or(i64::MAX))
+        });
         Ok(Self {
             key: Arc::new(key),
+            stapled,
             expires,
         })
     }

@@ -6,8 +6,9 @@ use std::sync::{Arc, Weak};
 use breakwater_snapshot::Digest;
 use breakwater_snapshot::unit::TlsVersion;
 use rustls::ServerConfig;
-use rustls::server::{ServerConnection, WebPkiClientVerifier};
-use rustls::sign::SingleCertAndKey;
+use rustls::pki_types::UnixTime;
+use rustls::server::{ClientHello, ResolvesServerCert, ServerConnection, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 
 use super::{Certificate, PROVIDER, Realm, Terms};
@@ -59,11 +60,29 @@ fn server(certificate: &Certificate, terms: &Terms) -> Option<ServerConfig> {
         .with_protocol_versions(versions)
         .ok()?
         .with_client_cert_verifier(verifier)
-        .with_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(&certificate.key))));
+        .with_cert_resolver(Arc::new(OneCertificate(certificate.clone())));
     server.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
     server.ticketer = Arc::clone(&terms.realm.ticketer);
     server.session_storage = Arc::clone(&terms.realm.sessions);
     Some(server)
+}
+
+/// The certificate of a host, with its staple for as long as that is good: clients refuse a connection over an old one.
+#[derive(Debug)]
+struct OneCertificate(Certificate);
+
+impl ResolvesServerCert for OneCertificate {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let key = match &self.0.stapled {
+            Some((stapled, until)) if *until > unix_now() => stapled,
+            _ => &self.0.key,
+        };
+        Some(Arc::clone(key))
+    }
+}
+
+fn unix_now() -> i64 {
+    i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX)
 }
 
 /// Sets up a connection that begins.

@@ -240,5 +240,9 @@ async fn a_question_about_the_server_itself_is_answered_here() {
         .ask("TRACE", "shop.test", "/a", "Cookie: secret=1\r\n", b"")
         .await;
     assert_eq!((trace.status, origin.count()), (405, 0));
+    assert!(
+        trace.field("allow").is_some_and(|methods| methods.contains("GET")),
+        "{trace:?}"
+    );
     assert!(!trace.text().contains("secret"), "{trace:?}");
 }

@@ -169,6 +169,7 @@ async fn a_broken_certificate_keeps_the_last_good_one_and_says_what_is_wrong() {
             chain_pem: chain,
             key_pem: key,
             ocsp: None,
+            ocsp_until: None,
         };
         let applied = plane
             .try_apply(objects([

@@ -88,7 +88,7 @@ async fn stapled(plane: &Plane, authority: &Authority, version: &'static Support
     stapled.clone()
 }
 
-async fn apply(plane: &Plane, origin: &Origin, certificate: &Certificate, ocsp: Option<&[u8]>) {
+async fn apply(plane: &Plane, origin: &Origin, certificate: &Certificate, ocsp: Option<&[u8]>, until: Option<i64>) {
     let site = EdgeCache {
         claims: claims("shop.test", "/"),
         tls: Some(tls(&["shop.test"], "secret")),
@@ -96,6 +96,7 @@ async fn apply(plane: &Plane, origin: &Origin, certificate: &Certificate, ocsp: 
     };
     let secret = Certificate {
         ocsp: ocsp.map(|response| STANDARD.encode(response)),
+        ocsp_until: until,
         ..certificate.clone()
     };
     let units = [("site", Unit::EdgeCache(site)), ("secret", Unit::Certificate(secret))];
@@ -110,13 +111,26 @@ async fn what_a_secret_holds_is_stapled_in_both_versions_and_a_new_one_takes_its
     let plane = Plane::secure().await;
     // Nodes staple what they are given; whether it is believed is the client's affair.
     for response in [&b"an OCSP response"[..], b"the next one", &[7; 3000]] {
-        apply(&plane, &origin, &certificate, Some(response)).await;
+        apply(&plane, &origin, &certificate, Some(response), None).await;
         assert_eq!(stapled(&plane, &authority, &TLS13).await, response);
         assert_eq!(stapled(&plane, &authority, &TLS12).await, response);
     }
-    apply(&plane, &origin, &certificate, None).await;
+    apply(&plane, &origin, &certificate, None, None).await;
     assert_eq!(stapled(&plane, &authority, &TLS13).await, b"");
     assert_eq!(stapled(&plane, &authority, &TLS12).await, b"");
+}
+
+#[tokio::test]
+async fn what_has_run_out_is_not_stapled() {
+    let origin = Origin::fixed(answer(200, "", "x")).await;
+    let authority = Authority::new();
+    let certificate = authority.secret(&["shop.test"]);
+    let plane = Plane::secure().await;
+    let now = i64::try_from(UnixTime::now().as_secs()).unwrap();
+    for (until, expected) in [(now + 3600, &b"response"[..]), (now - 1, b"")] {
+        apply(&plane, &origin, &certificate, Some(b"response"), Some(until)).await;
+        assert_eq!(stapled(&plane, &authority, &TLS13).await, expected);
+    }
 }
 
 #[tokio::test]
@@ -125,7 +139,7 @@ async fn a_response_that_is_not_base64_rejects_the_secret_and_the_last_one_stays
     let authority = Authority::new();
     let certificate = authority.secret(&["shop.test"]);
     let plane = Plane::secure().await;
-    apply(&plane, &origin, &certificate, Some(b"good")).await;
+    apply(&plane, &origin, &certificate, Some(b"good"), None).await;
     let site = EdgeCache {
         claims: claims("shop.test", "/"),
         tls: Some(tls(&["shop.test"], "secret")),
@@ -133,6 +147,7 @@ async fn a_response_that_is_not_base64_rejects_the_secret_and_the_last_one_stays
     };
     let broken = Certificate {
         ocsp: Some("no base64!".to_owned()),
+        ocsp_until: None,
         ..certificate
     };
     let units = [("site", Unit::EdgeCache(site)), ("secret", Unit::Certificate(broken))];

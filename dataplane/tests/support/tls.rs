@@ -39,6 +39,7 @@ impl Authority {
             chain_pem: certificate.pem(),
             key_pem: key.serialize_pem(),
             ocsp: None,
+            ocsp_until: None,
         }
     }
 
@@ -49,6 +50,7 @@ impl Authority {
             chain_pem: certificate.pem(),
             key_pem: key.serialize_pem(),
             ocsp: None,
+            ocsp_until: None,
         }
     }
 

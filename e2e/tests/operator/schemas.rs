@@ -104,6 +104,21 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ),
     (
         "EdgeCache",
+        "{hostnames: [a.example], origin: {urls: ['http://a']}, cache: {rules: [{ttl: 1h, methods: [HEAD]}]}}",
+        "ttl and stale need one of them among the methods",
+    ),
+    (
+        "EdgeCache",
+        "{hostnames: [a.example], origin: {urls: ['http://a']}, cache: {rules: [{bypass: true, methods: [get]}]}}",
+        "not a request method",
+    ),
+    (
+        "EdgeCache",
+        "{hostnames: [a.example], origin: {urls: ['http://a']}, cache: {key: {devices: [Phone]}}}",
+        "supported values: \"Mobile\", \"Tablet\", \"Bot\"",
+    ),
+    (
+        "EdgeCache",
         "{hostnames: [a.example], origin: {urls: ['http://a']}, cache: {key: {headers: ['a b']}}}",
         "not a header field name",
     ),

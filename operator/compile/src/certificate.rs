@@ -22,7 +22,7 @@ use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys, RootCertStore};
 
-use crate::{Secret, World};
+use crate::{Secret, World, ocsp};
 
 /// The type of a Secret that holds a certificate and its key.
 pub(crate) const TLS_SECRET: &str = "kubernetes.io/tls";
@@ -178,11 +178,13 @@ impl Good {
 /// A Secret with what was found of its content.
 fn good(secret: &Secret, found: &Found) -> Result<Good, String> {
     let own = found.as_ref().map_err(|message| message.to_string())?;
+    let until = secret.ocsp.as_deref().map(|response| ocsp::until(response, own));
     Ok(Good {
         unit: Certificate {
             chain_pem: text(&secret.certificate, "tls.crt")?.to_owned(),
             key_pem: text(&secret.key, "tls.key")?.to_owned(),
             ocsp: secret.ocsp.as_ref().map(|der| STANDARD.encode(der)),
+            ocsp_until: until.transpose()?.flatten(),
         },
         own: Arc::clone(own),
     })

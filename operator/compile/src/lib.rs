@@ -29,6 +29,7 @@ mod explain;
 mod filter;
 mod findings;
 mod index;
+mod ocsp;
 mod origin;
 mod prefetch;
 pub mod purge_record;

@@ -64,6 +64,9 @@ pub struct Certificate {
     /// An OCSP response to staple, DER in base64 (RFC 6066 section 8).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ocsp: Option<String>,
+    /// Until when that is good, Unix seconds. None: it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ocsp_until: Option<i64>,
 }
 
 impl std::fmt::Debug for Certificate {
