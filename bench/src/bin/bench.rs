@@ -213,7 +213,7 @@ fn send_zipf(options: &Options, plan: zipf::Plan, servers: &[String]) -> Result<
         servers: stated(&kinds, Kind::settings_in_room),
         plan,
         workload,
-        budgets: zipf::report::budgets(&row),
+        budgets: zipf::report::budgets(&row, &plan),
         row,
         skipped,
     };

@@ -35,9 +35,10 @@ pub struct Report {
 /// The peers that Breakwater has to beat.
 const PEERS: [&str; 2] = ["nginx", "varnish"];
 
-/// Breakwater's part of what the peers take, round by round.
+/// Breakwater's part of what the peers take, round by round. Of memory nothing is said when files are on a disk: what the
+/// kernel keeps of them is in nobody's figure.
 #[must_use]
-pub fn budgets(row: &Row<Figure>) -> Vec<Budget> {
+pub fn budgets(row: &Row<Figure>, plan: &Plan) -> Vec<Budget> {
     let mut all = Vec::new();
     for peer in PEERS {
         let mut add = |what: &str, of: fn(&Figure) -> f64| {
@@ -47,7 +48,9 @@ pub fn budgets(row: &Row<Figure>) -> Vec<Budget> {
         add("requests at the origin", |figure| 1.0 - figure.hits);
         add("bytes from the origin", |figure| 1.0 - figure.byte_hits);
         add("CPU per request", |figure| figure.cpu_us);
-        add("memory", |figure| figure.memory);
+        if plan.disk.is_none() {
+            add("memory", |figure| figure.memory);
+        }
     }
     all
 }
@@ -217,7 +220,8 @@ mod tests {
         ] {
             row.add(server, Ok(figure));
         }
-        let budgets = budgets(&row);
+        let plan = Plan::new(true, 0, 1);
+        let budgets = budgets(&row, &plan);
         let verdict = |what: &str| {
             let budget = budgets.iter().find(|budget| budget.what == what).expect("it is there");
             (
@@ -238,7 +242,7 @@ mod tests {
         );
         row.figures.remove("nginx");
         assert!(
-            super::budgets(&row)
+            super::budgets(&row, &plan)
                 .iter()
                 .any(|budget| budget.verdict == Verdict::NotMeasured)
         );
