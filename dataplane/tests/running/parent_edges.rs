@@ -1,11 +1,9 @@
 //! Another edge before the origin: it is asked first, for everything.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use breakwater_snapshot::unit::{EdgeCache, FirstLevel, OriginTls, Parent, Tiering, Unit};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::support::{
@@ -83,16 +81,7 @@ async fn an_edge_asks_its_parent_as_if_it_were_the_origin_and_the_parent_asks_th
 
 #[tokio::test]
 async fn many_edges_that_miss_at_once_cost_the_origin_one_request() {
-    let gate = Arc::new(Semaphore::new(0));
-    let held = Arc::clone(&gate);
-    let origin = Origin::start(move |_| {
-        let held = Arc::clone(&held);
-        async move {
-            held.acquire().await.unwrap().forget();
-            answer(200, FRESH, "shared")
-        }
-    })
-    .await;
+    let (origin, gate) = Origin::gated(|_| answer(200, FRESH, "shared")).await;
     let parent = edge(edge_cache(origin.address)).await;
     let mut edges = Vec::new();
     let mut asking = JoinSet::new();
@@ -221,22 +210,16 @@ async fn edges_that_are_each_others_parents_answer_508_and_wait_for_nobody() {
 
 #[tokio::test]
 async fn who_says_of_itself_that_it_goes_in_circles_is_answered_508_alone() {
-    let gate = Arc::new(Semaphore::new(0));
-    let held = Arc::clone(&gate);
     // As a parent would: one more pass and it is a loop.
-    let parent = Origin::start(move |request: Request| {
-        let held = Arc::clone(&held);
-        async move {
-            held.acquire().await.unwrap().forget();
-            match request
-                .field("cdn-loop")
-                .unwrap_or_default()
-                .matches("breakwater")
-                .count()
-            {
-                8.. => answer(508, "", "loop"),
-                _ => answer(200, FRESH, "x"),
-            }
+    let (parent, gate) = Origin::gated(|request| {
+        match request
+            .field("cdn-loop")
+            .unwrap_or_default()
+            .matches("breakwater")
+            .count()
+        {
+            8.. => answer(508, "", "loop"),
+            _ => answer(200, FRESH, "x"),
         }
     })
     .await;

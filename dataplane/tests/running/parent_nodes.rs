@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use breakwater_snapshot::unit::{PurgeSelector, Unit};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::support::{Nodes, Origin, Request, Way, answer, below_nodes, objects, purge, until, within};
@@ -55,16 +54,7 @@ async fn nodes_of_the_second_level_ask_the_first_which_alone_asks_the_origin() {
 
 #[tokio::test]
 async fn a_first_level_of_several_nodes_makes_one_fetch_for_a_cold_object_whoever_is_asked() {
-    let gate = Arc::new(Semaphore::new(0));
-    let held = Arc::clone(&gate);
-    let origin = Origin::start(move |_| {
-        let held = Arc::clone(&held);
-        async move {
-            held.acquire().await.unwrap().forget();
-            answer(200, FRESH, "shared")
-        }
-    })
-    .await;
+    let (origin, gate) = Origin::gated(|_| answer(200, FRESH, "shared")).await;
     let nodes = Nodes::before(6, below_nodes(origin.address, true)).await;
     nodes.level(|n| n < 2);
     let mut asking = JoinSet::new();
