@@ -78,6 +78,11 @@ impl Failure {
         status: 502,
         reason: "the content did not have the announced length",
     };
+
+    /// The origin took longer than it may. Who waited for it has waited as long, and is not asked to wait again.
+    pub const fn is_timeout(&self) -> bool {
+        self.status == 504
+    }
 }
 
 impl fmt::Display for Failure {

@@ -3,6 +3,7 @@
 use std::io;
 
 use breakwater_wire::http1::{BodyError, ResponseError};
+use rustix::io::Errno;
 
 use super::origin::Refusal;
 use super::tls::TlsFault;
@@ -104,7 +105,7 @@ impl OriginError {
         }
     }
 
-    /// Whether another attempt may do better: nothing was answered, and time is left.
+    /// Whether another attempt may do better: nothing was answered.
     pub(crate) const fn retryable(&self) -> bool {
         self.is_unsent() || matches!(self, Self::Closed | Self::TlsRefused(_) | Self::Io(_))
     }
@@ -115,5 +116,33 @@ impl OriginError {
             self,
             Self::Connect(_) | Self::ConnectTimeout | Self::Tls(_) | Self::Unprocessed
         )
+    }
+
+    /// The fault is ours, and says nothing of the server: this process has no descriptor or port left.
+    pub(crate) fn is_ours(&self) -> bool {
+        let Self::Connect(error) = self else { return false };
+        let ours = [
+            Errno::MFILE,
+            Errno::NFILE,
+            Errno::ADDRNOTAVAIL,
+            Errno::NOBUFS,
+            Errno::NOMEM,
+        ];
+        Errno::from_io_error(error).is_some_and(|errno| ours.contains(&errno))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_this_process_lacks_is_not_the_servers_fault() {
+        let connect = |errno: Errno| OriginError::Connect(errno.into());
+        for errno in [Errno::MFILE, Errno::ADDRNOTAVAIL] {
+            assert!(connect(errno).is_ours());
+        }
+        assert!(!connect(Errno::CONNREFUSED).is_ours());
+        assert!(!OriginError::ConnectTimeout.is_ours());
     }
 }

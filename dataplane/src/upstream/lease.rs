@@ -47,7 +47,9 @@ impl Lease {
 impl Lease {
     /// There is no connection to the server.
     pub(super) fn unconnected(self, error: OriginError) -> Failed {
-        if error.is_unsent() {
+        if error.is_ours() {
+            tracing::debug!(%error, server = %self.server.address, "this process cannot open a connection");
+        } else if error.is_unsent() {
             self.failed();
         }
         Failed {

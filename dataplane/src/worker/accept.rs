@@ -20,16 +20,27 @@ pub(super) async fn accept(listener: TcpListener, listen: Arc<Listen>, worker: R
     let mut leaving = pin!(worker.leaving.notified());
     // Known from now on, also to a worker that is too busy accepting to wait for it.
     leaving.as_mut().enable();
+    // Of a failure that lasts one line is enough.
+    let mut failing = false;
     while !worker.draining.get() {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = &mut leaving => break,
         };
         match accepted {
-            Ok((stream, peer)) => take_in(&worker, stream, peer, &listen),
+            Ok((stream, peer)) => {
+                failing = false;
+                take_in(&worker, stream, peer, &listen);
+            }
             Err(error) => {
                 worker.cells.refuse("accept");
-                tracing::warn!(%error, "a connection cannot be accepted; waiting a moment");
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(%error, "connections cannot be accepted; those that are idle make room");
+                }
+                // Most likely there is no descriptor left.
+                if worker.deadlines.borrow_mut().evict() {
+                    worker.cells.evicted.add(1);
+                }
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }

@@ -160,14 +160,16 @@ impl State {
         dropped
     }
 
-    /// Ends a fetch that brought no head: its own reader fails, one other may take over. Returns who to wake.
+    /// Ends a fetch that brought no head: its own reader fails, one other may take over, unless it took too long: then all
+    /// fail. Returns who to wake.
     pub(super) fn fail_fetch(&mut self, failure: Failure, own: Option<u32>, max_attempts: u32) -> Wakers {
         let mut wake = Wakers::new();
         if let Some(cursor) = own.and_then(|id| self.readers.get_mut(&id)) {
             cursor.end(Fate::Failed(failure));
             wake.extend(cursor.waker.take());
         }
-        if self.attempts < max_attempts
+        if !failure.is_timeout()
+            && self.attempts < max_attempts
             && let Some(waker) = self.choose_successor()
         {
             wake.extend(waker);

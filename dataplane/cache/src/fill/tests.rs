@@ -68,8 +68,8 @@ async fn read_all(reader: &mut FillReader) -> Result<u64, Failure> {
 }
 
 const FAILURE: Failure = Failure {
-    status: 504,
-    reason: "too slow",
+    status: 502,
+    reason: "refused",
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -232,6 +232,19 @@ fn after_the_last_attempt_all_fail_and_the_next_request_begins_anew() {
     writer.fail(FAILURE);
     for reader in [&mut second, &mut third] {
         assert!(matches!(poll_head(reader), Poll::Ready(HeadOutcome::Failed(FAILURE))));
+    }
+    let _ = lead(&fills, 1);
+}
+
+#[test]
+fn who_waited_as_long_as_an_origin_may_take_is_not_asked_to_wait_again() {
+    let fills = fills();
+    let late = Failure { status: 504, ..FAILURE };
+    let (writer, mut own) = lead(&fills, 1);
+    let mut second = follow(&fills, 1);
+    writer.fail(late);
+    for reader in [&mut own, &mut second] {
+        assert!(matches!(poll_head(reader), Poll::Ready(HeadOutcome::Failed(failure)) if failure == late));
     }
     let _ = lead(&fills, 1);
 }
