@@ -3,6 +3,7 @@
 mod demo;
 mod peers;
 mod reload;
+mod secrets;
 mod takeover;
 mod watch;
 
@@ -20,6 +21,7 @@ use crate::stop::{DrainArgs, Stop, receive};
 use crate::supervisor::Supervisor;
 use peers::PeerArgs;
 use reload::Reloader;
+use secrets::{SecretArgs, Secrets};
 use takeover::Takeover;
 
 /// How often the configuration in force is noted as current.
@@ -33,6 +35,8 @@ pub(crate) struct UpArgs {
     dir: Option<PathBuf>,
     #[command(flatten)]
     serve: ServeArgs,
+    #[command(flatten)]
+    secrets: SecretArgs,
     #[command(flatten)]
     peers: PeerArgs,
     /// Address for metrics and health
@@ -75,8 +79,10 @@ async fn up(args: UpArgs) -> Result<ExitCode, Failure> {
     let built_in = demo.as_ref().and_then(demo::Demo::manifests);
     let dir = args.dir.or(built_in).unwrap_or_default();
     // Before it is read: a change in between is seen, and the directory read again.
-    let mut changes = watch::watch(&dir);
-    let mut reloader = Reloader::open(dir, args.state_dir.clone())?;
+    let secrets = Secrets::new(args.secrets);
+    let mut changes = secrets.changes();
+    changes.push(watch::watch(&dir));
+    let mut reloader = Reloader::open(dir, args.state_dir.clone(), secrets)?;
     let peers = args.peers.read()?;
     let state = args.state_dir.as_deref();
     let serving = args
@@ -114,7 +120,7 @@ async fn up(args: UpArgs) -> Result<ExitCode, Failure> {
                 reloader.reload(&data_plane, true).await;
                 supervisor.ready();
             }
-            () = changes.settled() => {
+            () = watch::any_settled(&mut changes) => {
                 supervisor.reloading();
                 reloader.reload(&data_plane, false).await;
                 supervisor.ready();

@@ -88,6 +88,55 @@ async fn an_ocsp_response_in_the_secret_is_stapled_and_openssl_reads_it() -> Res
     Ok(())
 }
 
+#[tokio::test]
+async fn a_certificate_in_files_is_served_and_renewed_without_a_restart() -> Result<()> {
+    let origin = origin::start(|_, _| Reply::text("no-store", "passed")).await?;
+    let site = Site::new(&[])?;
+    let dir = site.path("live");
+    std::fs::create_dir(&dir).expect("a directory can be made");
+    let issue = async |number: &str| {
+        let key = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=site.test";
+        let names = "-addext subjectAltName=DNS:site.test -keyout new.key -out new.crt -set_serial";
+        openssl(&dir, &format!("{key} {names}"), &[number]).await?;
+        // As ACME clients do: what is there is replaced whole.
+        for name in ["key", "crt"] {
+            std::fs::rename(dir.join(format!("new.{name}")), dir.join(format!("tls.{name}"))).expect("it can be moved");
+        }
+        Ok::<_, breakwater_e2e::Error>(())
+    };
+    issue("41").await?;
+    site.write(
+        "site.yaml",
+        &format!(
+            "apiVersion: breakwater.dev/v1alpha1\nkind: EdgeCache\nmetadata: {{name: site}}\nspec:\n  \
+             hostnames: [site.test]\n  tls: {{secretName: site-tls}}\n  origin: {{urls: [\"http://{origin}\"]}}\n"
+        ),
+    )?;
+    let [certificate, key] = ["tls.crt", "tls.key"].map(|name| dir.join(name).display().to_string());
+    let secret = format!("site-tls={certificate},{key}");
+    let mut up = site
+        .up(["--listen-tls", "127.0.0.1:0", "--tls-secret", &secret])
+        .await?;
+    let address = up.front_tls.expect("it listens with TLS").to_string();
+    let serial = async || {
+        let seen = openssl(&dir, "s_client -servername site.test -connect", &[&address]).await?;
+        let pem = seen.split("-----").skip(1).take(3).collect::<Vec<_>>().join("-----");
+        std::fs::write(dir.join("seen.pem"), format!("-----{pem}-----\n")).expect("it can be written");
+        openssl(&dir, "x509 -noout -serial -in seen.pem", &[]).await
+    };
+    assert_eq!(serial().await?.trim(), "serial=29");
+    issue("42").await?;
+    breakwater_e2e::wait::until("the new certificate", breakwater::DEADLINE, async || {
+        match serial().await {
+            Ok(serial) if serial.trim() == "serial=2A" => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await?;
+    assert_eq!(up.stop().await?.code(), Some(0));
+    Ok(())
+}
+
 async fn handshake(up: &Up, dir: &Path, version: &str) -> Result<String> {
     let address = up.front_tls.expect("it listens with TLS").to_string();
     let client = "s_client -status -servername site.test -CAfile ca.crt -verify_return_error -connect";

@@ -10,6 +10,7 @@ use breakwater_dataplane::follow::LastGoodCopy;
 use breakwater_dataplane::{Applied, DataPlane};
 use breakwater_snapshot::{Digest, Snapshot};
 
+use super::secrets::Secrets;
 use crate::exit::{Failure, complain};
 use crate::manifests::{Diagnostic, Loaded, Services, load};
 
@@ -18,6 +19,8 @@ pub(super) struct Reloader {
     dir: PathBuf,
     state: Option<LastGoodCopy>,
     loaded: Loaded,
+    /// Those that are in files of their own.
+    secrets: Secrets,
     memo: Memo,
     digest: Option<Digest>,
     said: Vec<String>,
@@ -27,12 +30,13 @@ pub(super) struct Reloader {
 
 impl Reloader {
     /// Reads the directory for the first time.
-    pub(super) fn open(dir: PathBuf, state_dir: Option<PathBuf>) -> Result<Self, Failure> {
+    pub(super) fn open(dir: PathBuf, state_dir: Option<PathBuf>, secrets: Secrets) -> Result<Self, Failure> {
         let loaded = load(&dir).map_err(|error| Failure::environment(error.to_string(), ""))?;
         Ok(Self {
             dir,
             state: state_dir.map(LastGoodCopy::open),
             loaded,
+            secrets,
             memo: Memo::default(),
             digest: None,
             said: Vec::new(),
@@ -109,7 +113,9 @@ impl Reloader {
 
     /// Compiles what was read, and says what is wrong with it unless that was said before.
     fn compile(&mut self) -> Snapshot {
-        let output = compile_again(&self.loaded.world(), &mut self.memo);
+        let mut world = self.loaded.world();
+        world.secrets.extend(self.secrets.read().cloned());
+        let output = compile_again(&world, &mut self.memo);
         let lines: Vec<_> = self
             .loaded
             .report(&output, Services::Absent)

@@ -11,6 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures_util::future::select_all;
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -50,6 +51,11 @@ pub(super) fn watch(dir: &Path) -> Changes {
     };
     changes.look();
     changes
+}
+
+/// Resolves when something changed in one of the directories and it is quiet again there. Cancel safe.
+pub(super) async fn any_settled(changes: &mut [Changes]) {
+    select_all(changes.iter_mut().map(|changes| Box::pin(changes.settled()))).await;
 }
 
 impl Changes {
