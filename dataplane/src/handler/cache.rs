@@ -29,7 +29,7 @@ use super::client::{Client, ResponseHead};
 use super::filtered;
 use super::hit::{self, Authority};
 use super::stored::{Reply, Stretch, connection};
-use super::{Asked, Failure, Job, OVERLOADED, Outcome, forward, host_name, page, peer};
+use super::{Asked, Failure, Job, Outcome, forward, host_name, page, pages, peer};
 use crate::config::{ResourceKind, Site};
 use crate::telemetry::CacheResult;
 use crate::upstream::OriginError;
@@ -154,7 +154,7 @@ async fn overloaded<C: Client>(
     client: &mut C,
     result: CacheResult,
 ) -> Result<Outcome, Failure> {
-    page(worker, job, client, 503, OVERLOADED).await?;
+    pages::overloaded(worker, job, client).await?;
     Ok(outcome(503, result))
 }
 

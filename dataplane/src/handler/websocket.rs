@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use super::client::{Client, Http1};
 use super::forward;
-use super::{After, End, Failure, Job, OVERLOADED, Outcome, after, conclude, page_with, proxy};
+use super::{After, End, Failure, Job, Outcome, after, conclude, count, overloaded, page_with, proxy};
 use crate::config::{ResourceKind, WebSocketRoute};
 use crate::conn::Transport;
 use crate::telemetry::ResourceCells;
@@ -82,7 +82,7 @@ async fn admit<C: Client>(
         Err(refusal) => return Ok(Err(answer_refusal(worker, job, client, refusal).await?)),
     };
     if worker.sheds() {
-        return Ok(Err(page_with(worker, job, client, 503, OVERLOADED, &[]).await?));
+        return Ok(Err(overloaded(worker, job, client).await?));
     }
     let Err(full) = route.counts.open(guard, job.client, &route.limits) else {
         return Ok(Ok(offer));
@@ -247,7 +247,7 @@ async fn switch<S: Transport>(
         status: 101,
         cache: None,
     };
-    super::count(worker, job, &outcome, 0, End::default());
+    count(worker, job, &outcome, 0, End::default());
     let local = job.local();
     let settings = local.settings.clone().unwrap_or_default();
     let (stream, early_client, _) = client.into_parts();
