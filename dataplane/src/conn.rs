@@ -35,8 +35,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Transport for T {}
 
 /// The longest that what a client still sends is taken in and thrown away before its connection is closed, so that it
 /// reads the answer before it learns of the close (RFC 9112 section 9.6), milliseconds. [`Wait::Linger`] without a byte
-/// ends it sooner.
-const LONGEST_LINGER_MS: u64 = 30_000;
+/// ends it sooner. HTTP/1: the rest of a request's body. HTTP/2: it acknowledges what it reads.
+const LONGEST_LINGER_MS: u64 = 10_000;
+const LONGEST_LINGER_HTTP2_MS: u64 = 30_000;
 
 /// Reads of that which are made before the worker turns to its other connections.
 const LINGER_READS: u32 = 8;
@@ -134,7 +135,7 @@ impl<S: Transport> Connection<S> {
         };
         match step {
             Step::Close => self.close(open.into_stream(), cx),
-            Step::Linger => self.linger(open.into_stream()),
+            Step::Linger => self.linger(open.into_stream(), LONGEST_LINGER_MS),
             Step::Http2 => {
                 let (stream, received) = open.into_parts();
                 self.state = State::Http2(Box::new(Http2::new(stream, received)));
@@ -160,7 +161,7 @@ impl<S: Transport> Connection<S> {
         };
         match step {
             http2::Step::Close => self.close(http2.into_stream(), cx),
-            http2::Step::Linger => self.linger(http2.into_stream()),
+            http2::Step::Linger => self.linger(http2.into_stream(), LONGEST_LINGER_HTTP2_MS),
         }
         Poll::Ready(())
     }
@@ -178,7 +179,7 @@ impl<S: Transport> Connection<S> {
                 self.shared.worker.cells.websockets.add(1);
                 self.state = State::Relay(relaying);
             }
-            After::Linger(stream) => self.linger(stream),
+            After::Linger(stream) => self.linger(stream, LONGEST_LINGER_MS),
             After::Close => {}
         }
         Poll::Ready(())
@@ -191,10 +192,10 @@ impl<S: Transport> Connection<S> {
         }
     }
 
-    fn linger(&mut self, stream: S) {
+    fn linger(&mut self, stream: S, longest_ms: u64) {
         self.state = State::Lingering {
             stream,
-            until_ms: self.shared.worker.clock.now_ms() + LONGEST_LINGER_MS,
+            until_ms: self.shared.worker.clock.now_ms() + longest_ms,
             shut: false,
         };
     }

@@ -1,7 +1,7 @@
 //! What is done with a request: the way through route and access to a handler.
 //!
 //! [`answer`] runs within a poll of the connection, over borrowed bytes: it refuses, answers a cache hit, or lets the
-//! request leave as a [`Job`]. [`exchange`] takes the job and the socket and does the rest.
+//! request leave as a [`Job`]. [`exchange()`] takes the job and the socket and does the rest.
 
 mod cache;
 mod client;

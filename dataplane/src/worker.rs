@@ -122,6 +122,8 @@ pub(crate) struct Worker {
     pub(crate) deadlines: Rc<RefCell<Deadlines>>,
     pub(crate) config: RefCell<Rc<WorkerConfig>>,
     pub(crate) draining: Cell<bool>,
+    /// Listening sockets from which connections are still taken in.
+    accepting: Cell<usize>,
     pub(crate) connections: Cell<u64>,
     pub(crate) max_connections: u64,
     clients: Arc<Clients>,
@@ -161,6 +163,7 @@ impl Worker {
             deadlines: Rc::new(RefCell::new(Deadlines::new())),
             config: RefCell::new(Rc::new(config)),
             draining: Cell::new(control.drain),
+            accepting: Cell::new(0),
             connections: Cell::new(0),
             max_connections: parts.max_connections,
             clients: Arc::clone(&parts.clients),
@@ -229,7 +232,7 @@ async fn serve(mut parts: Parts) -> std::io::Result<()> {
         tokio::select! {
             _ = tick.tick() => {
                 on_tick(&worker);
-                if worker.draining.get() && worker.connections.get() == 0 {
+                if worker.is_done() {
                     return Ok(());
                 }
             }
@@ -246,6 +249,13 @@ async fn serve(mut parts: Parts) -> std::io::Result<()> {
     }
 }
 
+impl Worker {
+    /// Whether it drains and has served everybody, those too who waited to be accepted or were on their way to it.
+    fn is_done(&self) -> bool {
+        self.draining.get() && self.accepting.get() == 0 && self.connections.get() == 0 && self.crew.leave(self.index)
+    }
+}
+
 /// Begins to accept on these sockets as soon as that is asked for, and leaves none. When the worker leaves without having
 /// accepted, what waits there is another process's.
 fn accept_on(worker: &Rc<Worker>, control: &Control, listeners: &mut Vec<Listener>) -> std::io::Result<()> {
@@ -257,7 +267,12 @@ fn accept_on(worker: &Rc<Worker>, control: &Control, listeners: &mut Vec<Listene
     }
     for listener in listeners.drain(..) {
         let socket = tokio::net::TcpListener::from_std(listener.socket)?;
-        tokio::task::spawn_local(accept(socket, listener.listen, Rc::clone(worker)));
+        worker.accepting.set(worker.accepting.get() + 1);
+        let worker = Rc::clone(worker);
+        tokio::task::spawn_local(async move {
+            accept(socket, listener.listen, Rc::clone(&worker)).await;
+            worker.accepting.set(worker.accepting.get() - 1);
+        });
     }
     Ok(())
 }

@@ -36,7 +36,8 @@ pub(crate) struct Crew(Vec<Mate>);
 
 struct Mate {
     heartbeat: Arc<Heartbeat>,
-    waiting: Mutex<VecDeque<Handed>>,
+    /// None: it has left, and takes no more.
+    waiting: Mutex<Option<VecDeque<Handed>>>,
     arrived: Notify,
 }
 
@@ -44,7 +45,7 @@ impl Crew {
     pub(crate) fn new(heartbeats: &[Arc<Heartbeat>]) -> Self {
         let mate = |heartbeat| Mate {
             heartbeat: Arc::clone(heartbeat),
-            waiting: Mutex::default(),
+            waiting: Mutex::new(Some(VecDeque::new())),
             arrived: Notify::new(),
         };
         Self(heartbeats.iter().map(mate).collect())
@@ -59,8 +60,18 @@ impl Crew {
         }
         let all: u64 = self.0.iter().map(Mate::connections).sum();
         let least = self.0.iter().min_by_key(|mate| mate.connections())?;
-        let room = least.waiting.lock().len() < MAX_WAITING;
-        (room && is_too_many(mine, all, self.0.len() as u64)).then_some(least)
+        is_too_many(mine, all, self.0.len() as u64).then_some(least)
+    }
+
+    /// Whether the worker may leave: nothing is on its way to it. From then on nothing will be.
+    pub(super) fn leave(&self, own: usize) -> bool {
+        let Some(mate) = self.0.get(own) else { return true };
+        let mut waiting = mate.waiting.lock();
+        let empty = waiting.as_ref().is_none_or(VecDeque::is_empty);
+        if empty {
+            *waiting = None;
+        }
+        empty
     }
 }
 
@@ -87,9 +98,13 @@ impl Worker {
         let Some(mate) = self.crew.relief(self.index) else {
             return Some(stream);
         };
+        let mut waiting = mate.waiting.lock();
+        let Some(waiting) = waiting.as_mut().filter(|waiting| waiting.len() < MAX_WAITING) else {
+            return Some(stream);
+        };
         // One that cannot leave this thread's reactor is broken.
         let stream = stream.into_std().ok()?;
-        mate.waiting.lock().push_back(Handed {
+        waiting.push_back(Handed {
             stream,
             peer,
             listen: Arc::clone(listen),
@@ -107,7 +122,7 @@ pub(super) async fn receive(worker: Rc<Worker>) {
     loop {
         loop {
             // The lock is not held while a connection begins.
-            let Some(handed) = own.waiting.lock().pop_front() else {
+            let Some(handed) = own.waiting.lock().as_mut().and_then(VecDeque::pop_front) else {
                 break;
             };
             if let Ok(stream) = tokio::net::TcpStream::from_std(handed.stream) {
