@@ -318,8 +318,9 @@ impl Cache {
             None => Disposition::Private { now },
             // Those who joined since the purge must not have it; who came before cannot be told from them.
             Some(storable) if self.is_purged(writer.stamp(), &storable.metadata.tags) => Disposition::Unshared,
-            Some(_) => Disposition::Store {
+            Some(storable) => Disposition::Store {
                 limit: policy.max_object_size.min(self.largest_body(&head)),
+                shared: storable.metadata.freshness.is_for_all_who_wait(),
             },
         };
         writer.publish(head, disposition);
@@ -524,7 +525,11 @@ impl Cache {
                 false
             }
         };
-        Ok(Revalidated { object: new, stored })
+        Ok(Revalidated {
+            object: new,
+            stored,
+            reason,
+        })
     }
 
     /// Forgets what a successful unsafe request has made out of date (see [`crate::policy::invalidate`]).

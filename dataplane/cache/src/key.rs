@@ -5,6 +5,7 @@
 //! that collide. A disk keeps keys with their secret: who changes how they are made raises `store::disk::FORMAT`. Nothing is allocated: parts are hashed as they come. GET and HEAD share a key; the method is
 //! not part of it. `Vary` is not part of it either (see [`crate::vary`]).
 
+use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
 
 use siphasher::sip128::{Hasher128, SipHasher13};
@@ -298,8 +299,12 @@ impl QueryFilter {
         self.exact.is_empty() && self.prefixes.is_empty() && !self.only && !self.sorted
     }
 
-    /// Whether `parameter` (`name` or `name=value`, as in the URL) is left out of keys.
+    /// Whether `parameter` (`name` or `name=value`, as in the URL) is left out of keys. Names are compared as an origin
+    /// reads them, decoded; what some origins read as several parameters, because of a `;`, is never left out.
     pub fn ignores(&self, parameter: &[u8]) -> bool {
+        if parameter.contains(&b';') {
+            return false;
+        }
         let name = name_of(parameter);
         let named = self.exact.iter().any(|exact| **exact == *name)
             || self.prefixes.iter().any(|prefix| name.starts_with(prefix));
@@ -307,8 +312,31 @@ impl QueryFilter {
     }
 }
 
-fn name_of(parameter: &[u8]) -> &[u8] {
-    parameter.split(|&b| b == b'=').next().unwrap_or(parameter)
+/// The name of a parameter as a form is decoded: `+` is a blank, percent-encoded bytes are what they stand for.
+fn name_of(parameter: &[u8]) -> Cow<'_, [u8]> {
+    let name = parameter.split(|&b| b == b'=').next().unwrap_or(parameter);
+    if !name.iter().any(|b| matches!(b, b'%' | b'+')) {
+        return Cow::Borrowed(name);
+    }
+    let digit = |byte: Option<&u8>| char::from(*byte?).to_digit(16);
+    let mut decoded = Vec::with_capacity(name.len());
+    let mut at = 0;
+    while let Some(&byte) = name.get(at) {
+        let code = match byte {
+            b'%' => digit(name.get(at + 1)).zip(digit(name.get(at + 2))),
+            _ => None,
+        };
+        match (byte, code) {
+            (_, Some((high, low))) => {
+                decoded.push((high << 4 | low) as u8);
+                at += 2;
+            }
+            (b'+', _) => decoded.push(b' '),
+            _ => decoded.push(byte),
+        }
+        at += 1;
+    }
+    Cow::Owned(decoded)
 }
 
 /// The value of the cookie `name` in the value of a `Cookie` field (RFC 6265 section 4.2.1), the first one if
@@ -376,6 +404,16 @@ mod tests {
         assert_ne!(key("a", "/b", Some("c"), &[]), key("a", "/bc", Some(""), &[]));
         let with = |name: &str, value: &str| Keyer::new(7).start(1).header(name, Some(value.as_bytes())).finish();
         assert_ne!(with("ab", "c"), with("a", "bc"));
+    }
+
+    #[test]
+    fn a_name_counts_as_an_origin_reads_it() {
+        // `%69d` is `id`.
+        let only = QueryFilter::only(["id"]);
+        assert!(!only.ignores(b"%69d=evil") && only.ignores(b"%69e=1") && only.ignores(b"x%"));
+        let all_but = QueryFilter::new(["utm_*"]);
+        assert!(all_but.ignores(b"utm%5fx=1") && !all_but.ignores(b"utm_x=1;id=evil"));
+        assert!(!only.ignores(b"foo=1;id=evil"));
     }
 
     #[test]

@@ -116,6 +116,12 @@ impl Freshness {
     pub const fn age(&self, now: Timestamp) -> u64 {
         self.initial_age.saturating_add(now.millis_since(self.received))
     }
+
+    /// Whether it may answer requests that came before it did, besides the one it was fetched for: not if each of them
+    /// has to be validated (RFC 9111 sections 4 and 5.2.2.4).
+    pub const fn is_for_all_who_wait(&self) -> bool {
+        !self.no_cache && (self.lifetime > 0 || (self.while_revalidate > 0 && !self.must_revalidate))
+    }
 }
 
 /// A response's content: pieces that many readers share, or where it lies on the disk.

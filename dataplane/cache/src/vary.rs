@@ -24,6 +24,12 @@ use crate::key::{Key, Keyer};
 /// The hit path has no header map: its owner looks the name up in what it parsed.
 pub type FieldValues<'a> = dyn Fn(&HeaderName, &mut dyn FnMut(&[u8])) + 'a;
 
+/// Fields that the origin gets from us and not from the client, whose values are in every key.
+const IN_THE_KEY: [&str; 3] = ["x-forwarded-proto", "x-forwarded-host", "x-forwarded-port"];
+
+/// Fields that the origin gets from us and not from the client, whose values no request of another client has.
+const OF_ONE_CLIENT: [&str; 2] = ["x-forwarded-for", "forwarded"];
+
 /// The fields that select among the responses of one key. Empty: all requests match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rule(Option<Arc<[HeaderName]>>);
@@ -44,9 +50,13 @@ impl Rule {
             Vary::Names(names) => {
                 let names: Result<Vec<_>, _> = names
                     .iter()
+                    .filter(|name| !IN_THE_KEY.iter().any(|known| name.eq_ignore_ascii_case(known)))
                     .map(|name| HeaderName::from_bytes(name.as_bytes()))
                     .collect();
                 let names = names.map_err(|_| VaryError)?;
+                if names.iter().any(|name| OF_ONE_CLIENT.contains(&name.as_str())) {
+                    return Err(VaryError);
+                }
                 Ok(Self((!names.is_empty()).then(|| names.into())))
             }
         }
@@ -234,6 +244,14 @@ mod tests {
             fields.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
         }
         rule(&[vary]).unwrap().fingerprint(&Keyer::new(1), &values_of(&fields))
+    }
+
+    #[test]
+    fn fields_that_the_origin_gets_from_us_are_in_the_key_or_make_a_response_one_clients() {
+        assert_eq!(rule(&["X-Forwarded-Proto, x-forwarded-host"]), Ok(Rule::default()));
+        for vary in ["X-Forwarded-For", "Accept-Encoding, Forwarded"] {
+            assert_eq!(rule(&[vary]), Err(VaryError), "{vary}");
+        }
     }
 
     #[test]

@@ -112,6 +112,65 @@ async fn those_who_wait_for_what_cannot_be_shared_ask_for_themselves() {
 }
 
 #[tokio::test]
+async fn what_each_request_has_to_validate_is_not_given_to_those_who_wait() {
+    for lifetime in [
+        "no-cache",
+        "no-cache, max-age=60",
+        "max-age=0",
+        "max-age=0, must-revalidate",
+    ] {
+        let lines = format!("ETag: \"a\"\r\nCache-Control: {lifetime}\r\n");
+        let (origin, gate) = gated(answer(200, &lines, "own")).await;
+        let plane = Plane::before(&origin).await;
+        let asking = ask_together(&plane, 5).await;
+        origin.reached(1).await;
+        gate.add_permits(5);
+        for answer in within("all answers", asking.join_all()).await {
+            assert_eq!((answer.status, answer.text().as_str()), (200, "own"));
+        }
+        assert_eq!(origin.count(), 5, "{lifetime}");
+    }
+}
+
+#[tokio::test]
+async fn a_confirmation_that_is_private_is_given_to_nobody_else() {
+    let gate = Arc::new(Semaphore::new(0));
+    let held = Arc::clone(&gate);
+    let origin = Origin::start(move |request: Request| {
+        let held = Arc::clone(&held);
+        async move {
+            if request.field("if-none-match").is_none() {
+                return answer(200, "ETag: \"a\"\r\nCache-Control: max-age=0\r\n", "x");
+            }
+            held.acquire().await.unwrap().forget();
+            let cookie = request.field("cookie").unwrap_or_default();
+            let lines = format!("ETag: \"a\"\r\nCache-Control: private\r\nSet-Cookie: {cookie}\r\n");
+            answer(304, &lines, "")
+        }
+    })
+    .await;
+    let plane = Plane::before(&origin).await;
+    assert_eq!(plane.client().await.get("shop.test", "/a", "").await.status, 200);
+    let mut asking = JoinSet::new();
+    for n in 0..4 {
+        let mut client = plane.client().await;
+        asking.spawn(async move {
+            let answer = client.get("shop.test", "/a", &format!("Cookie: user={n}\r\n")).await;
+            (format!("user={n}"), answer)
+        });
+    }
+    origin.reached(2).await;
+    gate.add_permits(4);
+    for (own, answer) in within("all answers", asking.join_all()).await {
+        let cookie = answer.field("set-cookie");
+        assert!(
+            answer.status == 200 && cookie.is_none_or(|cookie| cookie == own),
+            "{own}: {answer:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_failed_fetch_fails_those_who_waited_and_not_the_next() {
     let (origin, gate) = gated(answer(200, "Cache-Control: max-age=60\r\n", "x")[..30].to_vec()).await;
     let plane = Plane::before(&origin).await;

@@ -7,6 +7,7 @@ use crate::key::Key;
 use crate::object::Object;
 use crate::policy::fresh::OnError;
 use crate::policy::request::Bypass;
+use crate::policy::store::Reason;
 use crate::purge::Stamp;
 use crate::store::disk::{DiskStats, Trail};
 use crate::store::{RamConfig, RamStats};
@@ -127,6 +128,8 @@ pub struct Revalidated {
     pub object: Arc<Object>,
     /// Whether it was stored again.
     pub stored: bool,
+    /// Why what the 304 says keeps it from being stored.
+    pub reason: Option<Reason>,
 }
 
 /// What a purge concerns.

@@ -160,6 +160,12 @@ impl State {
         dropped
     }
 
+    /// Has all readers but the one that is fetched for fetch for themselves.
+    pub(super) fn release_all_but(&mut self, own: Option<u32>) {
+        let others = self.readers.iter_mut().filter(|(id, _)| Some(**id) != own);
+        others.for_each(|(_, cursor)| cursor.end(Fate::Released));
+    }
+
     /// Ends a fetch that brought no head: its own reader fails, one other may take over, unless it took too long: then all
     /// fail. Returns who to wake.
     pub(super) fn fail_fetch(&mut self, failure: Failure, own: Option<u32>, max_attempts: u32) -> Wakers {

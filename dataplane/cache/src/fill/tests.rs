@@ -11,7 +11,10 @@ use crate::purge::{Epochs, Mode, Selector};
 use crate::time::Timestamp;
 
 const NOW: Timestamp = Timestamp::from_secs(1000);
-const STORE: Disposition = Disposition::Store { limit: u64::MAX };
+const STORE: Disposition = Disposition::Store {
+    limit: u64::MAX,
+    shared: true,
+};
 
 fn fills() -> Fills {
     Fills::new(FillConfig::default())
@@ -338,7 +341,13 @@ fn a_fill_that_outgrows_its_limit_passes_through_at_the_pace_of_its_slowest_read
     });
     let (mut writer, mut fast) = lead(&fills, 1);
     let mut slow = follow(&fills, 1);
-    writer.publish(head(None), Disposition::Store { limit: 150 });
+    writer.publish(
+        head(None),
+        Disposition::Store {
+            limit: 150,
+            shared: true,
+        },
+    );
     let chunk = Bytes::from(vec![0; 100]);
     writer.push(chunk.clone());
     assert!(!writer.is_passing());
@@ -377,7 +386,13 @@ fn an_announced_length_above_the_limit_passes_through_from_the_start() {
     let fills = fills();
     let (mut writer, mut own) = lead(&fills, 1);
     let mut other = follow(&fills, 1);
-    writer.publish(head(Some(1000)), Disposition::Store { limit: 999 });
+    writer.publish(
+        head(Some(1000)),
+        Disposition::Store {
+            limit: 999,
+            shared: true,
+        },
+    );
     assert!(writer.is_passing());
     assert!(matches!(poll_head(&mut own), Poll::Ready(HeadOutcome::Head(_))));
     assert!(matches!(poll_head(&mut other), Poll::Ready(HeadOutcome::Head(_))));
@@ -391,7 +406,13 @@ fn a_response_announced_too_large_can_be_joined_while_its_beginning_is_in_memory
     });
     let chunk = Bytes::from(vec![0; 100]);
     let (mut writer, mut own) = lead(&fills, 1);
-    writer.publish(head(Some(500)), Disposition::Store { limit: 300 });
+    writer.publish(
+        head(Some(500)),
+        Disposition::Store {
+            limit: 300,
+            shared: true,
+        },
+    );
     for _ in 0..2 {
         assert_eq!(poll_ready(&mut writer), Poll::Ready(Ok(())));
         writer.push(chunk.clone());
@@ -421,7 +442,13 @@ fn a_response_announced_too_large_can_be_joined_while_its_beginning_is_in_memory
 fn who_comes_when_a_fetch_has_ended_for_want_of_readers_begins_another() {
     let fills = fills();
     let (mut writer, own) = lead(&fills, 1);
-    writer.publish(head(Some(500)), Disposition::Store { limit: 300 });
+    writer.publish(
+        head(Some(500)),
+        Disposition::Store {
+            limit: 300,
+            shared: true,
+        },
+    );
     drop(own);
     let back = follow(&fills, 1);
     assert_eq!(poll_ready(&mut writer), Poll::Ready(Ok(())), "somebody came back");
@@ -438,7 +465,7 @@ async fn a_writer_that_waits_is_woken_when_the_slowest_reader_moves() {
     });
     let (mut writer, mut reader) = lead(&fills, 1);
     let writing = tokio::spawn(async move {
-        writer.publish(head(None), Disposition::Store { limit: 0 });
+        writer.publish(head(None), Disposition::Store { limit: 0, shared: true });
         for _ in 0..1000 {
             writer.ready().await.unwrap();
             writer.push(Bytes::from(vec![0; 100]));
@@ -487,7 +514,13 @@ fn fills_that_pass_through_hold_little_once_all_fills_hold_too_much() {
         let (mut writer, mut reader) = lead(&fills, key);
         // Half of them keep their beginning for who comes late.
         let length = (key % 2 == 0).then_some(5000);
-        writer.publish(head(length), Disposition::Store { limit: 300 });
+        writer.publish(
+            head(length),
+            Disposition::Store {
+                limit: 300,
+                shared: true,
+            },
+        );
         assert!(matches!(poll_head(&mut reader), Poll::Ready(HeadOutcome::Head(_))));
         while poll_ready(&mut writer).is_ready() {
             writer.push(chunk.clone());

@@ -21,10 +21,12 @@ const MAX_INTERIM: usize = 16;
 /// Who may have a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
-    /// Everyone; it is stored if its content is no longer than `limit` bytes.
+    /// It is stored if its content is no longer than `limit` bytes.
     Store {
         /// The most content that is stored.
         limit: u64,
+        /// Everyone may have it, without asking the origin whether it is still so.
+        shared: bool,
     },
     /// Only the request it was fetched for. The key is remembered from now on.
     Private {
@@ -109,8 +111,13 @@ impl FillWriter {
         {
             let mut state = self.fill.state.lock();
             match disposition {
-                Disposition::Store { limit } => {
+                Disposition::Store { limit, shared } => {
                     state.limit = limit;
+                    if !shared {
+                        state.open = false;
+                        delist = true;
+                        state.release_all_but(self.own);
+                    }
                     if head.content_length.is_some_and(|length| length > limit) {
                         state.passing = true;
                         state.beginning = self.fill.table.config.window;
@@ -120,9 +127,7 @@ impl FillWriter {
                     state.passing = true;
                     state.open = false;
                     delist = true;
-                    let own = self.own;
-                    let others = state.readers.iter_mut().filter(|(id, _)| Some(**id) != own);
-                    others.for_each(|(_, cursor)| cursor.end(Fate::Released));
+                    state.release_all_but(self.own);
                 }
             }
             outgrown = state.passing;
@@ -278,18 +283,22 @@ impl FillWriter {
     /// Answers everyone with a stored object: the origin confirmed it, or it was stored meanwhile. When a purge since
     /// the fetch began concerns it, only the request it was fetched for has it; the others fetch for themselves, because
     /// those who joined since the purge cannot be told from those who came before.
-    pub fn answer(mut self, object: Arc<Object>) {
-        if self.fill.stamp.purged(&object.meta.tags, &AtomicU64::new(0)) != Purged::No {
-            let own = self.own;
-            let mut state = self.fill.state.lock();
-            let others = state.readers.iter_mut().filter(|(id, _)| Some(**id) != own);
-            others.for_each(|(_, cursor)| cursor.end(Fate::Released));
+    pub fn answer(self, object: Arc<Object>) {
+        if self.fill.stamp.purged(&object.meta.tags, &AtomicU64::new(0)) == Purged::No {
+            self.end(Phase::Stored(object));
+        } else {
+            self.answer_alone(object);
         }
+    }
+
+    /// As [`Self::answer`], but for the request it was fetched for only: what the origin said is for nobody else.
+    pub fn answer_alone(self, object: Arc<Object>) {
+        self.fill.state.lock().release_all_but(self.own);
         self.end(Phase::Stored(object));
     }
 
     /// Releases everyone to fetch for themselves, without remembering the key.
-    pub fn release(mut self) {
+    pub fn release(self) {
         self.fill
             .state
             .lock()
@@ -305,7 +314,7 @@ impl FillWriter {
         self.end_failed(failure);
     }
 
-    fn end(&mut self, phase: Phase) {
+    fn end(mut self, phase: Phase) {
         self.ended = true;
         let wakers = {
             let mut state = self.fill.state.lock();

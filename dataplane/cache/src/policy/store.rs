@@ -204,7 +204,10 @@ fn storable(response: &Candidate<'_>) -> Result<Storable, Reason> {
     if posted && (explicit.is_none() || status != 200 || !fields.contains_key(header::CONTENT_LOCATION)) {
         return Err(Reason::Method);
     }
-    if explicit.is_none() && fields.contains_key(header::SET_COOKIE) {
+    // An origin that says for how long others may have it knows what it does; that they may not have it as it is, is no
+    // such word.
+    let reusable = explicit.is_some_and(|lifetime| lifetime > 0) && directives.no_cache != Some(Scope::Whole);
+    if !reusable && fields.contains_key(header::SET_COOKIE) {
         return Err(Reason::SetCookie);
     }
     let may_guess = HEURISTIC.contains(&status) || directives.public;

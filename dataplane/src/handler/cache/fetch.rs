@@ -262,7 +262,16 @@ impl Fetch {
         let values = values_of(&self.asked_with);
         let stamp = writer.stamp().clone();
         match cache.revalidated(self.target.key, object, &candidate, &values, &stamp) {
-            Ok(revalidated) => writer.answer(revalidated.object),
+            Ok(revalidated) => {
+                let object = revalidated.object;
+                if let Some(reason) = revalidated.reason {
+                    local.cells.not_stored(reason.as_str());
+                }
+                match revalidated.stored && object.meta.freshness.is_for_all_who_wait() {
+                    true => writer.answer(object),
+                    false => writer.answer_alone(object),
+                }
+            }
             // It is about something else: fetch that.
             Err(_) => self.anew(site, local, asked, writer).await,
         }

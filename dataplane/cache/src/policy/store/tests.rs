@@ -9,6 +9,7 @@ use crate::vary::values_of;
 const NOW: u64 = 784_111_777; // Sun, 06 Nov 1994 08:49:37 GMT
 const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 const MODIFIED: (&str, &str) = ("last-modified", "Sun, 06 Nov 1994 08:33:07 GMT");
+const ETAG: (&str, &str) = ("etag", "\"a\"");
 
 struct Case {
     status: u16,
@@ -351,6 +352,20 @@ fn set_cookie_is_stored_only_with_an_explicit_lifetime() {
         Some(10)
     );
     assert_eq!(response(&[MODIFIED, cookie]).reason(), Some(Reason::SetCookie));
+    // That it may not be used again as it is, is no lifetime for others.
+    for none in [
+        "max-age=0",
+        "max-age=0, must-revalidate",
+        "no-cache, max-age=60",
+        "s-maxage=0",
+    ] {
+        let answer = response(&[("cache-control", none), ETAG, cookie]);
+        assert_eq!(answer.reason(), Some(Reason::SetCookie), "{none}");
+    }
+    assert_eq!(
+        response(&[("expires", "0"), ETAG, cookie]).reason(),
+        Some(Reason::SetCookie)
+    );
     let ruled = response(&[cookie]).rule(Rule {
         ttl_ms: Some(1000),
         ..Rule::default()
