@@ -26,19 +26,22 @@ const NO_MORE: [&str; 0] = [];
 /// Peers that a runner has counted as skipped, because they are not installed.
 const SKIPPED: &str = "BREAKWATER_SKIP_PEERS";
 
+/// A case that a peer may leave without an answer.
+const SILENT: &str = "chunk/extension-long";
+
 #[tokio::test]
 async fn every_difference_from_nginx_and_haproxy_has_a_reason() -> Result<()> {
     let cases = Arc::new(corpus::parse(include_str!("../corpus/http1.txt"))?);
     let recorder = Recorder::start().await?;
     let site = Site::new(&[("site.yaml", &everything(&recorder))])?;
     let mut up = site.up(NO_MORE).await?;
-    let ours = tokio::spawn(send_all(up.front, recorder, Arc::clone(&cases), 1));
+    let ours = tokio::spawn(send_all(up.front, recorder, Arc::clone(&cases)));
     let mut peers = Vec::new();
     for kind in [Kind::Nginx, Kind::Haproxy] {
         if let Some(program) = installed(kind)? {
             let recorder = Recorder::start().await?;
             let peer = Peer::start(kind, &program, recorder.address()).await?;
-            let outcomes = tokio::spawn(send_all(peer.address, recorder, Arc::clone(&cases), 2));
+            let outcomes = tokio::spawn(send_all(peer.address, recorder, Arc::clone(&cases)));
             peers.push((kind, peer, outcomes));
         }
     }
@@ -72,6 +75,10 @@ async fn every_difference_from_nginx_and_haproxy_has_a_reason() -> Result<()> {
                     }
                     cells.push((their.to_string(), relation));
                 }
+                // HAProxy before 2.6.12-1+deb12u4 says nothing to a chunk extension larger than its buffer.
+                Err(Error::Timeout { .. }) if case.name == SILENT => {
+                    cells.push(("no answer".to_owned(), relation(case, *kind)));
+                }
                 Err(error) => wrong.push(format!("{name}: {}: {error}", kind.name())),
             }
         }
@@ -90,23 +97,11 @@ async fn every_difference_from_nginx_and_haproxy_has_a_reason() -> Result<()> {
     Ok(())
 }
 
-/// What the proxy at `address` makes of each case, in as many `tries` for one that it leaves without a word: HAProxy does
-/// so, now and then, when a chunk extension larger than its buffer comes in pieces.
-async fn send_all(
-    address: SocketAddr,
-    recorder: Recorder,
-    cases: Arc<Vec<Case>>,
-    tries: usize,
-) -> Vec<Result<Outcome>> {
+/// What the proxy at `address` makes of each case.
+async fn send_all(address: SocketAddr, recorder: Recorder, cases: Arc<Vec<Case>>) -> Vec<Result<Outcome>> {
     let mut outcomes = Vec::with_capacity(cases.len());
     for case in cases.iter() {
-        let mut outcome = differential::send(address, &recorder, &case.bytes).await;
-        for _ in 1..tries {
-            if outcome.is_err() {
-                outcome = differential::send(address, &recorder, &case.bytes).await;
-            }
-        }
-        outcomes.push(outcome);
+        outcomes.push(differential::send(address, &recorder, &case.bytes).await);
     }
     outcomes
 }

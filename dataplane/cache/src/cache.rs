@@ -35,7 +35,7 @@ use crate::partial::Parts;
 use crate::policy::fresh::{Verdict, evaluate};
 use crate::policy::request::{Admission, MethodClass, RequestMeta};
 use crate::policy::site::{Rule, SitePolicy};
-use crate::policy::store::{Candidate, Decision, Reason, Storable, decide};
+use crate::policy::store::{Candidate, Decision, MAX_TAGS, Reason, Storable, decide};
 use crate::policy::validate::{self, Mismatch};
 use crate::purge::{Epochs, Marked, Mode, Purged, Selector, Stamp};
 use crate::searches::{Search, Searches};
@@ -422,12 +422,18 @@ impl Cache {
         let range = ContentRange::parse(ranges.next()?.as_bytes()).filter(|_| ranges.next().is_none())?;
         let mut parts = Parts::new(range, body)?;
         let mut fields = head.fields.clone();
-        let meta = &storable.metadata;
+        let mut meta = storable.metadata.clone();
         let known = self.ram.lock(part_key(key)).find(&meta.vary, head.variant);
-        if let Some(known) = known.filter(|known| known.purged() == Purged::No && same_strong_tag(known, meta))
+        if let Some(known) = known.filter(|known| known.purged() == Purged::No && same_strong_tag(known, &meta))
             && let Some(combined) = known.parts.as_ref().and_then(|known| known.combined(&parts))
         {
             parts = combined;
+            // A purge of what any of the parts was tagged with reaches the whole.
+            let added = known.meta.tags.iter().filter(|tag| !meta.tags.contains(tag));
+            meta.tags = meta.tags.iter().chain(added).copied().collect();
+            if meta.tags.len() > MAX_TAGS {
+                return None;
+            }
             let stored = known.fields();
             for name in stored.keys().filter(|name| !head.fields.contains_key(*name)) {
                 for value in stored.get_all(name) {
@@ -444,8 +450,7 @@ impl Cache {
             Some(body) => (key, body.clone()),
             None => (part_key(key), Body::default()),
         };
-        let mut object =
-            Object::new(status, bytes, body, meta.clone(), head.variant, stamp.clone()).found_in(head.in_language);
+        let mut object = Object::new(status, bytes, body, meta, head.variant, stamp.clone()).found_in(head.in_language);
         if whole.is_some() {
             self.forget_parts(key);
         } else {
@@ -465,10 +470,7 @@ impl Cache {
         stamp: &Stamp,
     ) -> Option<Revalidated> {
         if !validate::is_same(object, response.fields) {
-            let slot = self.ram.lock(key);
-            slot.remove_object(object);
-            self.tier.remove(key);
-            drop(slot);
+            self.forget(key, object);
             return None;
         }
         let get = RequestMeta {
@@ -519,9 +521,7 @@ impl Cache {
             // The request is what kept it from being stored: the old one may serve others.
             Some(Reason::Authorization | Reason::RequestNoStore | Reason::Method) => false,
             Some(_) => {
-                let slot = self.ram.lock(key);
-                slot.remove_object(object);
-                self.tier.remove(key);
+                self.forget(key, object);
                 false
             }
         };
@@ -530,6 +530,13 @@ impl Cache {
             stored,
             reason,
         })
+    }
+
+    /// Forgets a stored response that the origin has taken back: it is no longer right, or no longer there.
+    pub fn forget(&self, key: Key, object: &Arc<Object>) {
+        let slot = self.ram.lock(key);
+        slot.remove_object(object);
+        self.tier.remove(key);
     }
 
     /// Forgets what a successful unsafe request has made out of date (see [`crate::policy::invalidate`]).

@@ -341,3 +341,25 @@ async fn what_was_being_fetched_when_an_unsafe_request_succeeded_is_not_stored()
     gate.add_permits(1);
     assert!(!reader.get("shop.test", "/a", "").await.is_hit());
 }
+
+#[tokio::test]
+async fn what_one_part_of_a_response_is_tagged_with_counts_for_the_whole() {
+    let origin = Origin::start(async |request: Request| {
+        let (range, tags) = match request.field("range").as_deref() {
+            Some("bytes=0-3") => ("0-3", "Surrogate-Key: t\r\n"),
+            _ => ("4-7", ""),
+        };
+        let lines = format!("Cache-Control: max-age=60\r\nETag: \"a\"\r\nContent-Range: bytes {range}/8\r\n{tags}");
+        answer(206, &lines, "abcd")
+    })
+    .await;
+    let plane = Plane::before(&origin).await;
+    let mut client = plane.client().await;
+    for range in ["bytes=0-3", "bytes=4-7"] {
+        client.get("shop.test", "/a", &format!("Range: {range}\r\n")).await;
+    }
+    assert!(client.get("shop.test", "/a", "").await.is_hit());
+    let tag = PurgeSelector::Tags(vec!["t".to_owned()]);
+    plane.apply(site_and(&origin, [("p", purge("1", tag))])).await;
+    assert!(!client.get("shop.test", "/a", "Range: bytes=0-3\r\n").await.is_hit());
+}

@@ -189,3 +189,27 @@ async fn must_revalidate_is_never_served_stale() {
     client.get("shop.test", "/a", "").await;
     assert_eq!(client.get("shop.test", "/a", "").await.status, 502);
 }
+
+#[tokio::test]
+async fn what_the_origin_says_is_gone_is_not_served_stale_any_longer() {
+    for gone in [404, 410] {
+        // Without a lifetime it cannot be stored, and so takes nobody's place.
+        let origin = Origin::start(move |request| {
+            std::future::ready(match validates(&request) {
+                true => answer(gone, "", "gone"),
+                false => answer(200, STALE, "old"),
+            })
+        })
+        .await;
+        let plane = plane_with(&origin, |cache| cache.stale_while_revalidate_ms = Some(3_600_000)).await;
+        let mut client = plane.client().await;
+        client.get("shop.test", "/a", "").await;
+        assert_eq!(client.get("shop.test", "/a", "").await.text(), "old");
+        // The origin gives the old one to whoever has nothing to validate: so it was forgotten when that is asked.
+        until("what is gone to be forgotten", async || {
+            let response = plane.client().await.get("shop.test", "/a", "").await;
+            (!response.is_hit()).then_some(())
+        })
+        .await;
+    }
+}

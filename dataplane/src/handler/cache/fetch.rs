@@ -315,6 +315,10 @@ impl Fetch {
         if let Some(reason) = reason {
             local.cells.not_stored(reason.as_str());
             tracing::trace!(path = self.path, ?reason, "not stored");
+            // What is gone is not served again because its absence cannot be stored.
+            if let (Some((object, _)), 404 | 410) = (&self.stale, status) {
+                cache.forget(self.target.key, object);
+            }
         }
         let mut spill = cache.spill(target.key, &head, &site.policy);
         if let Some(spill) = &spill {
