@@ -122,7 +122,11 @@ async fn answers_that_nobody_reads_are_given_up_and_others_are_served() -> Resul
 async fn idle_connections_make_room_for_those_that_ask() -> Result<()> {
     let target = Attacked::start(FEW).await?;
     let mut held = Vec::new();
-    for _ in 0..ATTACKERS {
+    for place in 0..ATTACKERS {
+        if place == ROOM - OTHERS {
+            // Each place is taken. From here on the oldest goes, which is none of the others once they have asked again.
+            target.others_ask().await?;
+        }
         let mut connection = Connection::open(target.up.front).await?;
         let answer = connection.get("shop.test", STORED, "").await?;
         assert_eq!(answer.status, 200, "each is served before it is idle");
@@ -220,6 +224,18 @@ impl Attacked {
         let least = (ATTACKERS + OTHERS - ROOM) as f64;
         let series = "breakwater_connections_evicted_total";
         self.up.wait_metric(series, |evicted| evicted >= least).await
+    }
+
+    /// Waits until the others have asked some times more.
+    async fn others_ask(&self) -> Result<()> {
+        let enough = self.others.done().requests + 10 * OTHERS as u64;
+        breakwater_e2e::wait::until("the others to ask", DEADLINE, async || {
+            match self.others.done().requests {
+                requests if requests >= enough => Ok(()),
+                requests => Err(format!("{requests} requests of {enough}")),
+            }
+        })
+        .await
     }
 
     /// The others were served all the while, and the server is well.
