@@ -32,7 +32,7 @@ use breakwater_snapshot::{Kind, ObjectId};
 use serde::Serialize;
 
 use part::Part;
-pub(crate) use read::load;
+pub(crate) use read::{bounded, load};
 use yaml::Node;
 
 /// A directory, read.

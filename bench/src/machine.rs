@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::Command;
-use std::{env, fs};
+use std::{env, fmt, fs};
 
 use crate::Error;
 
@@ -53,6 +53,23 @@ impl Machine {
                 first_line("h2load", &["--version"])
             ),
         }
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            commit,
+            cpu,
+            cpus,
+            kernel,
+            load_before,
+            generators: _,
+        } = self;
+        write!(
+            f,
+            "commit {commit}; {cpu}, {cpus} CPUs, Linux {kernel}; load average before the run {load_before:.2}"
+        )
     }
 }
 

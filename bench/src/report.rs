@@ -63,22 +63,13 @@ impl Report {
             "Written by `bench/run`. CPU is what the kernel charged to the server's process tree, divided by completed\n\
              requests: medians over interleaved rounds, ratios taken within a round. Requests per second are for orientation.\n"
         )?;
-        writeln!(
-            out,
-            "- commit {}; {}, {} CPUs, Linux {}; load average before the run {:.2}",
-            machine.commit, machine.cpu, machine.cpus, machine.kernel, machine.load_before
-        )?;
+        writeln!(out, "- {machine}")?;
         writeln!(out, "- generators: {}", machine.generators)?;
         for (name, value) in &self.settings {
             writeln!(out, "- {name}: {value}")?;
         }
-        for (name, reason) in &self.skipped {
-            writeln!(out, "- **{name} is not in this run: {reason}**")?;
-        }
-        writeln!(out, "\n| server | version | settings |\n|---|---|---|")?;
-        for (name, (version, settings)) in &self.servers {
-            writeln!(out, "| {name} | {version} | {settings} |")?;
-        }
+        write_skipped(out, &self.skipped)?;
+        write_servers(out, &self.servers)?;
         for row in &self.attacks {
             attacks::write_row(out, row)?;
         }
@@ -114,6 +105,23 @@ impl Report {
         }
         Ok(())
     }
+}
+
+/// Servers left out, by name, with the reason.
+pub(crate) fn write_skipped(out: &mut String, skipped: &BTreeMap<&'static str, String>) -> fmt::Result {
+    for (name, reason) in skipped {
+        writeln!(out, "- **{name} is not in this run: {reason}**")?;
+    }
+    Ok(())
+}
+
+/// What each server says it is, and how it was set.
+pub(crate) fn write_servers(out: &mut String, servers: &BTreeMap<&'static str, (String, &'static str)>) -> fmt::Result {
+    writeln!(out, "\n| server | version | settings |\n|---|---|---|")?;
+    for (name, (version, settings)) in servers {
+        writeln!(out, "| {name} | {version} | {settings} |")?;
+    }
+    Ok(())
 }
 
 fn write_row(out: &mut String, row: &Row<Run>) -> fmt::Result {

@@ -232,7 +232,7 @@ async fn serve(mut parts: Parts) -> std::io::Result<()> {
         tokio::select! {
             _ = tick.tick() => {
                 on_tick(&worker);
-                if worker.is_done() {
+                if worker.may_leave() {
                     return Ok(());
                 }
             }
@@ -250,8 +250,9 @@ async fn serve(mut parts: Parts) -> std::io::Result<()> {
 }
 
 impl Worker {
-    /// Whether it drains and has served everybody, those too who waited to be accepted or were on their way to it.
-    fn is_done(&self) -> bool {
+    /// Whether it drains and has served everybody, those too who waited to be accepted or were on their way to it. Once it
+    /// may, nothing more is handed to it.
+    fn may_leave(&self) -> bool {
         self.draining.get() && self.accepting.get() == 0 && self.connections.get() == 0 && self.crew.leave(self.index)
     }
 }

@@ -92,17 +92,21 @@ fn list(dir: &Path) -> Result<Vec<PathBuf>, LoadError> {
     Ok(paths)
 }
 
-/// Reads a file, never more than is allowed: it may be growing, or no regular file at all.
-fn text(path: &Path, left: &mut u64) -> Result<String, String> {
+/// Reads a file, and no more than one byte beyond `most`: it may be growing, or no regular file at all.
+pub(crate) fn bounded(path: &Path, most: u64) -> Result<Vec<u8>, String> {
     let metadata = std::fs::metadata(path).map_err(|error| error.to_string())?;
     if !metadata.is_file() {
         return Err("it is not a regular file".to_owned());
     }
-    let most = LARGEST_FILE.min(*left);
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(most + 1).read_to_end(&mut bytes))
         .map_err(|error| error.to_string())?;
+    Ok(bytes)
+}
+
+fn text(path: &Path, left: &mut u64) -> Result<String, String> {
+    let bytes = bounded(path, LARGEST_FILE.min(*left))?;
     let size = bytes.len() as u64;
     if size > LARGEST_FILE {
         return Err(format!("it is larger than {LARGEST_FILE} bytes: split it"));

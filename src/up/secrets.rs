@@ -10,6 +10,7 @@ use clap::Args;
 
 use super::watch::{Changes, watch};
 use crate::exit::complain;
+use crate::manifests::bounded;
 
 /// The only type of Secret that is looked at.
 const TLS: &str = "kubernetes.io/tls";
@@ -87,28 +88,27 @@ impl FileSecret {
     }
 
     fn read(&self) -> Result<Secret, String> {
-        let mut content = BTreeMap::new();
+        let mut contents = BTreeMap::new();
         for (key, path) in self.files() {
-            let bytes = bounded(path).map_err(|error| {
+            let bytes = content(path).map_err(|error| {
                 let (name, path) = (&self.name, path.display());
                 format!("breakwater: --tls-secret {name}: {path} cannot be read: {error}; what was read of {name} before stays")
             })?;
-            content.insert(key, bytes);
+            contents.insert(key, bytes);
         }
         Ok(Secret::new(&*self.namespace, &*self.name, TLS, |key| {
-            content.remove(key)
+            contents.remove(key)
         }))
     }
 }
 
-fn bounded(path: &Path) -> std::io::Result<Vec<u8>> {
-    let length = std::fs::metadata(path)?.len();
-    if length > MAX_FILE {
-        return Err(std::io::Error::other(format!(
-            "it has {length} bytes, more than {MAX_FILE}"
-        )));
+/// The content of a file, or why not.
+fn content(path: &Path) -> Result<Vec<u8>, String> {
+    let bytes = bounded(path, MAX_FILE)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(format!("it is larger than {MAX_FILE} bytes"));
     }
-    std::fs::read(path)
+    Ok(bytes)
 }
 
 fn directory(path: &Path) -> &Path {

@@ -11,7 +11,7 @@ use super::{Figure, Plan, Workload};
 use crate::hitrate::trace::EXPONENT;
 use crate::machine::Machine;
 use crate::measure::Row;
-use crate::report::{Budget, Range, Verdict, cell};
+use crate::report::{Budget, Range, Verdict, cell, write_servers, write_skipped};
 
 /// A whole run.
 #[derive(Debug, Clone, Serialize)]
@@ -91,11 +91,7 @@ impl Report {
              server's process tree, divided by requests; memory is the proportional set size of its processes and its files that lie\n\
              in memory. Medians over interleaved rounds, ratios taken within a round.\n"
         )?;
-        writeln!(
-            out,
-            "- commit {}; {}, {} CPUs, Linux {}; load average before the run {:.2}",
-            machine.commit, machine.cpu, machine.cpus, machine.kernel, machine.load_before
-        )?;
+        writeln!(out, "- {machine}")?;
         writeln!(
             out,
             "- {} objects of {} MiB together, 1 KiB to 1 MiB (lognormal, median 8 KiB, sigma 1.4), Zipf with exponent {EXPONENT}",
@@ -121,9 +117,7 @@ impl Report {
             workload.limit * 100.0,
             workload.byte_limit * 100.0
         )?;
-        for (name, reason) in &self.skipped {
-            writeln!(out, "- **{name} is not in this run: {reason}**")?;
-        }
+        write_skipped(out, &self.skipped)?;
         writeln!(
             out,
             "\n| server | hits, % of requests | of the rounds | % of bytes | CPU us/request | of it user | of the rounds | breakwater / this | requests/s | server busy | MiB of memory | most |"
@@ -146,11 +140,7 @@ impl Report {
         for budget in &self.budgets {
             budget.write(out)?;
         }
-        writeln!(out, "\n| server | version | settings |\n|---|---|---|")?;
-        for (name, (version, settings)) in &self.servers {
-            writeln!(out, "| {name} | {version} | {settings} |")?;
-        }
-        Ok(())
+        write_servers(out, &self.servers)
     }
 
     fn write_server(&self, out: &mut String, server: &str, figures: &[Figure]) -> fmt::Result {

@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
 
+use breakwater_wire::form;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::searches::Search;
@@ -312,31 +313,9 @@ impl QueryFilter {
     }
 }
 
-/// The name of a parameter as a form is decoded: `+` is a blank, percent-encoded bytes are what they stand for.
+/// The name of a parameter, as a form is decoded.
 fn name_of(parameter: &[u8]) -> Cow<'_, [u8]> {
-    let name = parameter.split(|&b| b == b'=').next().unwrap_or(parameter);
-    if !name.iter().any(|b| matches!(b, b'%' | b'+')) {
-        return Cow::Borrowed(name);
-    }
-    let digit = |byte: Option<&u8>| char::from(*byte?).to_digit(16);
-    let mut decoded = Vec::with_capacity(name.len());
-    let mut at = 0;
-    while let Some(&byte) = name.get(at) {
-        let code = match byte {
-            b'%' => digit(name.get(at + 1)).zip(digit(name.get(at + 2))),
-            _ => None,
-        };
-        match (byte, code) {
-            (_, Some((high, low))) => {
-                decoded.push((high << 4 | low) as u8);
-                at += 2;
-            }
-            (b'+', _) => decoded.push(b' '),
-            _ => decoded.push(byte),
-        }
-        at += 1;
-    }
-    Cow::Owned(decoded)
+    form::decode(parameter.split(|&b| b == b'=').next().unwrap_or(parameter))
 }
 
 /// The value of the cookie `name` in the value of a `Cookie` field (RFC 6265 section 4.2.1), the first one if

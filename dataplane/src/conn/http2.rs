@@ -46,7 +46,7 @@ pub(super) enum Step {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Leaving {
     No,
-    /// The client was asked, at this time, to open no more streams.
+    /// The client was asked, at this time, to open no more streams, or said then that it will not.
     Asked(u64),
     /// It was told which streams are served.
     Told,

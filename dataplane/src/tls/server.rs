@@ -6,12 +6,12 @@ use std::sync::{Arc, Weak};
 use breakwater_snapshot::Digest;
 use breakwater_snapshot::unit::TlsVersion;
 use rustls::ServerConfig;
-use rustls::pki_types::UnixTime;
 use rustls::server::{ClientHello, ResolvesServerCert, ServerConnection, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 
 use super::{Certificate, PROVIDER, Realm, Terms};
+use crate::clock::unix_seconds;
 
 /// What is offered by ALPN (RFC 7301), the first first.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -74,15 +74,11 @@ struct OneCertificate(Certificate);
 impl ResolvesServerCert for OneCertificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let key = match &self.0.stapled {
-            Some((stapled, until)) if *until > unix_now() => stapled,
+            Some((stapled, until)) if *until > i64::try_from(unix_seconds()).unwrap_or(i64::MAX) => stapled,
             _ => &self.0.key,
         };
         Some(Arc::clone(key))
     }
-}
-
-fn unix_now() -> i64 {
-    i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX)
 }
 
 /// Sets up a connection that begins.

@@ -38,9 +38,7 @@ pub(super) async fn accept(listener: TcpListener, listen: Arc<Listen>, worker: R
                     tracing::warn!(%error, "connections cannot be accepted; those that are idle make room");
                 }
                 // Most likely there is no descriptor left.
-                if worker.deadlines.borrow_mut().evict() {
-                    worker.cells.evicted.add(1);
-                }
+                worker.evict();
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }

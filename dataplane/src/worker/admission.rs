@@ -103,14 +103,22 @@ impl Worker {
 
     /// Whether there is a place, or will be as soon as those that were told to go are gone.
     fn make_room(&self) -> bool {
-        let mut deadlines = self.deadlines.borrow_mut();
-        while self.connections.get().saturating_sub(deadlines.evicting()) >= self.max_connections {
-            if !deadlines.evict() {
+        let evicting = || self.deadlines.borrow().evicting();
+        while self.connections.get().saturating_sub(evicting()) >= self.max_connections {
+            if !self.evict() {
                 return false;
             }
-            self.cells.evicted.add(1);
         }
         true
+    }
+
+    /// Has the connection that is missed least make room. False when there is none.
+    pub(super) fn evict(&self) -> bool {
+        let evicted = self.deadlines.borrow_mut().evict();
+        if evicted {
+            self.cells.evicted.add(1);
+        }
+        evicted
     }
 
     /// Sees to it that there is a place for one more connection that begins: the one that has begun for the longest time

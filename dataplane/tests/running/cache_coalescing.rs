@@ -5,23 +5,13 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::support::{Client, Origin, Plane, Request, Response, answer, within};
+use crate::support::{Client, Origin, Plane, Response, answer, within};
 
 const SITE: &str = "EdgeCache/default/site";
 
 /// An origin that answers `bytes` once `gate` lets it, and the gate.
 async fn gated(bytes: Vec<u8>) -> (Origin, Arc<Semaphore>) {
-    let gate = Arc::new(Semaphore::new(0));
-    let held = Arc::clone(&gate);
-    let origin = Origin::start(move |_| {
-        let (held, bytes) = (Arc::clone(&held), bytes.clone());
-        async move {
-            held.acquire().await.unwrap().forget();
-            bytes
-        }
-    })
-    .await;
-    (origin, gate)
+    Origin::gated(move |_| bytes.clone()).await
 }
 
 /// Starts `count` clients that ask for the same.
@@ -134,21 +124,16 @@ async fn what_each_request_has_to_validate_is_not_given_to_those_who_wait() {
 
 #[tokio::test]
 async fn a_confirmation_that_is_private_is_given_to_nobody_else() {
-    let gate = Arc::new(Semaphore::new(0));
-    let held = Arc::clone(&gate);
-    let origin = Origin::start(move |request: Request| {
-        let held = Arc::clone(&held);
-        async move {
-            if request.field("if-none-match").is_none() {
-                return answer(200, "ETag: \"a\"\r\nCache-Control: max-age=0\r\n", "x");
-            }
-            held.acquire().await.unwrap().forget();
-            let cookie = request.field("cookie").unwrap_or_default();
-            let lines = format!("ETag: \"a\"\r\nCache-Control: private\r\nSet-Cookie: {cookie}\r\n");
-            answer(304, &lines, "")
+    let (origin, gate) = Origin::gated(|request| {
+        if request.field("if-none-match").is_none() {
+            return answer(200, "ETag: \"a\"\r\nCache-Control: max-age=0\r\n", "x");
         }
+        let cookie = request.field("cookie").unwrap_or_default();
+        let lines = format!("ETag: \"a\"\r\nCache-Control: private\r\nSet-Cookie: {cookie}\r\n");
+        answer(304, &lines, "")
     })
     .await;
+    gate.add_permits(1);
     let plane = Plane::before(&origin).await;
     assert_eq!(plane.client().await.get("shop.test", "/a", "").await.status, 200);
     let mut asking = JoinSet::new();
@@ -276,15 +261,9 @@ async fn who_comes_when_the_beginning_of_a_response_too_large_for_memory_is_gone
 
 #[tokio::test]
 async fn who_waited_for_another_variant_gets_its_own() {
-    let gate = Arc::new(Semaphore::new(0));
-    let held = Arc::clone(&gate);
-    let origin = Origin::start(move |request: Request| {
-        let held = Arc::clone(&held);
-        async move {
-            held.acquire().await.unwrap().forget();
-            let language = request.field("accept-language").unwrap();
-            answer(200, "Cache-Control: max-age=60\r\nVary: Accept-Language\r\n", language)
-        }
+    let (origin, gate) = Origin::gated(|request| {
+        let language = request.field("accept-language").unwrap();
+        answer(200, "Cache-Control: max-age=60\r\nVary: Accept-Language\r\n", language)
     })
     .await;
     let plane = Plane::before(&origin).await;

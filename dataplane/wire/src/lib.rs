@@ -12,6 +12,7 @@ pub mod cdn_cache_control;
 pub mod conditional;
 pub mod device;
 pub mod etag;
+pub mod form;
 pub mod forwarded;
 pub mod hop;
 pub mod http1;

@@ -3,6 +3,7 @@
 //! Parameters are compared as a form is decoded: `+` is a blank, percent-encoded bytes are what they stand for, and empty
 //! parameters do not exist. A field that cannot be read says nothing: every parameter counts, in its place.
 
+use crate::form::decode;
 use crate::structured::{Value, parse_dictionary};
 
 /// How queries are compared.
@@ -55,7 +56,7 @@ impl NoVarySearch {
     #[must_use]
     pub fn normalize(&self, query: &[u8]) -> Vec<u8> {
         let parameters = query.split(|&b| b == b'&').filter(|parameter| !parameter.is_empty());
-        let mut kept: Vec<(Vec<u8>, Vec<u8>)> = parameters
+        let mut kept: Vec<_> = parameters
             .map(|parameter| {
                 let equals = memchr::memchr(b'=', parameter).unwrap_or(parameter.len());
                 let (name, value) = parameter.split_at_checked(equals).unwrap_or((parameter, &[]));
@@ -87,29 +88,8 @@ impl NoVarySearch {
 fn decoded(names: Vec<String>) -> Vec<String> {
     names
         .into_iter()
-        .filter_map(|name| String::from_utf8(decode(name.as_bytes())).ok())
+        .filter_map(|name| String::from_utf8(decode(name.as_bytes()).into_owned()).ok())
         .collect()
-}
-
-fn decode(text: &[u8]) -> Vec<u8> {
-    let hex = |at: usize| {
-        let digit = char::from(*text.get(at)?).to_digit(16)?;
-        u8::try_from(digit).ok()
-    };
-    let mut out = Vec::with_capacity(text.len());
-    let mut at = 0;
-    while let Some(&byte) = text.get(at) {
-        at += 1;
-        match (byte, hex(at), hex(at + 1)) {
-            (b'%', Some(high), Some(low)) => {
-                out.push(high << 4 | low);
-                at += 2;
-            }
-            (b'+', ..) => out.push(b' '),
-            _ => out.push(byte),
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -115,6 +115,8 @@ impl FillWriter {
                     state.limit = limit;
                     if !shared {
                         state.open = false;
+                        // Nor may anybody follow on the disk, who looks before it is out of the table.
+                        state.trail = None;
                         delist = true;
                         state.release_all_but(self.own);
                     }
@@ -299,12 +301,7 @@ impl FillWriter {
 
     /// Releases everyone to fetch for themselves, without remembering the key.
     pub fn release(self) {
-        self.fill
-            .state
-            .lock()
-            .readers
-            .values_mut()
-            .for_each(|cursor| cursor.end(Fate::Released));
+        self.fill.state.lock().release_all_but(None);
         self.end(Phase::Failed(Failure::ABANDONED));
     }
 
