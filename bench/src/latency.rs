@@ -37,20 +37,24 @@ pub struct Latency {
 pub struct UnderAttack {
     /// Without attackers.
     pub alone: Latency,
-    /// With them.
+    /// While they attack the floor on the same CPU, which reads what they send and ends each of their connections: what
+    /// the machine takes for attackers, whoever is attacked.
+    pub beside: Latency,
+    /// While they attack the server.
     pub attacked: Latency,
     /// Connections of attackers that the server ended meanwhile.
     pub ended: u64,
 }
 
-/// Measures a client alone, then under attack; `attacked` is where attackers connect to.
+/// Measures a client alone, then while `floor` is attacked, then under attack; `attacked` is where attackers connect to
+/// then.
 ///
 /// # Errors
 /// When attackers cannot connect, or the client gets no answer at all.
 pub fn under_attack(
     attack: Attack,
     client: SocketAddr,
-    attacked: SocketAddr,
+    [floor, attacked]: [SocketAddr; 2],
     path: &str,
     seconds: u32,
     cpu: usize,
@@ -58,10 +62,14 @@ pub fn under_attack(
     machine::pin(cpu);
     let time = Duration::from_secs(seconds.into());
     let alone = measure(client, path, time)?;
+    let attackers = Attackers::begin(attack, floor, path, cpu)?;
+    let beside = measure(client, path, time)?;
+    drop(attackers);
     let attackers = Attackers::begin(attack, attacked, path, cpu)?;
     let under = measure(client, path, time)?;
     Ok(UnderAttack {
         alone,
+        beside,
         attacked: under,
         ended: attackers.ended(),
     })

@@ -231,16 +231,20 @@ pub fn idle(kinds: &[Kind], common: Common<'_>, origin: &Origin, plan: Plan, onl
 #[must_use]
 pub fn attacks(kinds: &[Kind], common: Common<'_>, origin: &Origin, plan: Plan) -> Vec<Row<UnderAttack>> {
     let mut rows = Vec::new();
+    // The floor is where attackers are when they are elsewhere.
+    let Some(floor) = kinds.iter().find(|kind| matches!(kind, Kind::Floor(_))) else {
+        return rows;
+    };
     for attack in Attack::ALL {
         let mut row = Row::new(attack.name());
         for round in 1..=plan.rounds {
-            // The floor defends itself against nothing.
             let attacked = |kind: &&Kind| !matches!(kind, Kind::Floor(_) | Kind::NginxTuned);
             for kind in kinds.iter().filter(attacked) {
                 if row.absent.contains_key(kind.name()) {
                     continue;
                 }
                 let figure = Server::start(kind, common).and_then(|server| {
+                    let floor = Server::start(floor, common)?;
                     let path = format!("/{}-attacked/hit/1024", server.name);
                     let address = |protocol| {
                         server.address(protocol).map_err(|why| Error::Load {
@@ -250,15 +254,20 @@ pub fn attacks(kinds: &[Kind], common: Common<'_>, origin: &Origin, plan: Plan) 
                     };
                     let (client, attacked) = (address(Protocol::Http1)?, address(attack.protocol())?);
                     check::prove_hit(&server, Protocol::Http1, common.certificate, origin, &path, 1024)?;
-                    latency::under_attack(attack, client, attacked, &path, plan.seconds, plan.load_cpu)
+                    let floor = floor.address(Protocol::Http1).map_err(|why| Error::Load {
+                        server: floor.name.to_owned(),
+                        why: why.to_owned(),
+                    })?;
+                    latency::under_attack(attack, client, [floor, attacked], &path, plan.seconds, plan.load_cpu)
                 });
                 if let Ok(figure) = &figure {
                     eprintln!(
-                        "{}, round {round}/{}: {:11} p99 {:.0} us alone, {:.0} us under attack",
+                        "{}, round {round}/{}: {:11} p99 {:.0} us alone, {:.0} us while the floor is attacked, {:.0} us under attack",
                         attack.name(),
                         plan.rounds,
                         kind.name(),
                         figure.alone.p99_us,
+                        figure.beside.p99_us,
                         figure.attacked.p99_us
                     );
                 }

@@ -304,9 +304,10 @@ fn settings(options: &Options, plan: Plan) -> BTreeMap<&'static str, String> {
             (
                 "load",
                 format!(
-                    "{} rounds; a client that asks for a stored KiB every millisecond on one connection, {} s alone and then \
-                     {} s under attack, at a fresh server each time; attackers keep a fixed pace and open again what is ended",
-                    plan.rounds, plan.seconds, plan.seconds
+                    "{} rounds; a client that asks for a stored KiB every millisecond on one connection, {} s alone, {} s \
+                     while the floor is attacked and {} s under attack, at a fresh server each time; attackers keep a fixed \
+                     pace and open again what is ended",
+                    plan.rounds, plan.seconds, plan.seconds, plan.seconds
                 ),
             ),
             (

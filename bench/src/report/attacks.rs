@@ -8,11 +8,10 @@ use crate::measure::Row;
 
 pub(super) fn write_row(out: &mut String, row: &Row<UnderAttack>) -> fmt::Result {
     writeln!(out, "\n## A client beside {}\n", row.name)?;
-    writeln!(
-        out,
-        "| server | p50 us alone | under attack | ratio | of the rounds | p99 us alone | under attack | ratio | of the rounds | requests failed | attackers cut |"
-    )?;
-    writeln!(out, "|---|---|---|---|---|---|---|---|---|---|---|")?;
+    let of = |figure| format!("{figure} us alone | the floor attacked | under attack | ratio to alone | ratio to the floor | of the rounds");
+    let (p50, p99) = (of("p50"), of("p99"));
+    writeln!(out, "| server | {p50} | {p99} | requests failed | attackers cut |")?;
+    writeln!(out, "|{}", "---|".repeat(15))?;
     for (server, figures) in &row.figures {
         let failed: usize = figures.iter().map(|figure| figure.attacked.failed).sum();
         let cut: u64 = figures.iter().map(|figure| figure.ended).sum();
@@ -22,20 +21,22 @@ pub(super) fn write_row(out: &mut String, row: &Row<UnderAttack>) -> fmt::Result
         writeln!(out, "| {server} | {p50} | {p99} | {failed} | {cut} |")?;
     }
     for (server, why) in &row.absent {
-        writeln!(out, "| {server} | - | - | - | {} | - | - | - | - | - | - |", cell(why))?;
+        writeln!(out, "| {server} | {} |{}", cell(why), " - |".repeat(13))?;
     }
     Ok(())
 }
 
-/// A figure alone and under attack, and the ratio of the two in the same round.
+/// A figure alone, while the floor is attacked, and under attack; the ratios are those of the same round.
 fn cells(figures: &[UnderAttack], of: fn(&Latency) -> f64) -> Option<String> {
     let range = |each: &dyn Fn(&UnderAttack) -> f64| Range::of(figures.iter().map(each).collect());
     let alone = range(&|figure| of(&figure.alone))?;
+    let beside = range(&|figure| of(&figure.beside))?;
     let attacked = range(&|figure| of(&figure.attacked))?;
-    let ratio = range(&|figure| of(&figure.attacked) / of(&figure.alone))?;
+    let to_alone = range(&|figure| of(&figure.attacked) / of(&figure.alone))?;
+    let to_beside = range(&|figure| of(&figure.attacked) / of(&figure.beside))?;
     Some(format!(
-        "{:.0} | {:.0} | {:.2} | {:.2} to {:.2}",
-        alone.median, attacked.median, ratio.median, ratio.low, ratio.high
+        "{:.0} | {:.0} | {:.0} | {:.2} | {:.2} | {:.2} to {:.2}",
+        alone.median, beside.median, attacked.median, to_alone.median, to_beside.median, to_beside.low, to_beside.high
     ))
 }
 
@@ -53,6 +54,7 @@ mod tests {
         };
         let round = |alone, attacked| UnderAttack {
             alone: latency(alone),
+            beside: latency(alone * 2.0),
             attacked: latency(attacked),
             ended: 2,
         };
@@ -66,7 +68,7 @@ mod tests {
         let mut text = String::new();
         write_row(&mut text, &row).expect("a String");
         assert!(
-            text.contains("| us | 80 | 100 | 1.10 | 1.00 to 2.00 | 800 | 1000 | 1.10 | 1.00 to 2.00 | 0 | 6 |"),
+            text.contains("| us | 80 | 160 | 100 | 1.10 | 0.55 | 0.50 to 1.00 | 800 | 1600 | 1000 | 1.10 | 0.55 | 0.50 to 1.00 | 0 | 6 |"),
             "{text}"
         );
         assert!(text.contains("it has no HTTP/2"), "{text}");
