@@ -8,7 +8,11 @@ use crate::measure::Row;
 
 pub(super) fn write_row(out: &mut String, row: &Row<UnderAttack>) -> fmt::Result {
     writeln!(out, "\n## A client beside {}\n", row.name)?;
-    let of = |figure| format!("{figure} us alone | the floor attacked | under attack | ratio to alone | ratio to the floor | of the rounds");
+    let of = |figure| {
+        format!(
+            "{figure} us alone | the floor attacked | under attack | ratio to alone | ratio to the floor | of the rounds"
+        )
+    };
     let (p50, p99) = (of("p50"), of("p99"));
     writeln!(out, "| server | {p50} | {p99} | requests failed | attackers cut |")?;
     writeln!(out, "|{}", "---|".repeat(15))?;

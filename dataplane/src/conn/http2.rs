@@ -21,7 +21,7 @@ use tokio::io::ReadBuf;
 
 use super::open::EVICTED;
 use super::{Shared, Transport};
-use crate::handler::{self, Answer, Http2 as Client, Job, Over, split_head};
+use crate::handler::{self, Answer, Channel, Job, Over, split_head};
 use crate::respond;
 use crate::worker::Worker;
 use crate::worker::deadlines::{Deadline, Wait};
@@ -32,8 +32,11 @@ use windows::Wider;
 /// Between the two GOAWAY frames of an orderly end: requests on their way meanwhile are served (RFC 9113 section 6.8).
 const GRACE_MS: u64 = 1000;
 
-/// A read, and the frames that came with it, counts as so many requests do for when others have their turn.
+/// A read, and the frames that came with it, counts as so many requests do for when others have their turn;
 const READ_TURNS: u32 = 4;
+
+/// and so does a request that cannot be answered from memory.
+const LEAVE_TURNS: u32 = 4;
 
 /// What a connection does after [`Http2::poll`].
 pub(super) enum Step {
@@ -61,6 +64,9 @@ pub(super) struct Http2<S> {
     unserved: bool,
     unsent: Option<Box<Unsent>>,
     streams: Streams,
+    /// Requests that need more than memory, until all frames that came with them are served: what is reset with the bytes
+    /// it came in never begins.
+    leaving_requests: Vec<(Rc<Channel>, Box<Job>)>,
     /// What its window for uploads may hold beyond the ordinary.
     wider: Wider,
     /// What the deadline is about.
@@ -75,6 +81,9 @@ impl<S> Http2<S> {
     /// The connection ends: exchanges that are left learn of it.
     pub(super) fn abandon(&mut self, worker: &Worker) {
         self.streams.abandon_all(worker);
+        for (_, job) in self.leaving_requests.drain(..) {
+            handler::never_begun(worker, &job);
+        }
         self.wider.count(0, worker);
     }
 }
@@ -91,6 +100,7 @@ impl<S: Transport> Http2<S> {
             received,
             unsent: Some(Box::new(Unsent::new(settings))),
             streams: Streams::default(),
+            leaving_requests: Vec::new(),
             wider: Wider::default(),
             waits: None,
             moved: false,
@@ -220,7 +230,7 @@ impl<S: Transport> Http2<S> {
         Poll::Ready(true)
     }
 
-    /// Serves complete frames at the start of `input`; keeps what is left.
+    /// Serves complete frames at the start of `input`; keeps what is left. Exchanges begin behind the last of them.
     fn serve(
         &mut self,
         mut input: &[u8],
@@ -243,7 +253,11 @@ impl<S: Transport> Http2<S> {
                     if matches!(event, Event::Request { .. } | Event::Refused { .. }) {
                         *turns -= 1;
                     }
+                    let leaving = self.leaving_requests.len();
                     self.on_event(event, waker, shared, worker, output);
+                    if self.leaving_requests.len() > leaving {
+                        *turns = turns.saturating_sub(LEAVE_TURNS - 1);
+                    }
                 }
                 Ok(None) => break,
                 Err(error) => {
@@ -255,6 +269,11 @@ impl<S: Transport> Http2<S> {
             }
         }
         self.received = input.to_vec();
+        if !self.unserved {
+            for (channel, job) in std::mem::take(&mut self.leaving_requests) {
+                handler::begin_on_a_stream(worker, shared.peer, channel, job);
+            }
+        }
     }
 
     fn on_event(
@@ -275,7 +294,10 @@ impl<S: Transport> Http2<S> {
                 page.clear();
                 match handler::answer(shared, &head, &mut page) {
                     Answer::Written { body, .. } => self.respond(stream, &page, body, output),
-                    Answer::Leave(job) => self.begin_exchange(stream, end_stream, job, waker, shared),
+                    Answer::Leave(job) => {
+                        let channel = self.streams.begin_exchange(stream, end_stream, waker, worker);
+                        self.leaving_requests.push((channel, job));
+                    }
                 }
             }
             Event::Refused { stream, error } => {
@@ -327,13 +349,6 @@ impl<S: Transport> Http2<S> {
             let rest = start.into_iter().chain(body);
             self.streams.wait(id, rest, &mut self.codec);
         }
-    }
-
-    fn begin_exchange(&mut self, id: StreamId, ended: bool, job: Box<Job>, waker: &Waker, shared: &Shared) {
-        let worker = Rc::clone(&shared.worker);
-        let channel = self.streams.begin_exchange(id, ended, waker, &worker);
-        let client = Client::new(&worker, channel, &job.request);
-        tokio::task::spawn_local(handler::exchange_of_a_stream(worker, shared.peer, job, client));
     }
 
     /// An orderly end, when the worker drains or the client leaves, once all streams are done.

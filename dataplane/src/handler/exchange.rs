@@ -10,7 +10,7 @@ use std::rc::Rc;
 use breakwater_wire::http1::{Host, OwnedRequest};
 use http::header;
 
-use super::client::{Client, ClientError, Http1, Http2};
+use super::client::{Channel, Client, ClientError, Http1, Http2};
 use super::pages::page;
 use super::{After, Job, cache, filtered, websocket};
 use crate::config::ResourceKind;
@@ -18,6 +18,9 @@ use crate::conn::{Shared, Transport};
 use crate::telemetry::{CacheResult, access_log};
 use crate::upstream::OriginError;
 use crate::worker::Worker;
+
+/// nginx's 499: the client went away, nobody reads an answer.
+const CLIENT_GONE: u16 = 499;
 
 /// How an exchange ended, for the log and the counters.
 pub(crate) struct Outcome {
@@ -75,12 +78,29 @@ pub(crate) fn exchange<S: Transport>(
     })
 }
 
-/// Takes a request on a stream of its own to a handler. The connection goes on meanwhile; when it or the stream is gone,
-/// so is the handler's work.
-pub(crate) async fn exchange_of_a_stream(worker: Rc<Worker>, peer: IpAddr, job: Box<Job>, mut client: Http2) {
+/// Takes a request on a stream of its own to a handler, in a task of its own. The connection goes on meanwhile; when it
+/// or the stream is gone, so is the handler's work. What is gone already is counted and no more.
+pub(crate) fn begin_on_a_stream(worker: &Rc<Worker>, peer: IpAddr, channel: Rc<Channel>, job: Box<Job>) {
+    if channel.is_over() {
+        return never_begun(worker, &job);
+    }
+    let client = Http2::new(worker, channel, &job.request);
+    tokio::task::spawn_local(exchange_of_a_stream(Rc::clone(worker), peer, job, client));
+}
+
+/// Counts and logs a request that its client took back before anything was done for it.
+pub(crate) fn never_begun(worker: &Worker, job: &Job) {
+    let outcome = Outcome {
+        status: CLIENT_GONE,
+        cache: None,
+    };
+    count(worker, job, &outcome, 0, End::of(&ClientError::Gone.into()));
+}
+
+async fn exchange_of_a_stream(worker: Rc<Worker>, peer: IpAddr, job: Box<Job>, mut client: Http2) {
     let over = client.over();
     let outcome = tokio::select! {
-        // First: a request that was reset with the bytes it came in begins nothing, and no fetch that would outlive it.
+        // First: a request that was reset before its task ran begins nothing, and no fetch that would outlive it.
         biased;
         over = over => Err(over.into()),
         outcome = respond(&worker, &job, peer, &mut client) => outcome,
@@ -138,8 +158,8 @@ pub(super) async fn conclude<C: Client>(
     let outcome = match outcome {
         Ok(outcome) => outcome,
         Err(failure) => {
+            end = End::of(&failure);
             end.cut = client.answered();
-            end.error = Some(failure.label());
             let status = fail(worker, job, client, &failure).await;
             Outcome { status, cache: None }
         }
@@ -157,6 +177,15 @@ pub(super) struct End {
     error: Option<&'static str>,
 }
 
+impl End {
+    const fn of(failure: &Failure) -> Self {
+        Self {
+            cut: None,
+            error: Some(failure.label()),
+        }
+    }
+}
+
 /// One place turns a failure into an answer, a counter and a log line. Returns the status that is counted.
 async fn fail<C: Client>(worker: &Rc<Worker>, job: &Job, client: &mut C, failure: &Failure) -> u16 {
     let answered = client.answered().is_some();
@@ -166,8 +195,7 @@ async fn fail<C: Client>(worker: &Rc<Worker>, job: &Job, client: &mut C, failure
             tracing::debug!(resource, reason = error.label(), request_id = job.request_id, "{error}");
             (error.status(), public(error))
         }
-        // nginx's 499: the client went away, nobody reads an answer.
-        Failure::Client(ClientError::Gone) => return 499,
+        Failure::Client(ClientError::Gone) => return CLIENT_GONE,
         Failure::TooLarge => {
             worker.cells.refuse(filtered::TOO_LARGE);
             (413, filtered::TOO_LARGE_MESSAGE)

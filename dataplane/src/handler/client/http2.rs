@@ -163,6 +163,11 @@ impl Channel {
         inner.wake();
     }
 
+    /// Whether the client's side is over.
+    pub(crate) fn is_over(&self) -> bool {
+        self.inner.borrow().over.is_some()
+    }
+
     /// Bytes of the request body that were taken since the last call.
     pub(crate) fn take_consumed(&self) -> usize {
         let mut inner = self.inner.borrow_mut();
