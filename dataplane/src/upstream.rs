@@ -13,6 +13,7 @@ mod exchange;
 mod head;
 mod health;
 mod http2;
+mod interims;
 mod keeper;
 mod lease;
 mod origin;

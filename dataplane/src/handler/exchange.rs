@@ -217,6 +217,7 @@ async fn fail<C: Client>(worker: &Rc<Worker>, job: &Job, client: &mut C, failure
 /// What a client may know of a failure behind us.
 pub(super) const fn public(error: &OriginError) -> &'static str {
     match error {
+        OriginError::Interim => "the site's server gave no end of interim answers",
         OriginError::Loop => "this request has come by here before: it goes round in circles",
         OriginError::NoEndpoints => "no server is ready for this site",
         OriginError::Overloaded(_) => "the site's servers are busy",

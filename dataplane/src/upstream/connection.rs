@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::interims::Interims;
 use super::lease::Lease;
 use super::pool::Wire;
 use super::server::Server;
@@ -40,6 +41,7 @@ pub(crate) struct Connection {
     /// It served a request before this one.
     reused: bool,
     answered: bool,
+    interims: Interims,
 }
 
 impl Connection {
@@ -50,6 +52,7 @@ impl Connection {
             lease,
             reused,
             answered: false,
+            interims: Interims::default(),
         }
     }
 
@@ -139,6 +142,7 @@ impl Connection {
     /// Reads the next response head, which may be an interim one.
     pub(crate) async fn read_head(&mut self, method: &str, deadline: Instant) -> Result<OwnedResponse, OriginError> {
         let head = self.next_head(method, deadline).await;
+        let head = head.and_then(|head| self.interims.pass(head));
         if let Ok(head) = &head
             && (head.status.as_u16() >= 200 || head.upgrade)
         {

@@ -53,6 +53,9 @@ pub(crate) enum OriginError {
     /// The answer's body is malformed or cut short.
     #[error("the origin's answer is malformed: {0}")]
     Body(#[from] BodyError),
+    /// Interim responses, and no end of them.
+    #[error("the origin sent more interim responses than one request may have")]
+    Interim,
     /// The request has passed us too often.
     #[error("the request came back to us: there is a loop")]
     Loop,
@@ -91,6 +94,7 @@ impl OriginError {
             Self::Http2(_) => "http2",
             Self::Head(_) => "malformed_head",
             Self::Body(_) => "malformed_body",
+            Self::Interim => "interim",
             Self::Loop => "loop",
             Self::Unexpected(_) => "unexpected",
             Self::Fetch(_) => "fetch",

@@ -87,7 +87,7 @@ async fn who_waits_for_the_fetch_of_another_gets_the_final_response_only() {
 
 #[tokio::test]
 async fn more_hints_than_a_client_takes_are_dropped_and_the_answer_still_comes() {
-    let many = HINTS.repeat(100);
+    let many = HINTS.repeat(60);
     let origin = Origin::fixed([many.as_bytes(), &answer(200, "Cache-Control: max-age=60\r\n", "x")].concat()).await;
     let plane = Plane::before(&origin).await;
     let mut client = plane.client().await;
@@ -98,5 +98,29 @@ async fn more_hints_than_a_client_takes_are_dropped_and_the_answer_still_comes()
         response = client.response("GET").await;
     }
     assert_eq!(response.text(), "x");
-    assert!((1..=100).contains(&hints), "{hints}");
+    assert!((1..=60).contains(&hints), "{hints}");
+}
+
+#[tokio::test]
+async fn interim_responses_without_end_are_no_answer() {
+    let origin = Origin::raw(|mut peer| async move {
+        while peer.request().await.is_some() {
+            peer.send("HTTP/1.1 102 Processing\r\n\r\n".repeat(1000)).await;
+        }
+    })
+    .await;
+    let plane = Plane::before(&origin).await;
+    let mut client = plane.client().await;
+    for (method, lines, body) in [("GET", "", ""), ("POST", "Content-Length: 1\r\n", "x")] {
+        let mut response = client.ask(method, "shop.test", "/a", lines, body.as_bytes()).await;
+        let mut interim = 0;
+        while response.status == 102 {
+            interim += 1;
+            response = client.response(method).await;
+        }
+        assert_eq!(response.status, 502, "{method}");
+        assert!(interim <= 64, "{method}: {interim}");
+    }
+    let errors = "breakwater_origin_failures_total{resource=\"EdgeCache/default/site\",reason=\"interim\"}";
+    plane.metric_reaches(errors, 2.0).await;
 }

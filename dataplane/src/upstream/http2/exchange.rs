@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::Share;
 use crate::upstream::OriginError;
 use crate::upstream::head::{Body as Framing, Head};
+use crate::upstream::interims::Interims;
 use crate::upstream::lease::Lease;
 use crate::upstream::server::Server;
 
@@ -36,6 +37,7 @@ pub(crate) struct Exchange {
     early: Option<Result<Response<RecvStream>, h2::Error>>,
     received: Option<RecvStream>,
     answered: bool,
+    interims: Interims,
     /// The request is sent to its end.
     complete: bool,
     /// What the server had no room for when its response came.
@@ -73,6 +75,7 @@ impl Exchange {
                 early: None,
                 received: None,
                 answered: false,
+                interims: Interims::default(),
                 complete: ended,
                 unsent: Bytes::new(),
             }),
@@ -154,6 +157,7 @@ impl Exchange {
     /// When none comes in time, or it is of no use.
     pub(crate) async fn read_head(&mut self, method: &str, deadline: Instant) -> Result<OwnedResponse, OriginError> {
         let head = self.next_head(method, deadline).await;
+        let head = head.and_then(|head| self.interims.pass(head));
         match &head {
             Ok(head) if head.status.as_u16() >= 200 => self.lease.answered(head.status.as_u16()),
             Ok(_) => {}
