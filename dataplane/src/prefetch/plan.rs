@@ -281,8 +281,9 @@ impl Plan {
             Found::Sitemaps(urls, left_out) => left_out + run.add_sitemaps(urls, 1),
         };
         if left_out > 0 {
+            let (urls, are) = if left_out == 1 { ("URL", "is") } else { ("URLs", "are") };
             run.note(format!(
-                "{left_out} URLs of sitemaps are left out: of other hosts, unusable, or more than {MOST_URLS} pages or {MOST_SITEMAPS} sitemaps in all"
+                "{left_out} {urls} of sitemaps {are} left out: of other hosts, unusable, or more than {MOST_URLS} pages or {MOST_SITEMAPS} sitemaps in all"
             ));
         }
     }

@@ -307,7 +307,7 @@ async fn sitemaps_and_an_index_of_them_are_followed_on_their_own_host() {
     );
     assert_eq!((told.urls, told.fetched, told.failed), (5, 5, 0));
     assert!(
-        told.failures[0].starts_with("1 URLs of sitemaps are left out"),
+        told.failures[0].starts_with("1 URL of sitemaps is left out"),
         "{told:?}"
     );
 }

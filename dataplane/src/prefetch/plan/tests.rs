@@ -208,7 +208,7 @@ fn a_sitemap_adds_its_pages_once_and_comes_first() {
     let told = progress(&plan);
     assert_eq!((told.urls, told.fetched, told.pending()), (6, 6, 0));
     assert!(
-        told.failures[0].starts_with("1 URLs of sitemaps are left out"),
+        told.failures[0].starts_with("1 URL of sitemaps is left out"),
         "{told:?}"
     );
 }
@@ -342,7 +342,7 @@ fn a_variant_that_failed_is_tried_again_alone_and_so_is_a_sitemap_with_what_it_l
     assert_eq!((told.urls, told.fetched, told.failed, told.retry), (5, 5, 0, None));
     // What no retry mends is told all the same.
     assert!(
-        told.failures[0].starts_with("1 URLs of sitemaps are left out"),
+        told.failures[0].starts_with("1 URL of sitemaps is left out"),
         "{told:?}"
     );
 }
