@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use breakwater_cache::key::Keyer;
 use breakwater_cache::policy::site::{self, SitePolicy};
 use breakwater_snapshot::unit;
 use breakwater_waf::policy::Policy;
@@ -61,6 +62,8 @@ pub(crate) struct Resource {
     origin: Arc<Origin>,
     /// Another edge, which is asked before the origin.
     pub(crate) parent: Option<Arc<Parent>>,
+    /// With the secret of this process: marks its requests for itself.
+    pub(crate) keyer: Keyer,
 }
 
 impl Resource {

@@ -28,7 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Between two looks whether another process has let go.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// How often marks of invalidations reach the disk, and how often the writer looks whether it should end.
+/// How often marks of invalidations, which are written at once, reach the disk itself, and how often the writer looks
+/// whether it should end.
 const TICK: Duration = Duration::from_millis(500);
 
 /// How long the end of a drain waits for what is queued to be written.
@@ -50,6 +51,7 @@ pub(crate) struct Opening {
     /// As this process will have it.
     superblock: Superblock,
     purges: Vec<u8>,
+    searches: Vec<u8>,
     /// None: another process has it still.
     opened: Option<(Lock, Opened)>,
 }
@@ -74,13 +76,21 @@ impl Opening {
             Some(lock) => Some((lock, open(&files, options).map_err(failed)?)),
             None => None,
         };
-        let (superblock, purges) = match &opened {
-            Some((_, opened)) => (*opened.store.superblock(), opened.purges.clone()),
+        let (superblock, purges, searches) = match &opened {
+            Some((
+                _,
+                Opened {
+                    store,
+                    purges,
+                    searches,
+                    ..
+                },
+            )) => (*store.superblock(), purges.clone(), searches.clone()),
             None => {
-                let (superblock, purges) =
+                let (superblock, purges, searches) =
                     disk::peek(&*files).ok_or_else(|| StartError::DiskInUse(options.dir.clone()))?;
                 let boot = superblock.boot.saturating_add(1);
-                (Superblock { boot, ..superblock }, purges)
+                (Superblock { boot, ..superblock }, purges, searches)
             }
         };
         Ok(Self {
@@ -88,6 +98,7 @@ impl Opening {
             files,
             superblock,
             purges,
+            searches,
             opened,
         })
     }
@@ -111,6 +122,7 @@ impl Opening {
         if let Err(error) = awaited {
             return Err(failed(unreadable(error)));
         }
+        cache.restore_searches(&self.searches);
         if let Some((_, opened)) = &self.opened
             && let Err(error) = cache.adopt_purges(&opened.store, &opened.purges)
         {
@@ -149,6 +161,7 @@ impl Disk {
     pub(crate) fn release(&self) {
         self.leaving.store(true, Ordering::SeqCst);
         self.cache.keep_purges();
+        self.cache.keep_searches();
         if let Some(store) = self.cache.disk() {
             store.close();
         }
@@ -252,13 +265,20 @@ impl Writer {
 
     fn write(&self, store: &Store, mut log: Log) {
         let mut kept = Instant::now();
-        while log.work(now(), TICK) {
+        loop {
+            let turn = store.turn();
+            if !log.work(now(), TICK) {
+                return;
+            }
             if self.leaving.load(Ordering::SeqCst) && !store.is_closed() {
                 store.close();
             }
+            self.cache.note_news();
+            store.settle(turn);
             if kept.elapsed() >= TICK {
                 kept = Instant::now();
                 self.cache.keep_purges();
+                self.cache.keep_searches();
             }
             match store.complaint() {
                 Some(Complaint::Resting { error, ms }) => {

@@ -90,6 +90,15 @@ pub(crate) fn plain(out: &mut Vec<u8>, worker: &Worker, status: u16, message: &s
     out.extend_from_slice(body.as_bytes());
 }
 
+/// Tells another node that what it said was done.
+pub(crate) fn thank_peer(out: &mut Vec<u8>, worker: &Worker) {
+    let _ = write_status_line(out, 204, None);
+    field(out, b"Date: ", &worker.clock.date());
+    out.extend_from_slice(FIELD.as_str().as_bytes());
+    field(out, b": ", Word::PASSED.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
 /// Refuses a request of another node, which then asks the origin. The connection is closed after it.
 pub(crate) fn refuse_peer(out: &mut Vec<u8>, worker: &Worker, status: u16, message: &str) {
     let body = format!("{status} {}: {message}\n", reason(status));

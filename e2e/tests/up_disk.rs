@@ -227,6 +227,50 @@ spec: {edgeCacheRef: {name: site}, urls: [\"http://site.test/o/1\"]}
 }
 
 #[tokio::test]
+async fn what_an_unsafe_request_made_out_of_date_stays_so_when_the_process_is_killed_upon_its_answer() -> Result<()> {
+    let origin = origin::start(|_, target| {
+        let n = number(target);
+        Reply::Ok(format!("Cache-Control: max-age=3600\r\nETag: \"{n}\"\r\n"), body(n))
+    })
+    .await?;
+    let manifest = format!(
+        "apiVersion: breakwater.dev/v1alpha1
+kind: EdgeCache
+metadata: {{name: site}}
+spec:
+  hostnames: [site.test]
+  origin: {{urls: [\"http://{origin}\"]}}
+  cache: {{key: {{headers: [X-Kind]}}}}
+"
+    );
+    let site = Site::new(&[("site.yaml", &manifest)])?;
+    let mut up = start(&site, "64Mi").await?;
+    let mut stored = 0.0;
+    for n in 1..=4 {
+        let path = format!("/o/{n}");
+        // Under two keys, of which the unsafe request has neither.
+        for kind in ["X-Kind: a\r\n", "X-Kind: b\r\n"].repeat(2) {
+            assert_eq!(up.get("site.test", &path, kind).await?.status, 200);
+        }
+        up.wait_metric(STORED, |objects| objects >= stored + 2.0).await?;
+        let mut connection = Connection::open(up.front).await?;
+        let post = format!("POST {path} HTTP/1.1\r\nHost: site.test\r\nX-Kind: c\r\nContent-Length: 0\r\n\r\n");
+        assert_eq!(connection.send(&post).await?.status, 200);
+        up.process.kill();
+        up = start(&site, "64Mi").await?;
+        for kind in ["X-Kind: a\r\n", "X-Kind: b\r\n"] {
+            let response = up.get("site.test", &path, kind).await?;
+            assert!(
+                response.header("cache-status").contains("fwd=miss"),
+                "{n}: {response:?}"
+            );
+        }
+        stored = up.metrics().await?.value(STORED).unwrap_or_default();
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_disk_of_another_version_is_emptied_with_a_message_and_never_served() -> Result<()> {
     let (site, asked) = site().await?;
     let mut up = start(&site, "64Mi").await?;

@@ -1,6 +1,7 @@
 //! What a segment of the disk tier, and what is in its records, are believed to say.
 #![no_main]
 
+use breakwater_cache::searches::kept;
 use breakwater_cache::store::disk::{Record, Superblock, believed, decode_object, decode_removed, decode_variants};
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
@@ -24,6 +25,10 @@ fuzz_target!(|data: &[u8]| {
     }
     if let Some(variants) = decode_variants(data) {
         assert!(variants.rules.len() <= 8);
+    }
+    if let Some(rules) = kept::decode(data, 7) {
+        assert!(rules.iter().all(|rule| rule.text.len() <= kept::MAX_TEXT));
+        assert_eq!(kept::encode(7, rules.into_iter()), data);
     }
     if let Some(keys) = decode_removed(data) {
         assert_eq!(keys.len() * 16, data.len());

@@ -38,12 +38,12 @@ use crate::policy::site::{Rule, SitePolicy};
 use crate::policy::store::{Candidate, Decision, MAX_TAGS, Reason, Storable, decide};
 use crate::policy::validate::{self, Mismatch};
 use crate::purge::{Epochs, Marked, Mode, Purged, Selector, Stamp};
-use crate::searches::{Search, Searches};
+use crate::searches::{News, Search, Searches};
 use crate::store::Ram;
 use crate::store::disk::Spill;
 use crate::time::Timestamp;
 use crate::vary::{self, FieldValues};
-use tier::Tier;
+use tier::{Stored as How, Tier};
 
 /// Keys of one guard share when they were last invalidated: now and then a response is not stored for nothing.
 const GUARDS: usize = 4096;
@@ -103,10 +103,15 @@ impl Cache {
         self.searches.get(path.clone().any_query().finish())
     }
 
-    /// Takes in what a response says about the queries of its path ([`KeyBuilder::any_query`]). Returns whether keys of this
-    /// path have changed.
+    /// Takes in what a stored response says about the queries of its path ([`KeyBuilder::any_query`]). Returns whether keys of
+    /// this path have changed.
     pub fn learn_search(&self, path: Key, fields: &HeaderMap) -> bool {
-        self.searches.learn(path, fields)
+        let news = self.searches.learn(path, fields);
+        if news == News::Unlearnt {
+            // What was stored under it must not be found again.
+            self.has_news();
+        }
+        news != News::None
     }
 
     /// The fills, for what the methods here do not cover.
@@ -184,12 +189,12 @@ impl Cache {
                 requested: false,
             },
             Verdict::MustRevalidate { age, on_error } => Lookup::Stale {
-                object,
                 age,
                 ttl: 0,
                 while_revalidate: false,
                 on_error,
-                requested: true,
+                requested: !object.meta.freshness.no_cache,
+                object,
             },
         }
     }
@@ -215,6 +220,11 @@ impl Cache {
         let object = self.ram.get(part_key(key), &self.keyer, values)?;
         let begins = object.parts.as_ref().is_some_and(|parts| parts.beginning().is_some());
         (begins && object.purged() == Purged::No).then_some(object)
+    }
+
+    /// Whether this very object is stored in memory.
+    pub fn holds(&self, key: Key, object: &Arc<Object>) -> bool {
+        self.ram.holds(key, object)
     }
 
     /// Forgets stored parts.
@@ -305,13 +315,14 @@ impl Cache {
             in_language: storable
                 .as_ref()
                 .and_then(|storable| self.in_language(&storable.metadata.vary, response.fields, values)),
+            stored: storable.is_some(),
             storable,
         };
         (head, reason)
     }
 
     /// Publishes a head to the readers of a fill: to all if it is stored, else to the one it was fetched for.
-    pub fn publish(&self, writer: &mut FillWriter, head: FillHead, policy: &SitePolicy, now: Timestamp) {
+    pub fn publish(&self, writer: &mut FillWriter, mut head: FillHead, policy: &SitePolicy, now: Timestamp) {
         let disposition = match &head.storable {
             // An error passes: it says nothing about the answers to come.
             None if head.status >= 500 => Disposition::Unshared,
@@ -322,6 +333,12 @@ impl Cache {
                 limit: policy.max_object_size.min(self.largest_body(&head)),
                 shared: storable.metadata.freshness.is_for_all_who_wait(),
             },
+        };
+        head.stored = match disposition {
+            Disposition::Store { limit, .. } => {
+                writer.is_written() || head.content_length.is_none_or(|length| length <= limit)
+            }
+            Disposition::Private { .. } | Disposition::Unshared => false,
         };
         writer.publish(head, disposition);
     }
@@ -402,7 +419,8 @@ impl Cache {
         if spilled {
             object.given();
         }
-        let stored = self.put(key, object, stamp, fresh)?;
+        let how = if fresh { How::Used } else { How::Made };
+        let stored = self.put(key, object, stamp, how)?;
         self.fills.forget_uncacheable(key);
         self.fills.forget_uncacheable(head.variant.fill_key(key));
         Some(stored)
@@ -456,7 +474,7 @@ impl Cache {
         } else {
             object = object.of_parts(parts);
         }
-        self.put(at, Arc::new(object), stamp, false)
+        self.put(at, Arc::new(object), stamp, How::Made)
     }
 
     /// Takes in what a HEAD brought for a stored response (RFC 9111 section 4.3.5): `response` has its fields and status
@@ -516,7 +534,7 @@ impl Cache {
         let stored = match reason {
             None => {
                 self.confirm(key, object, &new);
-                self.put(key, Arc::clone(&new), stamp, false).is_some()
+                self.put(key, Arc::clone(&new), stamp, How::Confirmed).is_some()
             }
             // The request is what kept it from being stored: the old one may serve others.
             Some(Reason::Authorization | Reason::RequestNoStore | Reason::Method) => false,
@@ -546,6 +564,7 @@ impl Cache {
             // Other keys of this URL are only reached by its tag.
             let tags = vec![self.keyer.url_tag(target.url)];
             self.epochs.purge(target.site, &Selector::Tags(tags), Mode::Hard);
+            self.has_news();
         }
     }
 
@@ -555,6 +574,7 @@ impl Cache {
             .iter()
             .map(|group| self.keyer.group_tag(origin, group.as_bytes()));
         self.epochs.purge(site, &Selector::Tags(tags.collect()), Mode::Hard);
+        self.has_news();
     }
 
     /// Makes responses of a site gone or stale.
@@ -620,8 +640,8 @@ impl Cache {
         self.forget_parts(key);
     }
 
-    /// Stores an object in memory; `fresh`: it was fetched, and counts as a use of its key.
-    fn put(&self, key: Key, object: Arc<Object>, stamp: &Stamp, fresh: bool) -> Option<Arc<Object>> {
+    /// Stores an object in memory.
+    fn put(&self, key: Key, object: Arc<Object>, stamp: &Stamp, how: How) -> Option<Arc<Object>> {
         if self.is_purged(stamp, &object.meta.tags) {
             return None;
         }
@@ -629,8 +649,10 @@ impl Cache {
         if stamp.is_before(self.guard(key).load(Ordering::Acquire)) {
             return None;
         }
+        let former = slot.find(&object.meta.vary, object.variant);
+        let former = former.and_then(|former| former.disk_key());
         let fits = slot.insert(&object);
-        self.tier.replaced(key, &object, fresh);
+        self.tier.replaced(key, former, &object, how);
         fits.then_some(object)
     }
 

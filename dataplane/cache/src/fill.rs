@@ -52,6 +52,8 @@ pub struct FillHead {
     pub content_length: Option<u64>,
     /// What it is stored with; `None` if it is not stored.
     pub storable: Option<Box<Storable>>,
+    /// Whether it is stored, as far as that is known when the head is: not if it is announced to be too large.
+    pub stored: bool,
     /// The values of the request it was fetched for, under its `Vary`.
     pub variant: Fingerprint,
     /// The same by the language of the response (see [`crate::object::Object::in_language`]).

@@ -116,13 +116,6 @@ impl Keyer {
         self.hasher(b'i').finish()
     }
 
-    /// Names `site` of this process to others, who learn nothing else from it.
-    pub fn mark(&self, site: u64) -> u64 {
-        let mut hasher = self.hasher(b'm');
-        hasher.write_u64(site);
-        hasher.finish()
-    }
-
     /// The hash of a group (RFC 9875) of the origin `origin` as a tag.
     pub fn group_tag(&self, origin: Key, group: &[u8]) -> u64 {
         let mut hasher = self.hasher(b'g');
@@ -216,9 +209,41 @@ impl KeyBuilder {
         self
     }
 
-    /// Adds a cookie's value, or that there is no such cookie.
-    pub fn cookie(mut self, name: &str, value: Option<&[u8]>) -> Self {
-        self.named(b'C', name, value);
+    /// Adds all lines of a field, in their order, or that it is absent. `lines` gives them, each time it is called.
+    pub fn headers(mut self, name: &str, lines: impl Fn(&mut dyn FnMut(&[u8]))) -> Self {
+        self.part(b'H', name.as_bytes());
+        // As one value of lines that end: counted first, so that they need not be joined.
+        let mut length = None;
+        lines(&mut |line| *length.get_or_insert(0) += line.len() + 1);
+        match length {
+            Some(length) => {
+                self.begin(b'=', length);
+                lines(&mut |line| {
+                    self.hasher.write(line);
+                    self.hasher.write(b"\n");
+                });
+            }
+            None => self.hasher.write_u8(b'-'),
+        }
+        self
+    }
+
+    /// Adds all values of a cookie, in their order, or that there is none. `lines` gives those of the `Cookie` field.
+    ///
+    /// All of them: some origins read the first of several, some the last. Were one of them in the key and another read,
+    /// what one client gets by that would be for all who have the one in the key.
+    pub fn cookies(mut self, name: &str, lines: impl FnOnce(&mut dyn FnMut(&[u8]))) -> Self {
+        self.part(b'C', name.as_bytes());
+        let mut absent = true;
+        lines(&mut |line| {
+            for value in cookie_values(line, name) {
+                absent = false;
+                self.part(b'=', value);
+            }
+        });
+        if absent {
+            self.hasher.write_u8(b'-');
+        }
         self
     }
 
@@ -318,13 +343,13 @@ fn name_of(parameter: &[u8]) -> Cow<'_, [u8]> {
     form::decode(parameter.split(|&b| b == b'=').next().unwrap_or(parameter))
 }
 
-/// The value of the cookie `name` in the value of a `Cookie` field (RFC 6265 section 4.2.1), the first one if
-/// there are several.
-pub fn cookie_value<'a>(field: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    field.split(|&b| b == b';').find_map(|pair| {
+/// The values of the cookie `name` in a line of the `Cookie` field (RFC 6265 section 4.2.1). Blanks around a name do not
+/// count: some origins drop them.
+pub fn cookie_values<'a>(line: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    line.split(|&b| b == b';').filter_map(move |pair| {
         let pair = pair.trim_ascii();
-        let equals = pair.iter().position(|&b| b == b'=')?;
-        (&pair[..equals] == name.as_bytes()).then(|| &pair[equals + 1..])
+        let (found, value) = pair.split_at_checked(pair.iter().position(|&b| b == b'=')?)?;
+        (found.trim_ascii() == name.as_bytes()).then(|| value.get(1..).unwrap_or_default())
     })
 }
 
@@ -410,7 +435,38 @@ mod tests {
         let start = Keyer::new(7).start(1);
         let absent = start.clone().header("x", None).finish();
         assert_ne!(absent, start.clone().header("x", Some(b"")).finish());
-        assert_ne!(absent, start.cookie("x", None).finish());
+        assert_ne!(absent, start.clone().cookies("x", |_| {}).finish());
+        assert_eq!(absent, start.headers("x", |_| {}).finish());
+    }
+
+    #[test]
+    fn the_lines_of_a_field_count_as_if_they_were_joined() {
+        let start = || Keyer::new(7).start(1);
+        let of = |lines: &[&[u8]]| {
+            start()
+                .headers("x", |give| lines.iter().for_each(|line| give(line)))
+                .finish()
+        };
+        assert_eq!(of(&[b"a", b"bc"]), start().header("x", Some(b"a\nbc\n")).finish());
+        assert_ne!(of(&[b"a", b"bc"]), of(&[b"ab", b"c"]));
+        assert_ne!(of(&[b"a"]), of(&[b"a", b""]));
+        assert_ne!(of(&[b""]), of(&[]));
+    }
+
+    #[test]
+    fn every_value_of_a_cookie_counts_in_its_place() {
+        let of = |lines: &[&[u8]]| {
+            let start = Keyer::new(7).start(1);
+            start
+                .cookies("a", |give| lines.iter().for_each(|line| give(line)))
+                .finish()
+        };
+        let one = of(&[b"a=1"]);
+        assert_eq!(one, of(&[b"b=0; a=1; aa=3"]));
+        assert_eq!(of(&[b"a=1; a=2"]), of(&[b"a=1", b"b=3; a=2"]));
+        for other in [of(&[b"a=1; a=2"]), of(&[b"a=2; a=1"]), of(&[b"a=1; a =2"]), of(&[])] {
+            assert_ne!(one, other);
+        }
     }
 
     #[test]
@@ -479,9 +535,10 @@ mod tests {
 
     #[test]
     fn a_cookie_is_found_by_its_whole_name() {
-        assert_eq!(cookie_value(b"aa=1; a=2;b=3", "a"), Some(&b"2"[..]));
-        assert_eq!(cookie_value(b"aa=1; b", "b"), None);
-        assert_eq!(cookie_value(b"a=x=y", "a"), Some(&b"x=y"[..]));
+        let values = |line: &'static str, name| cookie_values(line.as_bytes(), name).collect::<Vec<_>>();
+        assert_eq!(values("aa=1; a=2;b=3", "a"), [b"2"]);
+        assert_eq!(values("aa=1; b", "b"), [b""; 0]);
+        assert_eq!(values("a=x=y; a = z", "a"), [&b"x=y"[..], b" z"]);
     }
 
     fn filtered(filter: &QueryFilter, query: &str) -> Key {

@@ -8,5 +8,6 @@ pub mod fresh;
 pub mod invalidate;
 pub mod request;
 pub mod site;
+pub mod statuses;
 pub mod store;
 pub mod validate;

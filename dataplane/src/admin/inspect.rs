@@ -12,7 +12,7 @@ use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use breakwater_cache::cache::{InTier, Seen, Stored, Written};
-use breakwater_cache::key::cookie_value;
+use breakwater_cache::key::cookie_values;
 use breakwater_cache::object::Object;
 use breakwater_cache::policy::fresh::{Verdict, evaluate};
 use breakwater_cache::policy::request::{Admission, RequestMeta};
@@ -243,9 +243,11 @@ fn key(resource: &Resource, site: &Site, url: &Url<'_>, path: &str, fields: &Hea
         .key_cookies
         .iter()
         .map(|name| {
-            let mut lines = fields.get_all(header::COOKIE).iter();
-            let value = lines.find_map(|line| cookie_value(line.as_bytes(), name));
-            (name.to_string(), value.map(text).into())
+            let lines = fields.get_all(header::COOKIE).iter();
+            let values = lines.flat_map(|line| cookie_values(line.as_bytes(), name));
+            let values: Vec<_> = values.map(text).collect();
+            let value = (!values.is_empty()).then(|| values.join(", "));
+            (name.to_string(), value.into())
         })
         .collect();
     let device = fields.get(device::FIELD).filter(|_| !policy.devices.is_empty());

@@ -295,8 +295,7 @@ impl Assembler {
             return None;
         };
         let servers = self.origin(&format!("{id} parent"), site.tiering.servers()?);
-        let mark = self.cache.keyer().mark(site.id);
-        Some(Arc::new(Parent::new(servers, parent.fallback, mark)))
+        Some(Arc::new(Parent::new(servers, parent.fallback)))
     }
 
     fn resource(&self, id: &ObjectId, kind: ResourceKind, generation: i64) -> Resource {
@@ -323,6 +322,7 @@ impl Assembler {
             generation,
             origin: self.origin(&id.to_string(), kind.origin()),
             parent: self.parent(id, &kind),
+            keyer: self.cache.keyer().clone(),
             kind,
         }
     }

@@ -6,6 +6,7 @@
 mod alone;
 mod disk;
 mod fetch;
+mod mend;
 pub(crate) mod prefetch;
 
 use std::cell::{Cell, RefCell};
@@ -376,7 +377,7 @@ impl Request<'_> {
             fields.insert(FIELD, word);
         }
         let status = CacheStatus {
-            stored: head.storable.is_some(),
+            stored: head.stored,
             ..status
         };
         if self.not_modified(head) {
@@ -455,7 +456,7 @@ impl Request<'_> {
         let status = CacheStatus {
             forward: status.forward.or(Some(Forward::Stale)),
             forward_status: Some(304),
-            stored: true,
+            stored: self.worker.cache.holds(self.target.key, object),
             ..status
         };
         self.send_object(client, object, age, status, CacheResult::Revalidated)

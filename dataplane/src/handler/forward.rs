@@ -6,6 +6,7 @@
 
 use std::net::IpAddr;
 
+use breakwater_cache::key::QueryFilter;
 use breakwater_wire::forwarded::{self, Hop};
 use breakwater_wire::hop::strip_hop_by_hop;
 use breakwater_wire::http1::Host;
@@ -76,23 +77,48 @@ pub(super) fn fields(job: &Job, peer: IpAddr) -> Result<HeaderMap, OriginError> 
         filters.edit_request(&mut headers);
     }
     // Last: no edit of a route takes it away (RFC 8586 section 2).
-    match &job.resource().parent {
-        None => forwarded::append_cdn_loop(&mut headers, NAME),
-        Some(parent) => forwarded::append_cdn_loop(&mut headers, &format!("{NAME};id={}", parent.mark)),
-    }
+    mark(&mut headers, job);
     Ok(headers)
 }
 
-/// A request that went from here to another edge and came back is in a loop, and would wait for itself.
+/// Notes that a request has passed here (RFC 8586), for whoever it comes to, this process too.
+pub(super) fn mark(headers: &mut HeaderMap, job: &Job) {
+    forwarded::append_cdn_loop(headers, &format!("{NAME};id={}", mark_of(job)));
+}
+
+/// A request that went from here to an origin and came back is in a loop, and would wait for itself. One for another URL
+/// is none yet: an origin may fetch what it needs through the edge it is behind.
 ///
 /// # Errors
 /// When this is one.
 pub(super) fn check_loop(job: &Job) -> Result<(), OriginError> {
-    let parent = job.resource().parent.as_ref();
-    match parent.is_some_and(|parent| forwarded::cdn_loop_has(&job.request.headers, NAME, &parent.mark)) {
+    let headers = &job.request.headers;
+    let passed = forwarded::cdn_loop_count(headers, NAME) > 0;
+    match passed && forwarded::cdn_loop_has(headers, NAME, &mark_of(job)) {
         true => Err(OriginError::Loop),
         false => Ok(()),
     }
+}
+
+/// Names this process, resource and URL to whoever passes the request on (RFC 8586 section 2.1), who learns nothing else
+/// from it.
+fn mark_of(job: &Job) -> String {
+    let (request, resource) = (&job.request, job.resource());
+    let all = QueryFilter::default();
+    // Requests that wait for one another have one mark.
+    let ignored = match &resource.kind {
+        ResourceKind::Cache(site) => &site.policy.ignore_query,
+        ResourceKind::WebSocket(_) => &all,
+    };
+    let host = Host::parse(&request.host).map_or_else(String::new, |host| host.canonical(default_port(job)));
+    let key = resource
+        .keyer
+        .start(0)
+        .header(":resource", Some(resource.label.as_bytes()))
+        .header(":method", Some(request.method.as_str().as_bytes()))
+        .path(b"", host.as_bytes(), job.path.as_bytes())
+        .query(request.query().map(str::as_bytes), ignored);
+    format!("{:016x}", key.finish().0 as u64)
 }
 
 /// The port that goes without saying.

@@ -43,15 +43,7 @@ pub(super) fn answer(worker: &Worker, site: &Site, routed: &Routed<'_, '_>, out:
     let values: &FieldValues<'_> = if as_sent { &received } else { &settled };
     let meta = RequestMeta::from_head(head, &site.policy);
     let path = routed.path.as_str();
-    let authority = Authority {
-        name: head.host.name(),
-        port: head.host.port(),
-        claims: match routed.trusted {
-            true => claims(worker, || head.fields()),
-            false => 0,
-        },
-        secure: routed.secure,
-    };
+    let authority = authority(worker, routed);
     let key = build_key(&worker.cache, site, authority, path, head.query, values, |_| {});
     let now = worker.clock.timestamp();
     let rule = site.rules(head.method, path).next();
@@ -107,6 +99,32 @@ pub(super) fn answer(worker: &Worker, site: &Site, routed: &Routed<'_, '_>, out:
         }));
     }
     Some(written.body)
+}
+
+/// The target of a request that is not looked up.
+pub(super) fn target_of_head(worker: &Worker, site: &Site, routed: &Routed<'_, '_>) -> Target {
+    let (head, path) = (routed.head, routed.path.as_str());
+    target(
+        worker,
+        site,
+        authority(worker, routed),
+        path,
+        head.query,
+        &values_of_head(head),
+    )
+}
+
+fn authority<'a>(worker: &Worker, routed: &Routed<'a, '_>) -> Authority<'a> {
+    let head = routed.head;
+    Authority {
+        name: head.host.name(),
+        port: head.host.port(),
+        claims: match routed.trusted {
+            true => claims(worker, || head.fields()),
+            false => 0,
+        },
+        secure: routed.secure,
+    }
 }
 
 /// The coding in place of the request's `Accept-Encoding`, as an exchange would have it.
@@ -260,22 +278,10 @@ fn build_key(
         });
     }
     for name in &policy.key_headers {
-        let mut joined: Option<Vec<u8>> = None;
-        values(name, &mut |value| {
-            let joined = joined.get_or_insert_default();
-            joined.extend_from_slice(value);
-            joined.push(b'\n');
-        });
-        key = key.header(name.as_str(), joined.as_deref());
+        key = key.headers(name.as_str(), |give| values(name, give));
     }
     for name in &policy.key_cookies {
-        let mut found: Option<Vec<u8>> = None;
-        values(&header::COOKIE, &mut |value| {
-            if found.is_none() {
-                found = breakwater_cache::key::cookie_value(value, name).map(<[u8]>::to_vec);
-            }
-        });
-        key = key.cookie(name, found.as_deref());
+        key = key.cookies(name, |give| values(&header::COOKIE, give));
     }
     key.finish()
 }

@@ -2,6 +2,7 @@
 //!
 //! Invariant: policies, redirects and limits were applied where the client is, and what a route does to responses is
 //! done there; neither is done twice. Nothing here is counted as a client's request, and nobody but the origin is asked.
+//! What another node says is out of date is forgotten, and told to nobody else.
 
 use std::rc::Rc;
 use std::time::Instant;
@@ -17,7 +18,7 @@ use crate::conn::Shared;
 use crate::request_id::acceptable;
 use crate::respond;
 use crate::worker::Worker;
-use breakwater_wire::peer::{FIELD, Letter, Times, Word};
+use breakwater_wire::peer::{FIELD, INVALIDATE, Letter, Times, Word};
 
 /// Readings of a worker's clock are that much apart from the truth at most: what is told is older, never younger.
 const SLACK_MS: u64 = 2;
@@ -28,7 +29,8 @@ pub(super) fn answer(shared: &Shared, head: &RequestHead<'_>, out: &mut Vec<u8>)
     let counts = &worker.metrics.peering.counts;
     let letter = head.field(FIELD.as_str()).and_then(Letter::parse);
     let letter = letter.filter(|letter| acceptable(letter.request_id.as_bytes()));
-    let (Some(letter), Ok(path), "GET", Framing::None) = (letter, normalize(head.path), head.method, head.framing)
+    let (Some(letter), Ok(path), "GET" | INVALIDATE, Framing::None) =
+        (letter, normalize(head.path), head.method, head.framing)
     else {
         counts.malformed.add();
         return refuse(&worker, out, 400, "this is no request of a node");
@@ -57,6 +59,16 @@ pub(super) fn answer(shared: &Shared, head: &RequestHead<'_>, out: &mut Vec<u8>)
         tls: None,
         asked_by: Some(letter.from),
     };
+    if head.method == INVALIDATE {
+        counts.told.add();
+        let target = hit::target_of_head(&worker, site, &routed);
+        worker.cache.invalidate(&target, &site.policy);
+        respond::thank_peer(out, &worker);
+        return Answer::Written {
+            body: Vec::new(),
+            close: !head.keep_alive || worker.draining.get(),
+        };
+    }
     if let Some(body) = hit::answer(&worker, site, &routed, out) {
         counts.served.add();
         return Answer::Written {

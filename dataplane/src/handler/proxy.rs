@@ -6,6 +6,7 @@ use std::time::Duration;
 use breakwater_wire::cache_status::CacheStatus;
 use breakwater_wire::hop::{accepts_trailers, strip_hop_by_hop, strip_trailers};
 use breakwater_wire::http1::{Framing, OwnedResponse, ResponseFraming};
+use http::header;
 use tokio::time::Instant;
 
 use super::client::{Client, RequestBody, ResponseHead};
@@ -58,11 +59,23 @@ pub(super) async fn fetch<C: Client>(
         let (by, result) = job.local().request(&head, &job.asker(), interim).await;
         (by, result.map_err(Failure::from))
     };
+    let result = result.and_then(|answer| match is_unasked_for(&head, answer.0.status.as_u16()) {
+        true => Err(OriginError::Unexpected("304 to a request without conditions").into()),
+        false => Ok(answer),
+    });
     count(job, by, &result);
     result
 }
 
-fn count(job: &Job, by: By, result: &Result<(OwnedResponse, ResponseBody), Failure>) {
+/// Whether a server says that something has not changed which it was not asked about: the client may have nothing.
+fn is_unasked_for(head: &Head, status: u16) -> bool {
+    let asked = |name| head.fields.contains_key(name);
+    let conditional = asked(header::IF_NONE_MATCH) || asked(header::IF_MODIFIED_SINCE);
+    status == 304 && matches!(&*head.method, "GET" | "HEAD") && !conditional
+}
+
+/// Counts what the origin answered.
+pub(super) fn count(job: &Job, by: By, result: &Result<(OwnedResponse, ResponseBody), Failure>) {
     if let Ok((_, body)) = result {
         job.asked.answered_by(body.server());
     }

@@ -33,10 +33,14 @@ pub(crate) struct Counts {
     pub(crate) passed_over: Count,
     /// Nobody of the first level could be asked, and the origin is not for this node to ask.
     pub(crate) nobody: Count,
+    /// It was told that something it may have is out of date.
+    pub(crate) invalidated: Count,
     /// Another node was answered, from the store or the origin.
     pub(crate) served: Count,
     /// Another node was refused: overload, or the site is not served here.
     pub(crate) turned_away: Count,
+    /// Another node said that something is out of date.
+    pub(crate) told: Count,
     /// The origin failed a request of another node.
     pub(crate) failed: Count,
     /// A connection did not prove that it is a node's.
@@ -47,7 +51,7 @@ pub(crate) struct Counts {
 
 impl Counts {
     /// Direction, result and count of each.
-    pub(crate) fn all(&self) -> [(&'static str, &'static str, u64); 12] {
+    pub(crate) fn all(&self) -> [(&'static str, &'static str, u64); 14] {
         [
             ("out", "answered", self.answered.get()),
             ("out", "origin_failed", self.origin_failed.get()),
@@ -56,8 +60,10 @@ impl Counts {
             ("out", "behind", self.behind.get()),
             ("out", "passed_over", self.passed_over.get()),
             ("out", "nobody", self.nobody.get()),
+            ("out", "invalidated", self.invalidated.get()),
             ("in", "answered", self.served.get()),
             ("in", "refused", self.turned_away.get()),
+            ("in", "invalidated", self.told.get()),
             ("in", "origin_failed", self.failed.get()),
             ("in", "unauthenticated", self.strangers.get()),
             ("in", "malformed", self.malformed.get()),

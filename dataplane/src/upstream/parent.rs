@@ -20,17 +20,14 @@ pub(crate) struct Parent {
     pub(crate) origin: Arc<Origin>,
     /// Whether the origin is asked when it does not answer.
     pub(crate) fallback: bool,
-    /// This process and site, to whoever passes the request on (RFC 8586): met again, it is a loop.
-    pub(crate) mark: String,
     rest: Rest,
 }
 
 impl Parent {
-    pub(crate) fn new(origin: Arc<Origin>, fallback: bool, mark: u64) -> Self {
+    pub(crate) fn new(origin: Arc<Origin>, fallback: bool) -> Self {
         Self {
             origin,
             fallback,
-            mark: format!("{mark:016x}"),
             rest: Rest::default(),
         }
     }

@@ -122,3 +122,69 @@ async fn an_answer_that_is_stored_while_one_client_reads_it_is_cut_short_for_nob
     let hit = client.get("shop.test", "/a", "").await;
     assert!(hit.is_hit() && hit.body == body, "{}", hit.cache_status());
 }
+
+#[tokio::test]
+async fn a_304_that_nobody_asked_for_is_no_answer() {
+    let origin = Origin::fixed(b"HTTP/1.1 304 Not Modified\r\nETag: \"v1\"\r\n\r\n".to_vec()).await;
+    let plane = Plane::before(&origin).await;
+    let none = [
+        ("GET", "Authorization: Basic eDp5\r\n"),
+        ("GET", "Range: bytes=0-1\r\nIf-Range: \"v1\"\r\n"),
+        ("GET", "Cache-Control: no-store\r\n"),
+        ("HEAD", ""),
+        ("GET", ""),
+    ];
+    for (method, lines) in none {
+        let answered = plane.client().await.ask(method, "shop.test", "/a", lines, b"").await;
+        assert_eq!(answered.status, 502, "{method} {lines}");
+    }
+    for lines in [
+        "If-None-Match: \"v1\"\r\n",
+        "If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n",
+    ] {
+        let lines = format!("Authorization: Basic eDp5\r\n{lines}");
+        let answered = plane.client().await.get("shop.test", "/a", &lines).await;
+        assert_eq!(answered.status, 304, "{lines}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_stale_stands_in_for_a_304_that_nobody_asked_for() {
+    let origin = Origin::start(async |request| match request.method() {
+        "HEAD" => b"HTTP/1.1 304 Not Modified\r\n\r\n".to_vec(),
+        _ => answer(200, STALE, "hello"),
+    })
+    .await;
+    let plane = Plane::before(&origin).await;
+    let mut client = plane.client().await;
+    client.get("shop.test", "/a", "").await;
+    let head = client.ask("HEAD", "shop.test", "/a", "", b"").await;
+    assert_eq!((head.status, head.is_hit()), (200, true), "{head:?}");
+}
+
+#[tokio::test]
+async fn locations_are_forgotten_in_whatever_spelling_an_unsafe_answer_names_them() {
+    for (named, target) in [
+        ("/%61/./b/../c", "/a/c"),
+        ("http://SHOP.test:80/%7Euser?q=1", "/~user?q=1"),
+        ("d%2fe", "/x/d%2Fe"),
+    ] {
+        for field in ["Location", "Content-Location"] {
+            let origin = Origin::start(move |request: crate::support::Request| async move {
+                match request.method() {
+                    "POST" => answer(201, &format!("{field}: {named}\r\n"), ""),
+                    _ => answer(200, "Cache-Control: max-age=60\r\n", "x"),
+                }
+            })
+            .await;
+            let plane = Plane::before(&origin).await;
+            let mut client = plane.client().await;
+            client.get("shop.test", target, "").await;
+            assert!(client.get("shop.test", target, "").await.is_hit());
+            client
+                .ask("POST", "shop.test", "/x/y", "Content-Length: 0\r\n", b"")
+                .await;
+            assert!(!client.get("shop.test", target, "").await.is_hit(), "{field}: {named}");
+        }
+    }
+}

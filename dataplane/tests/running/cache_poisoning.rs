@@ -210,3 +210,33 @@ async fn a_field_that_connection_takes_from_the_origin_is_taken_from_the_key_too
     assert_eq!((again.text().as_str(), again.is_hit()), ("[None, None]", true));
     assert!(client.get("shop.test", "/a", "").await.is_hit());
 }
+
+#[tokio::test]
+async fn a_cookie_sent_twice_is_not_answered_for_those_who_send_it_once() {
+    // Reads the last of several, as some do.
+    let origin = Origin::start(|request: Request| async move {
+        let cookies = request.field("cookie").unwrap_or_default();
+        let last = cookies
+            .split(';')
+            .filter_map(|pair| pair.trim().strip_prefix("lang="))
+            .next_back();
+        answer(200, "Cache-Control: max-age=60\r\n", last.unwrap_or("none"))
+    })
+    .await;
+    let mut site = edge_cache(origin.address);
+    site.cache.key_cookies = vec!["lang".to_owned()];
+    let plane = Plane::running([("site", Unit::EdgeCache(site))]).await;
+    let mut client = plane.client().await;
+    for (cookies, text) in [
+        ("Cookie: lang=en; lang=evil\r\n", "evil"),
+        ("Cookie: lang=evil; lang=en\r\n", "en"),
+        ("Cookie: lang=en\r\n", "en"),
+        ("Cookie: x=1; lang=en\r\n", "en"),
+        ("Cookie: x=1\r\n", "none"),
+    ] {
+        let got = client.get("shop.test", "/a", cookies).await;
+        assert_eq!(got.text(), text, "{cookies}");
+    }
+    // The one with another cookie is the same as the one before.
+    assert_eq!(origin.count(), 4);
+}

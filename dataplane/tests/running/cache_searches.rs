@@ -165,3 +165,26 @@ async fn what_was_asked_for_before_its_group_was_invalidated_is_not_stored_after
     go.notify_one();
     assert!(!hits(&mut changing, "/a").await);
 }
+
+#[tokio::test]
+async fn an_answer_that_is_not_stored_says_nothing_of_queries() {
+    let origin = Origin::start(async |request: Request| {
+        let lines = match request.target() {
+            "/a?rule" => "Cache-Control: max-age=60\r\nNo-Vary-Search: params=(\"utm\")\r\n",
+            "/a?other" => "Cache-Control: no-store\r\nNo-Vary-Search: params\r\n",
+            "/a?none" => "Cache-Control: private\r\n",
+            _ => "Cache-Control: max-age=60\r\nNo-Vary-Search: params=(\"utm\")\r\n",
+        };
+        answer(200, lines, request.target())
+    })
+    .await;
+    let plane = Plane::before(&origin).await;
+    let mut client = plane.client().await;
+    assert!(!hits(&mut client, "/a?other").await);
+    assert!(!hits(&mut client, "/a?x").await, "nothing was learnt");
+    assert!(!hits(&mut client, "/a?rule&utm=1").await);
+    for unstored in ["/a?other", "/a?none"] {
+        assert!(!hits(&mut client, unstored).await);
+        assert!(hits(&mut client, "/a?rule&utm=2").await, "{unstored} has unlearnt it");
+    }
+}

@@ -2,7 +2,7 @@
 
 use breakwater_snapshot::unit::Unit;
 
-use crate::support::{Origin, Plane, answer, edge_cache, id, objects, waf_policy};
+use crate::support::{Origin, Plane, answer, edge_cache, id, waf_policy};
 use breakwater_snapshot::Kind;
 
 #[tokio::test]
@@ -119,20 +119,8 @@ async fn a_request_that_goes_round_in_circles_is_refused() {
         .get("shop.test", "/a", "Via: 1.1 breakwater\r\nCDN-Loop: other\r\n")
         .await;
     assert_eq!(once.status, 200);
-    assert_eq!(origin.last().field("cdn-loop").as_deref(), Some("other, breakwater"));
-}
-
-#[tokio::test]
-async fn a_site_that_chains_to_itself_ends_in_an_error() {
-    let plane = Plane::start().await;
-    let site = edge_cache(plane.address());
-    plane.apply(objects([("site", Unit::EdgeCache(site))])).await;
-    let response = plane
-        .client()
-        .await
-        .ask("POST", "shop.test", "/a", "Content-Length: 0\r\n", b"")
-        .await;
-    assert_eq!(response.status, 508);
+    let passed = origin.last().field("cdn-loop").unwrap();
+    assert!(passed.starts_with("other, breakwater;id="), "{passed}");
 }
 
 #[tokio::test]

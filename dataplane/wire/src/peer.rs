@@ -23,6 +23,9 @@ pub const OWNER: &str = "breakwater-owner";
 /// In `Cache-Status`, the node of the first level that was asked by another.
 pub const PARENT: &str = "breakwater-parent";
 
+/// The method by which a node says that what is stored of a URL is out of date (RFC 9111 section 4.4).
+pub const INVALIDATE: &str = "INVALIDATE";
+
 const VERSION: &str = "1";
 
 /// What goes with a request.

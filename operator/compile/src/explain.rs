@@ -561,12 +561,13 @@ fn key(
         key.push((format!("header {name}"), request.all(name)));
     }
     for name in &policy.key_cookies {
-        let cookies = request.header("cookie").unwrap_or_default();
-        let value = cookies
-            .split(';')
-            .filter_map(|pair| pair.trim().split_once('='))
-            .find_map(|(key, value)| (key == name).then_some(value));
-        key.push((format!("cookie {name}"), value.map(str::to_owned)));
+        let lines = request.headers.iter().filter(|(key, _)| key == "cookie");
+        let pairs = lines.flat_map(|(_, line)| line.split(';'));
+        let pairs = pairs.filter_map(|pair| pair.trim().split_once('='));
+        let values = pairs.filter(|(key, _)| key.trim() == name);
+        let values: Vec<&str> = values.map(|(_, value)| value).collect();
+        let value = (!values.is_empty()).then(|| values.join(", "));
+        key.push((format!("cookie {name}"), value));
     }
     key
 }

@@ -2,8 +2,13 @@
 //!
 //! Admission: at the second use. That is the first hit in memory, or the second fetch within a while of what memory did
 //! not keep ([`Store::seen`]). It is written then, not when memory lets it go, so that what is hot is there after a
-//! restart. What takes the place of something on the disk is written at once, or the old one is removed: the disk never
-//! holds a response older than one that was served.
+//! restart. What takes the place of something on the disk is written at once, and the old one is not found from then on.
+//!
+//! What a restart may bring back: a response that was replaced and not purged comes back only if the process was killed
+//! before the log had the new one, or that the old one is removed, which goes ahead of all that waits: the writer is at
+//! one record (4 MiB), or seals a segment. One of several variants may come back while its successor waits, if memory had
+//! let it go before. A machine that stops may lose a second of the log. What comes back was right once, is not purged, and
+//! is fresh only as far as it said itself. The end of what was invalidated and purged is told in [`Cache::note_news`].
 //!
 //! A store may come while requests are served: it is still being recovered, or another process has not let it go. Until
 //! then every key that is stored or removed is noted, and forgotten on the disk when it comes.
@@ -23,7 +28,7 @@ use crate::key::Key;
 use crate::object::{Body, Object, Touch};
 use crate::policy::request::RequestMeta;
 use crate::purge::{Purged, journal};
-use crate::store::disk::{Loaded, Place, Store, StoredObject, Superblock, variant_key};
+use crate::store::disk::{Loaded, Place, Settled, Store, StoredObject, Superblock, variant_key};
 use crate::time::Timestamp;
 use crate::vary::FieldValues;
 
@@ -39,6 +44,10 @@ pub(super) struct Tier {
     store: OnceLock<Arc<Store>>,
     /// Where purges are kept: the same store, from before it is recovered.
     keeper: OnceLock<Arc<Store>>,
+    /// An invalidation is not in the list yet, or a rule for queries is gone.
+    news: AtomicBool,
+    /// It is being written there.
+    noting: AtomicBool,
     awaited: AtomicBool,
     pending: Mutex<Option<HashSet<Key, RandomState>>>,
 }
@@ -82,28 +91,52 @@ impl Tier {
         }
     }
 
-    /// Memory got `object` in the place of what it had of `key`, or was to get it and did not take it.
-    pub(super) fn replaced(&self, key: Key, object: &Arc<Object>, fresh: bool) {
+    /// Memory got `object` in the place of what it had of `key`, which the disk has at `former`, or was to get it and did
+    /// not take it.
+    pub(super) fn replaced(&self, key: Key, former: Option<Key>, object: &Arc<Object>, how: Stored) {
         let Some(store) = self.store_or_note(key) else { return };
         // Parts of a response are in memory only.
         if object.disk_key().is_some() || object.parts.is_some() {
             return;
         }
-        if store.contains(key) || fresh && store.seen(key) {
-            give(store, key, object);
+        let known = store.contains(key);
+        let wanted = known || how == Stored::Used && store.seen(key);
+        if !wanted {
+            return;
+        }
+        if object.touch(Timestamp::default()) != Touch::First {
+            // It is being written already.
+            store.supersede(key, former);
+            return;
+        }
+        let given = match known && how != Stored::Confirmed {
+            true => store.put_over(key, former, object),
+            false => store.put(key, object),
+        };
+        if !given {
+            object.not_given();
+            // The disk must not have what is older.
+            store.remove(key);
+        }
+    }
+
+    /// As [`Self::replaced`], by what is on the disk alone.
+    fn superseded(&self, key: Key, former: Option<Key>) {
+        if let Some(store) = self.store_or_note(key) {
+            store.supersede(key, former);
         }
     }
 }
 
-/// Has an object written, or what is there in its place removed.
-fn give(store: &Store, key: Key, object: &Arc<Object>) {
-    if object.touch(Timestamp::default()) != Touch::First {
-        return;
-    }
-    if !store.put(key, object) {
-        object.not_given();
-        store.remove(key);
-    }
+/// How a response comes to be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stored {
+    /// It was fetched, which is a use of its key.
+    Used,
+    /// It was made of what was fetched.
+    Made,
+    /// It is what was stored before, confirmed.
+    Confirmed,
 }
 
 impl Cache {
@@ -114,6 +147,7 @@ impl Cache {
     /// The list cannot be read.
     pub fn await_disk(&self, superblock: &Superblock, purges: &[u8]) -> Result<(), journal::Error> {
         superblock.restore(&self.epochs, purges)?;
+        self.searches.begin(superblock.boot);
         *self.tier.pending.lock() = Some(HashSet::default());
         self.tier.awaited.store(true, Ordering::Release);
         Ok(())
@@ -133,11 +167,59 @@ impl Cache {
 
     /// Has everything that purges did so far survive a restart: when this returns it is on the disk, if there is one.
     pub fn keep_purges(&self) {
+        self.write_purges(true);
+    }
+
+    /// Takes over what earlier processes kept of queries, after [`Self::await_disk`].
+    pub fn restore_searches(&self, list: &[u8]) {
+        self.searches.restore(list, self.keyer.identity());
+    }
+
+    /// Has what origins said of queries survive a restart, if there is something new.
+    pub fn keep_searches(&self) {
+        if let Some(store) = self.tier.keeper.get()
+            && let Some(list) = self.searches.take(self.keyer.identity())
+        {
+            store.keep_searches(&list);
+        }
+    }
+
+    /// Waits until what was invalidated so far survives the end of this process; none where it does already, where nothing is
+    /// kept, and where the store is still to come.
+    pub fn settled(&self) -> Option<Settled> {
+        let store = self.tier.store()?;
+        let unnoted = self.tier.news.load(Ordering::SeqCst) || self.tier.noting.load(Ordering::SeqCst);
+        (unnoted || store.is_busy()).then(|| store.settled())
+    }
+
+    /// Has everything that invalidations did so far survive the end of this process. For the thread that writes, after
+    /// each piece of work: an invalidation wakes it, and [`Self::settled`] waits for it.
+    pub fn note_news(&self) {
+        if !self.tier.news.load(Ordering::SeqCst) {
+            return;
+        }
+        self.tier.noting.store(true, Ordering::SeqCst);
+        self.tier.news.store(false, Ordering::SeqCst);
+        self.write_purges(false);
+        self.keep_searches();
+        self.tier.noting.store(false, Ordering::SeqCst);
+    }
+
+    fn write_purges(&self, synced: bool) {
         if let Some(store) = self.tier.keeper.get() {
             store.keep_purges(
+                synced,
                 || self.epochs.take_journal(),
                 || self.epochs.export(self.keyer.identity()),
             );
+        }
+    }
+
+    /// Has the writer call [`Self::note_news`].
+    pub(super) fn has_news(&self) {
+        if let Some(store) = self.tier.keeper.get() {
+            self.tier.news.store(true, Ordering::SeqCst);
+            store.wake();
         }
     }
 

@@ -87,7 +87,7 @@ pub enum Lookup {
         while_revalidate: bool,
         /// Whether it answers when the origin fails.
         on_error: OnError,
-        /// Whether the request asked for the validation, or the response for one each time.
+        /// Whether the request asked for the validation.
         requested: bool,
     },
     /// Nothing.

@@ -45,6 +45,7 @@ fn head(length: Option<u64>) -> FillHead {
         head: Bytes::from_static(b"HTTP/1.1 200 OK\r\n"),
         content_length: length,
         storable: None,
+        stored: false,
         variant: Fingerprint::default(),
         in_language: None,
     }

@@ -156,6 +156,11 @@ impl FillWriter {
         self.fill.state.lock().trail = Some(trail);
     }
 
+    /// Whether [`Self::written_to`] was called.
+    pub fn is_written(&self) -> bool {
+        self.fill.state.lock().trail.is_some()
+    }
+
     /// Says whether the content is of use even if it passes through and nobody reads it any more.
     pub const fn keep(&mut self, kept: bool) {
         self.kept = kept;

@@ -5,6 +5,7 @@
 //! replaces lifetimes and `no-cache`; `private`, `no-store`, `Vary: *` and unguarded `Set-Cookie` still hold.
 
 use breakwater_wire::cache_control::{CacheControl, Scope};
+use breakwater_wire::range::ContentRange;
 use breakwater_wire::{age, cdn_cache_control, http_date, structured, surrogate_control};
 use bytes::Bytes;
 use http::header::{self, HeaderName};
@@ -12,6 +13,7 @@ use http::{HeaderMap, HeaderValue};
 
 use super::request::{MethodClass, RequestMeta};
 use super::site::{Rule, SitePolicy};
+use super::statuses::{self, Known};
 use crate::cache_status;
 use crate::key::{Key, Keyer, MAX_PREFIX_TAGS};
 use crate::object::{Freshness, LastModified, Metadata};
@@ -23,15 +25,6 @@ pub const MAX_LISTED_TAGS: usize = 128;
 
 /// Tags of one response in all: those it lists, its URL, and the paths above it.
 pub const MAX_TAGS: usize = MAX_LISTED_TAGS + 1 + MAX_PREFIX_TAGS;
-
-/// Statuses with a heuristic lifetime (RFC 9110 section 15.1).
-const HEURISTIC: [u16; 14] = [200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414, 501, 421, 451];
-
-/// Statuses whose caching this cache understands, for `must-understand`.
-const UNDERSTOOD: [u16; 39] = [
-    200, 201, 202, 203, 204, 205, 206, 300, 301, 302, 303, 307, 308, 400, 401, 402, 403, 404, 405, 406, 407, 408, 409,
-    410, 411, 412, 413, 414, 415, 416, 417, 422, 426, 500, 501, 502, 503, 504, 505,
-];
 
 const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 const CACHE_GROUPS: HeaderName = HeaderName::from_static("cache-groups");
@@ -97,7 +90,8 @@ pub enum Reason {
     RequestNoStore,
     /// A rule says so.
     Rule,
-    /// Not a status that is stored: 1xx, 304, a 206 that was not asked for, or one that `must-understand` excludes.
+    /// Not a status that is stored: 1xx, 304, a 206 that was not asked for or does not say which part it is, one of
+    /// [`statuses`] that are never stored, or one that `must-understand` excludes.
     Status,
     /// `no-store`.
     NoStore,
@@ -156,7 +150,7 @@ fn storable(response: &Candidate<'_>) -> Result<Storable, Reason> {
     if request.directives.no_store {
         return Err(Reason::RequestNoStore);
     }
-    let partial = status == 206 && request.range && !posted;
+    let partial = status == 206 && request.range && !posted && is_one_part(fields);
     if !(200..600).contains(&status) || status == 304 || status == 206 && !partial {
         return Err(Reason::Status);
     }
@@ -168,8 +162,11 @@ fn storable(response: &Candidate<'_>) -> Result<Storable, Reason> {
         .or_else(|| surrogate_control::parse(lines(fields, &SURROGATE_CONTROL), cache_status::NAME));
     let is_targeted = targeted.is_some();
     let directives = targeted.unwrap_or_else(|| CacheControl::parse(lines(fields, &header::CACHE_CONTROL)));
-    let understood = UNDERSTOOD.contains(&status);
-    if directives.must_understand && !understood {
+    let known = statuses::of(status);
+    if known == Known::Never && !(names_status(rule, status) && rule.is_some_and(|rule| rule.ttl_ms.is_some())) {
+        return Err(Reason::Status);
+    }
+    if directives.must_understand && known == Known::No {
         return Err(Reason::Status);
     }
     if directives.no_store && !directives.must_understand {
@@ -210,7 +207,7 @@ fn storable(response: &Candidate<'_>) -> Result<Storable, Reason> {
     if !reusable && fields.contains_key(header::SET_COOKIE) {
         return Err(Reason::SetCookie);
     }
-    let may_guess = HEURISTIC.contains(&status) || directives.public;
+    let may_guess = known == Known::Heuristic || directives.public;
     let ttl = rule
         .and_then(|rule| rule.ttl_ms)
         .filter(|_| explicit.is_some() || may_guess || names_status(rule, status));
@@ -332,6 +329,13 @@ fn tags(response: &Candidate<'_>) -> Result<Box<[u64]>, Reason> {
         }
     }
     Ok(hashes.into())
+}
+
+/// Whether it says which part of the whole it is. One that does not, or has several, can be put in no place.
+fn is_one_part(fields: &HeaderMap) -> bool {
+    let mut lines = lines(fields, &header::CONTENT_RANGE);
+    let part = lines.next().and_then(ContentRange::parse);
+    part.is_some() && lines.next().is_none()
 }
 
 fn date_of(fields: &HeaderMap, name: &HeaderName, now: u64) -> Option<Timestamp> {

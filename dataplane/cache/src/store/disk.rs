@@ -26,6 +26,7 @@ mod queue;
 mod record;
 mod recover;
 mod segment;
+mod settle;
 mod spill;
 mod superblock;
 mod synthetic;
@@ -33,7 +34,7 @@ mod synthetic;
 mod testing;
 #[cfg(test)]
 mod tests;
-mod wire;
+pub(crate) mod wire;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -52,6 +53,7 @@ pub use pinned::{Part, Pinned};
 pub use place::Place;
 pub use record::{Damaged, Record};
 pub use segment::{Contents, Segment, believed};
+pub use settle::Settled;
 pub use spill::{Follower, Lost, Spill, Trail};
 pub use superblock::Superblock;
 pub use synthetic::synthesize;
@@ -65,6 +67,7 @@ use index::{At, Index, MAX_SEGMENTS};
 use queue::{Queue, Work};
 use record::MAX_RECORD;
 use segment::Listed;
+use settle::Settling;
 
 /// The format of everything on the disk. One that is not this one is not read.
 pub const FORMAT: u32 = 3;
@@ -79,6 +82,9 @@ const QUEUE: u64 = 32 << 20;
 /// smaller on average do not all find room in it. A small disk can afford more entries: they are few.
 const BYTES_PER_ENTRY: [u64; 2] = [8 * 1024, 32 * 1024];
 const DENSE: u64 = 16 << 30;
+
+/// The file of what origins said of queries.
+const SEARCHES: &str = "searches";
 
 /// The smallest and the largest segment, bytes.
 const SEGMENT: (u64, u64) = (1 << 20, 256 << 20);
@@ -122,6 +128,7 @@ pub struct Store {
     /// In the order of their numbers.
     segments: RwLock<VecDeque<Arc<Segment>>>,
     queue: Queue,
+    settling: Settling,
     ghost: Ghost,
     /// The list of purges; none until the first whole one is there.
     journal: Mutex<Option<journal::Journal>>,
@@ -162,6 +169,7 @@ impl Store {
             index: Index::new(entries),
             segments: RwLock::default(),
             queue: Queue::new(QUEUE),
+            settling: Settling::default(),
             ghost: Ghost::new(entries),
             journal: Mutex::default(),
             most: AtomicU64::new(segments),
@@ -251,7 +259,40 @@ impl Store {
     /// Has an object written. Returns whether there was room in the queue.
     pub fn put(&self, key: Key, object: &Arc<Object>) -> bool {
         let object = Arc::clone(object);
-        self.queue(Work::Put { key, object })
+        let replaces = None;
+        self.queue(Work::Put { key, object, replaces })
+    }
+
+    /// As [`Self::put`], in the place of what the key has there, which is not found from now on: neither before the object
+    /// is written nor after a restart. `former` is where that is, if it is a variant of the key.
+    pub fn put_over(&self, key: Key, former: Option<Key>, object: &Arc<Object>) -> bool {
+        let soon = object.size() <= INLINE && self.queue.bytes() == 0;
+        let replaces = match soon {
+            // Its own record says the same as soon as a removal could.
+            true => self.out_of_date(key, former).filter(|at| self.index.remove(*at)),
+            false => {
+                self.supersede(key, former);
+                None
+            }
+        };
+        let object = Arc::clone(object);
+        self.queue(Work::Put { key, object, replaces })
+    }
+
+    /// Forgets what the key has, as what takes its place is written otherwise or not at all. As [`Self::put_over`].
+    pub fn supersede(&self, key: Key, former: Option<Key>) {
+        if let Some(at) = self.out_of_date(key, former) {
+            self.remove(at);
+        }
+    }
+
+    /// Where the response is that is out of date when one comes for `key`. One of several variants is only known by
+    /// `former`: the others stay.
+    fn out_of_date(&self, key: Key, former: Option<Key>) -> Option<Key> {
+        if former.is_some_and(|former| self.contains(former)) {
+            return former;
+        }
+        self.place(key).filter(|place| !place.vary).map(|_| key)
     }
 
     /// Whether the queue has room for an object; one that is refused for this is counted.
@@ -268,7 +309,8 @@ impl Store {
         Spill::new(Arc::clone(self), self.next_id(), key)
     }
 
-    /// Forgets a key and its variants, at once and after a restart; what is queued for it included.
+    /// Forgets a key and its variants, at once and after a restart; what is queued for it included. It is noted in the log
+    /// ahead of all content that waits.
     pub fn remove(&self, key: Key) {
         if !self.index.remove(key) && self.queue.is_empty() && !self.reclaiming.load(Ordering::SeqCst) {
             return;
@@ -298,6 +340,11 @@ impl Store {
         self.max_segments() * self.superblock.segment
     }
 
+    /// Whether the writer has something to do.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
     /// Takes nothing more, and ends the writer when it has done what waits.
     pub fn close(&self) {
         self.queue.close();
@@ -308,23 +355,45 @@ impl Store {
         self.queue.is_closed()
     }
 
-    /// Brings the list of purges up to date and waits until that is on the disk. `take` says what is new, `whole` gives
-    /// all of it; neither is called when the store is closed.
-    pub(crate) fn keep_purges(&self, take: impl FnOnce() -> Option<Pending>, whole: impl FnOnce() -> Vec<u8>) {
+    /// Brings the list of purges up to date and, if `synced`, waits until that is on the disk: else it survives the end of
+    /// this process, but not of the machine. `take` says what is new, `whole` gives all of it; neither is called when the
+    /// store is closed.
+    pub(crate) fn keep_purges(
+        &self,
+        synced: bool,
+        take: impl FnOnce() -> Option<Pending>,
+        whole: impl FnOnce() -> Vec<u8>,
+    ) {
         let mut journal = self.journal.lock();
         if self.is_closed() {
             return;
         }
         let Some(pending) = take() else { return };
         let kept = match (&mut *journal, pending) {
-            (Some(journal), Pending::Append(bytes)) if bytes.is_empty() && !journal.is_full() => Ok(()),
-            (Some(journal), Pending::Append(bytes)) if !journal.is_full() => journal.append(&bytes),
+            (Some(journal), Pending::Append(bytes)) if !journal.is_full() => {
+                journal.append(&bytes).and_then(|()| match synced {
+                    true => journal.sync(),
+                    false => Ok(()),
+                })
+            }
             _ => journal::Journal::create(&*self.dir, whole()).map(|new| *journal = Some(new)),
         };
         if let Err(error) = kept {
             self.counters.errors.write.fetch_add(1, Ordering::Relaxed);
             self.distrust(&format!("purges cannot be noted: {error}"));
         }
+    }
+
+    /// Keeps what origins said of queries ([`crate::searches`]), in the place of what was kept before.
+    pub(crate) fn keep_searches(&self, list: &[u8]) {
+        if !self.is_closed() && self.dir.replace(SEARCHES, list).is_err() {
+            self.counters.errors.write.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Has [`Log::work`] come back soon.
+    pub(crate) fn wake(&self) {
+        self.queue.wake();
     }
 
     fn queue(&self, work: Work) -> bool {

@@ -3,6 +3,8 @@
 //! Each has its answer from the origin in person, interim responses included. An answer that may be stored is handed to a
 //! task that stores it while the client reads it from a fill that nobody else can join.
 
+use std::time::Duration;
+
 use breakwater_cache::Lookup;
 use breakwater_cache::fill::HeadOutcome;
 use breakwater_cache::policy::invalidate;
@@ -11,17 +13,23 @@ use breakwater_cache::policy::store::{Decision, decide};
 use breakwater_cache::purge::Stamp;
 use breakwater_cache::vary::values_of;
 use breakwater_cache::{Target, Timestamp};
+use breakwater_snapshot::unit::Tiering;
 use breakwater_wire::cache_status::CacheStatus;
 use breakwater_wire::http1::OwnedResponse;
+use breakwater_wire::path::normalize;
 use breakwater_wire::range::parse_single;
 use http::{HeaderMap, header};
 
+use super::fetch::tell_owner;
 use super::{Request, Source, Stale, authority, outcome_of};
 use crate::handler::client::Client;
 use crate::handler::hit;
 use crate::handler::{Failure, Outcome, page, proxy};
 use crate::telemetry::CacheResult;
 use crate::upstream::{OriginError, ResponseBody};
+
+/// How long the answer to an unsafe request waits until what it makes out of date is forgotten for good.
+const SETTLING: Duration = Duration::from_secs(1);
 
 /// What the origin answered, and when it was asked.
 struct Fetched {
@@ -46,8 +54,8 @@ impl Request<'_> {
             .lookup_part(self.target.key, &self.meta, range, &values, now)
     }
 
-    /// Goes past the cache. A success of an unsafe method makes what is stored out of date (RFC 9111 section 4.4); that of
-    /// a POST may be stored in its place.
+    /// Goes past the cache. A success of an unsafe method makes what is stored out of date (RFC 9111 section 4.4), which a
+    /// kill after its answer does not undo; that of a POST may be stored in its place.
     pub(super) async fn past<C: Client>(&self, client: &mut C, status: CacheStatus<'_>) -> Result<Outcome, Failure> {
         let asked = self.worker.clock.timestamp();
         let fetched = proxy::fetch(self.job, self.peer, client).await;
@@ -61,6 +69,11 @@ impl Request<'_> {
         }
         let (response, body) = fetched?;
         self.invalidate(&response.headers);
+        self.tell_owners(&response.headers);
+        if let Some(settled) = self.worker.cache.settled() {
+            // A disk that is slower than this is not worth a client's time.
+            let _ = tokio::time::timeout(SETTLING, settled).await;
+        }
         if self.meta.method == MethodClass::Post && self.names_itself(&response.headers) {
             let fetched = self.came(response, body, asked);
             // What it has just made out of date is older.
@@ -81,7 +94,9 @@ impl Request<'_> {
         cache.invalidate(&self.target, &self.site.policy);
         let (scheme, host) = (self.job.scheme(), &self.job.request.host);
         for reference in invalidate::related(scheme, host, &self.job.path, fields) {
-            cache.invalidate(&self.target_of(&reference), &self.site.policy);
+            if let Some(target) = self.target_of(&reference) {
+                cache.invalidate(&target, &self.site.policy);
+            }
         }
         let groups = invalidate::groups(fields);
         if !groups.is_empty() {
@@ -90,27 +105,54 @@ impl Request<'_> {
         }
     }
 
+    /// Has the nodes that own what a successful change makes out of date forget it.
+    fn tell_owners(&self, fields: &HeaderMap) {
+        if self.site.tiering == Tiering::Local {
+            return;
+        }
+        let (scheme, host) = (self.job.scheme(), &self.job.request.host);
+        let query = self.job.request.query().map(|query| format!("?{query}"));
+        let own = format!("{}{}", self.job.path, query.unwrap_or_default());
+        let related = invalidate::related(scheme, host, &self.job.path, fields);
+        let mut targets = vec![own];
+        for reference in related {
+            let path = reference.split('?').next().unwrap_or_default();
+            if let Ok(normal) = normalize(path) {
+                let target = reference.replacen(path, normal.as_str(), 1);
+                if !targets.contains(&target) {
+                    targets.push(target);
+                }
+            }
+        }
+        targets
+            .iter()
+            .for_each(|target| tell_owner(self.worker, self.job, self.peer, self.site, target));
+    }
+
     /// Whether `Content-Location` is the request's own target: then the content is what a GET gets (RFC 9110 section
     /// 9.3.3).
     fn names_itself(&self, fields: &HeaderMap) -> bool {
         let named = invalidate::content_location(self.job.scheme(), &self.job.request.host, &self.job.path, fields);
-        named.is_some_and(|reference| self.target_of(&reference).key == self.target.key)
+        let target = named.and_then(|reference| self.target_of(&reference));
+        target.is_some_and(|target| target.key == self.target.key)
     }
 
-    fn target_of(&self, reference: &str) -> Target {
+    /// What a request for `reference` would be for; none if it would be refused.
+    fn target_of(&self, reference: &str) -> Option<Target> {
         let (path, query) = match reference.split_once('?') {
             Some((path, query)) => (path, Some(query)),
             None => (reference, None),
         };
+        let path = normalize(path).ok()?;
         let values = values_of(&self.job.request.headers);
-        hit::target(
+        Some(hit::target(
             self.worker,
             self.site,
             authority(self.worker, self.job),
-            path,
+            path.as_str(),
             query,
             &values,
-        )
+        ))
     }
 
     /// Fetches what cannot be shared, or is not the whole: this request has an answer of its own.

@@ -124,7 +124,8 @@ impl Request<'_> {
         }
     }
 
-    /// Sends a head that announces so many bytes, and these stretches of content.
+    /// Sends a head that announces so many bytes, and these stretches of content. What turns out to be damaged on the way
+    /// comes from the origin, if it is the same there.
     pub(super) async fn send_from_disk<C: Client>(
         &self,
         client: &mut C,
@@ -152,12 +153,15 @@ impl Request<'_> {
             }
             let (mut at, end) = (*start, start + length);
             while at < end {
-                let mut piece = match ahead.take() {
-                    Some(piece) => piece,
-                    None => {
-                        let part = pinned.part(at).ok_or_else(gone)?;
-                        self.read(part, object).await.ok_or_else(gone)?
-                    }
+                let piece = match (ahead.take(), pinned.part(at)) {
+                    (Some(piece), _) => Some(piece),
+                    (None, Some(part)) => self.read(part, object).await,
+                    (None, None) => None,
+                };
+                let Some(mut piece) = piece else {
+                    promotion = None;
+                    self.send_rest(client, object, at, end).await?;
+                    break;
                 };
                 piece.truncate(usize::try_from(end - at).unwrap_or(usize::MAX));
                 at += piece.len() as u64;

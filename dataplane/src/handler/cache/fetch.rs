@@ -5,6 +5,7 @@
 
 mod owner;
 mod rest;
+mod tell;
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -32,6 +33,7 @@ use crate::handler::{Asked, forward, public};
 use crate::upstream::{Asker, Body, By, OriginError, ResponseBody};
 use crate::worker::Worker;
 pub(super) use owner::Question;
+pub(super) use tell::tell_owner;
 
 /// What the origin is asked for.
 #[derive(Clone, Copy)]
@@ -306,12 +308,16 @@ impl Fetch {
             _ => None,
         };
         let values = values_of(&self.asked_with);
-        let target = self.stored_at(site, &response);
-        let candidate = Candidate {
-            url: target.url,
-            ..self.candidate(site, &response, &rules, asked, received)
+        let candidate = self.candidate(site, &response, &rules, asked, received);
+        let (mut head, reason) = cache.head(&candidate, length, &values);
+        let target = match cache.may_keep(&head, &site.policy) {
+            true => self.stored_at(site, &response),
+            false => self.target,
         };
-        let (head, reason) = cache.head(&candidate, length, &values);
+        if target.url != self.target.url {
+            let url = target.url;
+            (head, _) = cache.head(&Candidate { url, ..candidate }, length, &values);
+        }
         if let Some(reason) = reason {
             local.cells.not_stored(reason.as_str());
             tracing::trace!(path = self.path, ?reason, "not stored");

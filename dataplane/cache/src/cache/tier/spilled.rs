@@ -25,6 +25,13 @@ impl Cache {
         (known && store.has_room()).then(|| store.spill(key))
     }
 
+    /// Whether a response may be stored in one tier or the other, as far as its head tells.
+    pub fn may_keep(&self, head: &FillHead, policy: &SitePolicy) -> bool {
+        let most = self.disk().map_or(0, |store| store.largest());
+        let most = policy.max_object_size.min(most.max(self.largest_body(head)));
+        head.storable.is_some() && head.content_length.is_none_or(|length| length <= most)
+    }
+
     /// Whether a response may not find room in memory, or not while it is fetched: [`Self::spill`] decides on the disk then,
     /// not its being stored.
     pub(in crate::cache) fn may_spill(&self, head: &FillHead) -> bool {
@@ -68,6 +75,10 @@ impl Cache {
             return false;
         }
         if stored.is_none() {
+            // What is in memory by now was told of in its time.
+            let former = slot.find(&object.meta.vary, object.variant);
+            let former = former.and_then(|former| former.disk_key());
+            self.tier.superseded(key, former);
             slot.remove_variant(&object);
         }
         let given = spill.finish(key, object);

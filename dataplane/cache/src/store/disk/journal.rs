@@ -1,7 +1,7 @@
 //! The file of purges: [`crate::purge::journal`] on the disk.
 //!
-//! Invariant: after [`Journal::append`] or [`Journal::create`] has returned well, what it was given is on the disk. What
-//! cannot be read voids everything stored ([`super::open()`]): what was purged is not known any more.
+//! Invariant: after [`Journal::sync`] or [`Journal::create`] has returned well, what it was given is on the disk; after
+//! [`Journal::append`] it outlives the process. What cannot be read voids everything stored ([`super::open()`]): what was purged is not known any more.
 
 use std::io;
 use std::sync::Arc;
@@ -23,6 +23,8 @@ const GROWTH: u64 = 16 << 20;
 pub(super) struct Journal {
     file: Arc<dyn File>,
     end: u64,
+    /// Something was appended since it was last synced.
+    unsynced: bool,
     /// The size from which it is written anew.
     full: u64,
 }
@@ -38,15 +40,28 @@ impl Journal {
         Ok(Self {
             file: dir.open(JOURNAL)?,
             end: end as u64,
+            unsynced: false,
             full: end as u64 + GROWTH,
         })
     }
 
-    /// Appends bytes and waits until they are on the disk.
+    /// Appends bytes, if there are any.
     pub(super) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
         write_all_at(&*self.file, bytes, self.end)?;
-        self.file.sync()?;
         self.end += bytes.len() as u64;
+        self.unsynced = true;
+        Ok(())
+    }
+
+    /// Waits until what was appended is on the disk.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        if self.unsynced {
+            self.file.sync()?;
+            self.unsynced = false;
+        }
         Ok(())
     }
 

@@ -118,7 +118,10 @@ impl Log {
         if self.resting.is_some_and(|until| self.now < until) {
             match work {
                 Work::Remove(key) => self.wait_with(key, order),
-                work => self.lose(&work),
+                work => {
+                    self.lose(&work);
+                    self.end_replaced(&work, order);
+                }
             }
             return;
         }
@@ -129,10 +132,14 @@ impl Log {
                 self.rest = REST.0;
                 self.resting = None;
             }
-            Err(Unwritten::Useless) => self.lose(&work),
+            Err(Unwritten::Useless) => {
+                self.lose(&work);
+                self.end_replaced(&work, order);
+            }
             Err(Unwritten::Disk(error)) => {
                 self.lose(&work);
                 self.failed(&error);
+                self.end_replaced(&work, order);
                 if let Work::Remove(key) = work {
                     self.wait_with(key, order);
                 }
@@ -140,9 +147,16 @@ impl Log {
         }
     }
 
+    /// What a response that cannot be written was to replace must not come back after a restart.
+    fn end_replaced(&mut self, work: &Work, order: u64) {
+        if let Work::Put { replaces: Some(at), .. } = work {
+            self.wait_with(*at, order);
+        }
+    }
+
     fn write(&mut self, order: u64, work: &Work) -> Result<(), Unwritten> {
         match work {
-            Work::Put { key, object } => self.put(*key, object, order),
+            Work::Put { key, object, .. } => self.put(*key, object, order),
             Work::Chunk { of, data } => self.chunk(of, data),
             Work::Commit { of, key, object } => self.commit(of, *key, object, order),
             Work::Remove(key) => self.remove(*key, order),
@@ -152,6 +166,10 @@ impl Log {
     fn put(&mut self, key: Key, object: &Object, order: u64) -> Result<(), Unwritten> {
         if object.body.len() > self.store.largest() {
             return Err(Unwritten::Useless);
+        }
+        if self.store.queue.is_removed(key, order) {
+            object.not_given();
+            return Ok(());
         }
         if let Some(extents) = object.body.extents() {
             let extents = Arc::clone(extents);
@@ -224,6 +242,11 @@ impl Log {
     fn head(&mut self, base: Key, object: &Object, extents: Option<&Extents>, order: u64) -> Result<(), Unwritten> {
         if extents.is_some_and(|extents| !self.store.holds(extents)) {
             return Err(Unwritten::Useless);
+        }
+        // The removal may be in the log by now: a record behind it would be found after a restart.
+        if self.store.queue.is_removed(base, order) {
+            object.not_given();
+            return Ok(());
         }
         let (key, salt) = self.place_of(base, object, order)?;
         let header = Header {

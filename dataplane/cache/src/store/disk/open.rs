@@ -7,12 +7,16 @@ use super::io::{Dir, read_exact_at};
 use super::journal::{self, JOURNAL};
 use super::segment::sequence_of;
 use super::superblock::{SUPERBLOCK, Superblock};
-use super::{DiskConfig, Store, segment_size};
+use super::{DiskConfig, SEARCHES, Store, segment_size};
 use crate::key::Keyer;
 use crate::purge::Epochs;
+use crate::searches::kept;
 
 /// Bits of the clock of purges that count within one process.
 const CLOCK_BITS: u32 = 40;
+
+/// More than a superblock has, bytes.
+const MOST: usize = 4096;
 
 /// A store that was opened, and is to be recovered.
 #[derive(Debug)]
@@ -21,14 +25,22 @@ pub struct Opened {
     pub store: Arc<Store>,
     /// What earlier processes kept of purges, for [`Superblock::restore`].
     pub purges: Vec<u8>,
+    /// What earlier processes kept of queries, for [`crate::Cache::restore_searches`].
+    pub searches: Vec<u8>,
     /// Why what was there is gone, if it is.
     pub emptied: Option<String>,
 }
 
-/// What a store says of itself and of purges, without changing it; `None` if it is not there or of no use.
-pub fn peek(dir: &dyn Dir) -> Option<(Superblock, Vec<u8>)> {
-    let superblock = Superblock::decode(&read(dir).ok()??).ok()?;
-    Some((superblock, journal::read(dir).ok()??))
+/// What a store says of itself, of purges and of queries, without changing it; `None` if it is not there or of no use.
+pub fn peek(dir: &dyn Dir) -> Option<(Superblock, Vec<u8>, Vec<u8>)> {
+    let superblock = Superblock::decode(&read(dir, SUPERBLOCK, MOST).ok()??).ok()?;
+    Some((superblock, journal::read(dir).ok()??, searches(dir)))
+}
+
+/// What is kept of queries; nothing, if it cannot be read.
+fn searches(dir: &dyn Dir) -> Vec<u8> {
+    let kept = read(dir, SEARCHES, kept::MAX_BYTES);
+    kept.ok().flatten().unwrap_or_default()
 }
 
 /// Opens the store in a directory that nobody else writes to, or makes one. `random` is used for a new one.
@@ -38,7 +50,7 @@ pub fn peek(dir: &dyn Dir) -> Option<(Superblock, Vec<u8>)> {
 /// # Errors
 /// The directory cannot be used.
 pub fn open(dir: Arc<dyn Dir>, config: &DiskConfig, random: [u128; 2]) -> io::Result<Opened> {
-    let known = read(&*dir)?.map(|bytes| Superblock::decode(&bytes));
+    let known = read(&*dir, SUPERBLOCK, MOST)?.map(|bytes| Superblock::decode(&bytes));
     let leftovers = || {
         dir.list()
             .map(|names| names.iter().any(|name| sequence_of(name).is_some()))
@@ -87,6 +99,7 @@ pub fn open(dir: Arc<dyn Dir>, config: &DiskConfig, random: [u128; 2]) -> io::Re
     }
     dir.replace(SUPERBLOCK, &superblock.encode())?;
     Ok(Opened {
+        searches: searches(&*dir),
         store: Arc::new(Store::new(dir, superblock, config)),
         purges: purges.unwrap_or_default(),
         emptied,
@@ -107,13 +120,15 @@ impl Superblock {
     }
 }
 
-fn read(dir: &dyn Dir) -> io::Result<Option<Vec<u8>>> {
-    let file = match dir.open(SUPERBLOCK) {
+/// A file's bytes, `most` at most; none if there is none.
+fn read(dir: &dyn Dir, name: &str, most: usize) -> io::Result<Option<Vec<u8>>> {
+    let file = match dir.open(name) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let mut bytes = vec![0; file.size()?.min(4096) as usize];
+    let size = usize::try_from(file.size()?).unwrap_or(usize::MAX);
+    let mut bytes = vec![0; size.min(most)];
     read_exact_at(&*file, &mut bytes, 0)?;
     Ok(Some(bytes))
 }
@@ -121,7 +136,7 @@ fn read(dir: &dyn Dir) -> io::Result<Option<Vec<u8>>> {
 /// Removes everything of a store.
 fn empty(dir: &dyn Dir) -> io::Result<()> {
     // The superblock first: without it nothing else counts.
-    for name in [SUPERBLOCK, JOURNAL] {
+    for name in [SUPERBLOCK, JOURNAL, SEARCHES] {
         match dir.remove(name) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

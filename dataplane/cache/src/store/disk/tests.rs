@@ -3,6 +3,7 @@
 mod failing;
 mod filling;
 mod following;
+mod killed;
 mod restarts;
 mod torn;
 
@@ -121,6 +122,7 @@ impl Process {
             head: Bytes::new(),
             fields,
             content_length: Some(length),
+            stored: true,
             storable: Some(Box::new(storable)),
             variant,
             in_language: None,
@@ -383,6 +385,8 @@ fn the_seeds_of_the_fuzz_target_are_what_they_are_called() {
     assert!(decode_object(&read("object")).is_some_and(|object| object.extents.is_none()));
     assert!(decode_object(&read("object-in-pieces")).is_some_and(|object| object.extents.is_some()));
     assert!(decode_variants(&read("variants")).is_some());
+    let rules = crate::searches::kept::decode(&read("searches"), 7);
+    assert_eq!(rules.map(|rules| rules.len()), Some(2));
     let record = Record::parse(&read("record"), 1).unwrap();
     assert!(decode_object(&record.head).is_some() && record.content == "content");
     let sealed = read("sealed");

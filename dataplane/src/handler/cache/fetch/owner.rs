@@ -51,33 +51,45 @@ impl Question {
         strip_hop_by_hop(&mut fields);
         fields.remove(header::CONTENT_LENGTH);
         fields.remove(header::EXPECT);
-        fields.insert(header::HOST, HeaderValue::from_str(&job.request.host).ok()?);
-        let letter = Letter {
-            resource: &job.resource().label,
-            client: job.client,
-            from,
-            trusted: job.trusted,
-            secure: job.secure,
-            request_id: &job.request_id,
-        };
-        fields.insert(FIELD, HeaderValue::from_str(&letter.write()).ok()?);
-        // Not under the secret of this process: nodes have to agree.
-        let url = Keyer::new(0).start(site.id).target(
-            b"http",
-            host.name().as_bytes(),
-            job.path.as_bytes(),
-            job.request.query().map(str::as_bytes),
-            &site.policy.ignore_query,
-        );
+        // The owner's origin may be this node.
+        forward::mark(&mut fields, job);
+        address(&mut fields, job, from)?;
         Some(Self {
             fields,
-            place: url.finish().0 as u64,
+            place: place(site, host.name(), &job.path, job.request.query()),
         })
     }
 }
 
+/// Says in a request to a node which one of a client it is about.
+pub(super) fn address(fields: &mut HeaderMap, job: &Job, from: IpAddr) -> Option<()> {
+    let letter = Letter {
+        resource: &job.resource().label,
+        client: job.client,
+        from,
+        trusted: job.trusted,
+        secure: job.secure,
+        request_id: &job.request_id,
+    };
+    fields.insert(header::HOST, HeaderValue::from_str(&job.request.host).ok()?);
+    fields.insert(FIELD, HeaderValue::from_str(&letter.write()).ok()?);
+    Some(())
+}
+
+/// Where a URL stands among the nodes. Not under the secret of this process: nodes have to agree.
+pub(super) fn place(site: &Site, host: &str, path: &str, query: Option<&str>) -> u64 {
+    let url = Keyer::new(0).start(site.id).target(
+        b"http",
+        host.as_bytes(),
+        path.as_bytes(),
+        query.map(str::as_bytes),
+        &site.policy.ignore_query,
+    );
+    url.finish().0 as u64
+}
+
 /// Which nodes a site's requests may go to; none: no node.
-fn among(site: &Site) -> Option<Among<'_>> {
+pub(super) fn among(site: &Site) -> Option<Among<'_>> {
     match &site.tiering {
         Tiering::Local => None,
         Tiering::Owner => Some(Among::All),
@@ -156,7 +168,7 @@ impl Fetch {
                 Ok(Said::OriginFailed(status)) => {
                     asked.answered();
                     peering.counts.origin_failed.add();
-                    let status = if matches!(status, 502..=504) { status } else { 502 };
+                    let status = if matches!(status, 502..=504 | 508) { status } else { 502 };
                     self.nobody(writer, status, "the site's server gave no answer that can be used");
                     return None;
                 }
