@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::core::{ApiResource, DynamicObject};
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::runtime::events::{Recorder, Reporter};
 use kube::{Api, Client};
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -20,6 +20,7 @@ use breakwater_compile::purge_record::{self, Published};
 use breakwater_crds::{CachePurge, CachePurgeStatus, EdgeCache, EdgeCacheStatus, ResourceStatus, WafPolicy, WsRoute};
 use breakwater_snapshot::{Kind, ObjectId};
 
+use super::events::{self, Warnings};
 use super::fleet::{Fleet, History};
 use super::peers::Peers;
 use super::{Compiled, Patience, judge, prefetch};
@@ -39,9 +40,6 @@ const ECHO: Duration = Duration::from_secs(10);
 const GATHER: Duration = Duration::from_millis(20);
 /// Time between rounds while nothing changes: silent nodes are noticed, and a status that someone overwrote.
 const IDLE: Duration = Duration::from_secs(10);
-/// Longest note of an event.
-const LONGEST_NOTE: usize = 1000;
-
 /// Writes status for as long as this replica leads.
 pub struct StatusWriter {
     /// How long it waits.
@@ -56,6 +54,7 @@ pub struct StatusWriter {
     history: History,
     sent: HashMap<ObjectId, Sent>,
     holding: HashMap<ObjectId, Instant>,
+    warnings: Warnings,
     /// When this replica began to lead.
     began: Instant,
 }
@@ -109,6 +108,7 @@ impl StatusWriter {
             history: History::default(),
             sent: HashMap::new(),
             holding: HashMap::new(),
+            warnings: Warnings::default(),
             began: Instant::now(),
         }
     }
@@ -153,6 +153,10 @@ impl StatusWriter {
     async fn round(&mut self, current: &Compiled) -> Duration {
         let now = Instant::now();
         let mut wait = IDLE;
+        // Before anything is written: a status says which generation was spoken of.
+        for (about, note) in self.new_warnings(current, now) {
+            events::tell_warnings(&self.recorder, &about, &note).await;
+        }
         let (writes, soonest) = self.due(current, now);
         wait = wait.min(soonest);
         let leadership = self.leadership.clone();
@@ -343,44 +347,33 @@ impl StatusWriter {
         }
     }
 
-    /// Emits a Warning for each fault of the author's that is new.
+    /// Tells the author of each fault that is new.
     async fn tell(&self, write: &Write) {
-        let before = write.before.conditions();
-        let faults = write
-            .status
-            .conditions()
-            .iter()
-            .filter(|condition| match condition.type_.as_str() {
-                "Accepted" | "ResolvedRefs" => condition.status == "False",
-                prefetch::CONDITION => condition.reason == prefetch::FAILED,
-                _ => false,
-            });
-        for fault in faults {
-            let known = before.iter().any(|b| {
-                b.type_ == fault.type_
-                    && b.status == fault.status
-                    && b.reason == fault.reason
-                    // What could not be fetched changes from time to time; that something could not is told once.
-                    && (b.message == fault.message || b.type_ == prefetch::CONDITION)
-            });
-            if known {
+        let about = reference(&write.id, &write.uid);
+        for fault in events::new_faults(write.before.conditions(), write.status.conditions()) {
+            events::tell_fault(&self.recorder, &about, fault).await;
+        }
+    }
+
+    /// Warnings of the compile step that were not told yet, and about what.
+    fn new_warnings(&mut self, current: &Compiled, now: Instant) -> Vec<(ObjectReference, String)> {
+        let mut news = Vec::new();
+        for verdict in current.verdicts.iter() {
+            let Some(facts) = self
+                .watched
+                .facts(&verdict.id)
+                .filter(|facts| verdict.is_about(&facts.uid))
+            else {
                 continue;
-            }
-            let event = Event {
-                type_: EventType::Warning,
-                reason: fault.reason.clone(),
-                note: Some(fault.message.chars().take(LONGEST_NOTE).collect()),
-                action: match fault.type_.as_str() {
-                    prefetch::CONDITION => "Prefetch",
-                    _ => "Compile",
-                }
-                .to_owned(),
-                secondary: None,
             };
-            if let Err(error) = self.recorder.publish(&event, &reference(write)).await {
-                tracing::warn!(object = %write.id, %error, "an event could not be written");
+            let observed = self.before(&verdict.id, &facts, now).observed();
+            if let Some(note) = self.warnings.news(verdict, &facts.uid, observed) {
+                news.push((reference(&verdict.id, &facts.uid), note));
             }
         }
+        let watched = &self.watched;
+        self.warnings.retain(|id| watched.facts(id).is_some());
+        news
     }
 }
 
@@ -415,6 +408,15 @@ impl Status {
             Self::EdgeCache(status) => &status.resource.conditions,
             Self::Resource(status) => &status.conditions,
             Self::Purge(status) => &status.conditions,
+        }
+    }
+
+    /// The generation it speaks of.
+    const fn observed(&self) -> Option<i64> {
+        match self {
+            Self::EdgeCache(status) => status.resource.observed_generation,
+            Self::Resource(status) => status.observed_generation,
+            Self::Purge(status) => status.observed_generation,
         }
     }
 
@@ -504,14 +506,14 @@ async fn apply(client: Client, write: &Write) -> Result<(), kube::Error> {
         .map(drop)
 }
 
-fn reference(write: &Write) -> ObjectReference {
-    let resource = api_resource(write.id.kind);
+fn reference(id: &ObjectId, uid: &str) -> ObjectReference {
+    let resource = api_resource(id.kind);
     ObjectReference {
         api_version: Some(resource.api_version),
         kind: Some(resource.kind),
-        namespace: Some(write.id.namespace.clone()),
-        name: Some(write.id.name.clone()),
-        uid: Some(write.uid.clone()),
+        namespace: Some(id.namespace.clone()),
+        name: Some(id.name.clone()),
+        uid: Some(uid.to_owned()),
         ..ObjectReference::default()
     }
 }
