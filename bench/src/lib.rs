@@ -26,6 +26,7 @@ pub mod measure;
 pub mod origin;
 pub mod peer;
 pub mod plot;
+pub mod purge;
 pub mod report;
 pub mod server;
 pub mod zipf;

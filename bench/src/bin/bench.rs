@@ -17,7 +17,7 @@ use breakwater_bench::origin::Origin;
 use breakwater_bench::peer::Kind;
 use breakwater_bench::report::{Report, budgets};
 use breakwater_bench::server::Common;
-use breakwater_bench::{Error, crowd, floor, load, plot, zipf};
+use breakwater_bench::{Error, crowd, floor, load, plot, purge, zipf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 const PLOT: &str = "bench.svg";
@@ -59,6 +59,12 @@ enum Inner {
         /// How long the origin takes to its first byte, milliseconds.
         #[arg(long, default_value_t = 2000)]
         delay: u64,
+    },
+    /// Purges by tag, of one response and of very many: how long each takes. Writes purge.md and purge.json.
+    Purge {
+        /// Responses with one tag in common. Default 100,000, with --quick 20,000.
+        #[arg(long)]
+        objects: Option<usize>,
     },
     /// A working set that is larger than memory: hit ratios, CPU and memory of each cache. Writes zipf.md and zipf.json.
     Zipf {
@@ -130,6 +136,15 @@ fn main() -> ExitCode {
                 cpu: cli.options.server_cpu,
             },
         ),
+        Some(Inner::Purge { objects }) => {
+            let usual = purge::Plan::new(cli.options.quick, cli.options.server_cpu);
+            let plan = purge::Plan {
+                objects: objects.unwrap_or(usual.objects),
+                rounds: cli.options.rounds.map_or(usual.rounds, |rounds| rounds as usize),
+                ..usual
+            };
+            send_purges(&cli.options, plan)
+        }
         Some(Inner::Zipf {
             memory,
             disk,
@@ -197,6 +212,24 @@ fn send_crowd(options: &Options, plan: crowd::Plan) -> Result<bool, Error> {
         if missed { "missed" } else { "held" }
     );
     Ok(options.strict && missed)
+}
+
+/// True when a purge of many took longer than one of one, and that counts.
+fn send_purges(options: &Options, plan: purge::Plan) -> Result<bool, Error> {
+    machine::require("taskset", "it is part of util-linux")?;
+    let machine = Machine::read();
+    let certificate = Certificate::make()?;
+    let kind = Kind::Breakwater(options.breakwater.clone());
+    let rounds = purge::run(&kind, &certificate, plan)?;
+    let report = purge::report::Report::new(machine, kind.version(), plan, rounds);
+    let json = serde_json::to_string_pretty(&report).map_err(|e| Error::io("writing JSON")(e.into()))? + "\n";
+    let markdown = report.markdown();
+    match options.format {
+        Format::Markdown => print!("{markdown}"),
+        Format::Json => print!("{json}"),
+    }
+    write(&options.results, &[("purge.md", markdown), ("purge.json", json)])?;
+    Ok(options.strict && report.missed())
 }
 
 /// True when Breakwater was worse than a peer, and that counts.
