@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use breakwater_dataplane::takeover::Sockets;
 use breakwater_dataplane::{
-    DataPlane, DiskOptions, Listen, Options, SMALLEST_DISK, cgroup_memory_limit, default_workers,
+    DataPlane, DiskOptions, Listen, Options, SMALLEST_DISK, SpoolOptions, cgroup_memory_limit, default_workers,
 };
 use clap::Args;
 
@@ -44,6 +44,13 @@ pub(crate) struct ServeArgs {
     /// Directory for them, which belongs to them alone [default: `cache` below --state-dir]
     #[arg(long, value_name = "DIR", requires = "disk")]
     disk_dir: Option<PathBuf>,
+    /// Disk for what is too large for memory, while it is fetched, so that who comes late does not fetch it again; 0 is none
+    /// [default: 1Gi, where there is a directory for it]
+    #[arg(long, value_name = "SIZE")]
+    spool: Option<Size>,
+    /// Directory for it: its files have no names [default: --state-dir, or else --disk-dir]
+    #[arg(long, value_name = "DIR")]
+    spool_dir: Option<PathBuf>,
     /// Memory this process may use, 64Mi at the least; near it the cache shrinks, then new work is refused [default: the
     /// control group's]
     #[arg(long, value_name = "SIZE", value_parser = memory_limit)]
@@ -106,6 +113,7 @@ impl ServeArgs {
             ));
         }
         let disk = self.disk_options(state_dir)?;
+        let spool = self.spool_options(state_dir)?;
         let defaults = Options::default();
         let memory_limit = self.memory_limit.map(Size::bytes).or_else(cgroup_memory_limit);
         let options = Options {
@@ -123,6 +131,7 @@ impl ServeArgs {
                 None => memory_limit.map_or(defaults.memory, |limit| limit / 2),
             },
             disk,
+            spool,
             memory_limit,
             access_log: self.access_log,
             audit_log: self.audit_log,
@@ -155,6 +164,22 @@ impl ServeArgs {
     /// Whether stored responses outlive a restart.
     pub(crate) const fn has_disk(&self) -> bool {
         self.disk.is_some()
+    }
+
+    fn spool_options(&self, state_dir: Option<&Path>) -> Result<Option<SpoolOptions>, Failure> {
+        let dir = self.spool_dir.as_deref().or(state_dir).or(self.disk_dir.as_deref());
+        let bytes = self.spool.map(Size::bytes);
+        match (dir, bytes) {
+            (_, Some(0)) | (None, None) => Ok(None),
+            (Some(dir), bytes) => Ok(Some(SpoolOptions {
+                dir: dir.to_owned(),
+                bytes: bytes.unwrap_or(SpoolOptions::DEFAULT_BYTES),
+            })),
+            (None, Some(_)) => Err(Failure::environment(
+                "--spool needs a directory",
+                "add --state-dir DIR or --spool-dir DIR",
+            )),
+        }
     }
 
     fn disk_options(&self, state_dir: Option<&Path>) -> Result<Option<DiskOptions>, Failure> {

@@ -41,13 +41,7 @@ pub(crate) async fn serve(
     let kept = listener.as_fd().try_clone_to_owned().map_err(failed)?;
     data_plane.admin.listener.lock().replace(kept.into());
     let registry = Registry::new();
-    let listeners = data_plane
-        .addresses()
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(",");
-    let collected = Collected::new(Arc::clone(&data_plane.metrics), listeners);
+    let collected = Collected::new(Arc::clone(&data_plane.metrics));
     // A fresh registry holds no collector this one could collide with.
     if let Err(error) = collected.and_then(|collected| registry.register(Box::new(collected))) {
         tracing::error!(%error, "metrics cannot be collected");

@@ -20,6 +20,7 @@ use breakwater_waf::limit::ConnectionGuard;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::handler::{After, Relaying};
+use crate::telemetry::ListenerCells;
 use crate::tls::Proof;
 use crate::worker::deadlines::{Deadline, Wait};
 use crate::worker::{Counted, Worker};
@@ -71,6 +72,8 @@ pub(crate) struct Shared {
     /// What the TLS handshake proved; none is clear text.
     pub(crate) proof: Option<Proof>,
     counted: Counted,
+    /// The number of the listener it came to.
+    listener: u16,
     /// The next byte is the first, in clear text: an HTTP/2 preface may come (RFC 9113 section 3.3).
     pub(crate) at_start: bool,
     /// The other end is not a client but another node.
@@ -96,13 +99,22 @@ enum State<S> {
     Closed,
 }
 
+impl Shared {
+    /// Counts something of the listener's connections.
+    fn count(&self, count: impl FnOnce(&ListenerCells)) {
+        if let Some(cells) = self.worker.cells.listener(self.listener) {
+            count(cells);
+        }
+    }
+}
+
 impl<S: Transport> Connection<S> {
     /// Takes over an accepted socket that [`Worker::admit`] counted in.
     pub(crate) fn new(
         worker: Rc<Worker>,
         stream: S,
         peer: IpAddr,
-        counted: Counted,
+        (counted, listener): (Counted, u16),
         proof: Option<Proof>,
         protocol: Protocol,
     ) -> Self {
@@ -119,6 +131,7 @@ impl<S: Transport> Connection<S> {
                 of_node: protocol == Protocol::Peer,
                 proof,
                 counted,
+                listener,
                 guard: None,
             },
         }
@@ -142,7 +155,7 @@ impl<S: Transport> Connection<S> {
             }
             Step::Leave(job) => {
                 let (stream, received) = open.into_parts();
-                self.shared.worker.cells.active.add(1);
+                self.shared.count(|cells| cells.active.add(1));
                 self.state = State::Exchange(crate::handler::exchange(&self.shared, *job, stream, received));
             }
         }
@@ -153,9 +166,18 @@ impl<S: Transport> Connection<S> {
         let State::Http2(http2) = &mut self.state else {
             return Poll::Ready(());
         };
-        let step = ready!(http2.poll(cx, &mut self.shared, &self.deadline, turns));
+        let was_active = http2.is_active();
+        let step = http2.poll(cx, &mut self.shared, &self.deadline, turns);
+        if step.is_ready() {
+            http2.abandon(&self.shared.worker);
+        }
+        match (was_active, http2.is_active()) {
+            (false, true) => self.shared.count(|cells| cells.active.add(1)),
+            (true, false) => self.shared.count(|cells| cells.active.sub(1)),
+            _ => {}
+        }
+        let step = ready!(step);
         self.deadline.clear();
-        http2.abandon(&self.shared.worker);
         let State::Http2(http2) = std::mem::replace(&mut self.state, State::Closed) else {
             return Poll::Ready(());
         };
@@ -171,12 +193,12 @@ impl<S: Transport> Connection<S> {
             return Poll::Ready(());
         };
         let after = ready!(exchange.as_mut().poll(cx));
-        self.shared.worker.cells.active.sub(1);
+        self.shared.count(|cells| cells.active.sub(1));
         self.state = State::Closed;
         match after {
             After::Next { stream, received } => self.state = State::Open(Open::new(stream, received)),
             After::Relay(relaying) => {
-                self.shared.worker.cells.websockets.add(1);
+                self.shared.count(|cells| cells.websockets.add(1));
                 self.state = State::Relay(relaying);
             }
             After::Linger(stream) => self.linger(stream, LONGEST_LINGER_MS),
@@ -249,7 +271,7 @@ impl<S: Transport> Future for Connection<S> {
                 }
                 State::Relay(relaying) => {
                     ready!(relaying.as_mut().poll(cx));
-                    this.shared.worker.cells.websockets.sub(1);
+                    this.shared.count(|cells| cells.websockets.sub(1));
                     this.state = State::Closed;
                 }
                 State::Lingering { .. } => {
@@ -265,13 +287,18 @@ impl<S: Transport> Future for Connection<S> {
 impl<S> Drop for Connection<S> {
     fn drop(&mut self) {
         match &mut self.state {
-            State::Http2(http2) => http2.abandon(&self.shared.worker),
-            State::Exchange(_) => self.shared.worker.cells.active.sub(1),
-            State::Relay(_) => self.shared.worker.cells.websockets.sub(1),
+            State::Http2(http2) => {
+                if http2.is_active() {
+                    self.shared.count(|cells| cells.active.sub(1));
+                }
+                http2.abandon(&self.shared.worker);
+            }
+            State::Exchange(_) => self.shared.count(|cells| cells.active.sub(1)),
+            State::Relay(_) => self.shared.count(|cells| cells.websockets.sub(1)),
             _ => {}
         }
         self.shared.worker.uncount(self.shared.peer, self.shared.counted);
-        self.shared.worker.leave();
+        self.shared.worker.leave(self.shared.listener);
     }
 }
 

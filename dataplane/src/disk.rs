@@ -1,4 +1,5 @@
-//! The disk tier's threads and files: one thread that writes, a few that read, and a lock on the directory.
+//! The disk tier's thread that writes, its files, and a lock on the directory; and the threads that read ([`Reads`]), for
+//! the tier and for what is [spooled](crate::spool).
 //!
 //! Starting: the lock is taken, the store opened, its purges taken over; then the writer's thread recovers what is stored,
 //! for which the start waits a little ([`PATIENCE`]); what takes longer is served from when it is there. When another
@@ -19,6 +20,7 @@ use breakwater_cache::{Cache, Timestamp};
 use parking_lot::Mutex;
 
 use crate::StartError;
+pub(crate) use files::temporary;
 use files::{Files, Lock};
 pub(crate) use reads::Reads;
 
@@ -58,7 +60,6 @@ pub(crate) struct Opening {
 
 /// The tier of a running data plane.
 pub(crate) struct Disk {
-    pub(crate) reads: Arc<Reads>,
     cache: Arc<Cache>,
     leaving: Arc<AtomicBool>,
     writer: Mutex<Option<thread::JoinHandle<()>>>,
@@ -116,7 +117,6 @@ impl Opening {
             source,
         };
         let unreadable = |error: breakwater_cache::purge::journal::Error| io::Error::other(error.to_string());
-        let reads = Reads::start().map_err(&failed)?;
         let leaving = Arc::<AtomicBool>::default();
         let awaited = cache.await_disk(&self.superblock, &self.purges);
         if let Err(error) = awaited {
@@ -148,7 +148,6 @@ impl Opening {
             let _ = told.recv_timeout(PATIENCE);
         }
         Ok(Disk {
-            reads,
             cache: Arc::clone(cache),
             leaving,
             writer: Mutex::new(Some(thread)),
@@ -184,7 +183,6 @@ impl Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         self.release();
-        self.reads.close();
     }
 }
 

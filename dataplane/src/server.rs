@@ -23,6 +23,7 @@ use crate::listen::{Listen, Listener};
 use crate::memory;
 use crate::peer::Peering;
 use crate::prefetch::Board;
+use crate::spool::{SpoolOptions, Spools};
 use crate::takeover::{Purpose, Sockets};
 use crate::telemetry::metrics::SnapshotState;
 use crate::telemetry::{LineLog, Metrics};
@@ -55,6 +56,8 @@ pub struct Options {
     pub max_connections_per_client: Option<u64>,
     /// The disk tier; none means memory only.
     pub disk: Option<DiskOptions>,
+    /// Files for what is too large for memory, while it comes; none means that who comes late fetches for itself.
+    pub spool: Option<SpoolOptions>,
     /// This node's name among others that it asks and is asked by ([`DataPlane::set_peers`]).
     pub node: String,
     /// Bytes of memory this process may use; see [`DataPlane::watch_memory`] and [`crate::cgroup_memory_limit`].
@@ -76,6 +79,7 @@ impl Default for Options {
             name_servers: Vec::new(),
             max_connections_per_client: None,
             disk: None,
+            spool: None,
             node: String::new(),
             memory_limit: None,
             prefetch_spread: Duration::ZERO,
@@ -117,6 +121,7 @@ pub struct DataPlane {
     addresses: Vec<SocketAddr>,
     listeners: Vec<Listen>,
     disk: Option<Disk>,
+    reads: Option<Arc<Reads>>,
     pub(crate) admin: Port,
 }
 
@@ -177,13 +182,22 @@ impl DataPlane {
         let opening = options.disk.as_ref().map(Opening::begin).transpose()?;
         // What is on a disk is found by keys that were hashed as they are now.
         let cache_seed = opening.as_ref().map_or(seed, Opening::seed);
-        let cache = Cache::new(breakwater_cache::Config::new(options.memory, cache_seed));
+        let mut config = breakwater_cache::Config::new(options.memory, cache_seed);
+        config.fills.max_spooled = options.spool.as_ref().map_or(0, |spool| spool.bytes);
+        let cache = Cache::new(config);
+        let reads = (opening.is_some() || options.spool.is_some())
+            .then(Reads::start)
+            .transpose();
+        let reads = reads.map_err(StartError::Worker)?;
+        let spools = options.spool.as_ref().map(Spools::start).transpose();
+        let spools = spools.map_err(StartError::Worker)?;
         let disk = opening.map(|opening| opening.run(&cache)).transpose()?;
         let tables = Arc::new(Tables::new((seed >> 64) as u64));
         let started = Instant::now();
         let fleet = Arc::new(Fleet::new(started, options.name_servers.clone()));
         let metrics = Metrics::new(
             workers,
+            listeners.iter().map(|listen| listen.address).collect(),
             Arc::clone(&cache),
             Arc::clone(&tables),
             fleet,
@@ -221,6 +235,7 @@ impl DataPlane {
             addresses: listeners.iter().map(|listen| listen.address).collect(),
             listeners,
             disk,
+            reads,
             admin: Port::new(admin),
         };
         let crew = Arc::new(Crew::new(&data_plane.heartbeats));
@@ -240,7 +255,8 @@ impl DataPlane {
                 heartbeat,
                 metrics: Arc::clone(&data_plane.metrics),
                 cache: Arc::clone(&cache),
-                reads: data_plane.disk.as_ref().map(|disk| Arc::clone(&disk.reads)),
+                reads: data_plane.reads.clone(),
+                spools: spools.clone(),
             };
             let thread = thread::Builder::new()
                 .name(format!("worker-{index}"))
@@ -472,9 +488,9 @@ impl DataPlane {
         self.flush_logs().await;
     }
 
-    /// What reads from the disk tier, if there is one.
+    /// What reads from the disk, if there is anything.
     pub(crate) fn disk_reads(&self) -> Option<&Arc<Reads>> {
-        self.disk.as_ref().map(|disk| &disk.reads)
+        self.reads.as_ref()
     }
 
     /// Lets the disk store go, for the process that takes this one's place; what is in progress goes on without it.
@@ -596,6 +612,15 @@ struct Supervised {
     metrics: Arc<Metrics>,
     cache: Arc<Cache>,
     reads: Option<Arc<Reads>>,
+    spools: Option<Spools>,
+}
+
+impl Drop for DataPlane {
+    fn drop(&mut self) {
+        if let Some(reads) = &self.reads {
+            reads.close();
+        }
+    }
 }
 
 impl Supervised {
@@ -610,8 +635,8 @@ impl Supervised {
                 Err(_) => tracing::error!(worker = self.index, "the worker panicked; replacing it"),
             }
             self.metrics.worker_restarts.fetch_add(1, Ordering::Relaxed);
-            let lost = self.heartbeat.connections.swap(0, Ordering::Relaxed);
-            self.metrics.worker(self.index).closed.add(lost);
+            self.heartbeat.connections.store(0, Ordering::Relaxed);
+            self.metrics.worker(self.index).lost();
             if begun.elapsed() < Duration::from_secs(1) {
                 // What ended it may still be there: out of files, mostly.
                 thread::park_timeout(Duration::from_millis(100));
@@ -640,6 +665,7 @@ impl Supervised {
             metrics: Arc::clone(&self.metrics),
             cache: Arc::clone(&self.cache),
             reads: self.reads.clone(),
+            spools: self.spools.clone(),
         })
     }
 }

@@ -9,6 +9,6 @@ pub(crate) mod collect;
 pub(crate) mod line_log;
 pub(crate) mod metrics;
 
-pub(crate) use cells::{CacheResult, ParentResult, PrefetchResult, ResourceCells, WorkerCells};
+pub(crate) use cells::{CacheResult, ListenerCells, ParentResult, PrefetchResult, ResourceCells, WorkerCells};
 pub(crate) use line_log::LineLog;
 pub(crate) use metrics::{Metrics, PolicyCells};

@@ -30,6 +30,7 @@ use crate::listen::Listener;
 use crate::peer::Ways;
 use crate::prefetch;
 use crate::request_id::RequestIds;
+use crate::spool::Spools;
 use crate::telemetry::{Metrics, WorkerCells};
 use crate::upstream::Pool;
 use accept::accept;
@@ -102,6 +103,7 @@ pub(crate) struct Parts {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) reads: Option<Arc<Reads>>,
+    pub(crate) spools: Option<Spools>,
 }
 
 /// What the connections of a worker share.
@@ -141,8 +143,10 @@ pub(crate) struct Worker {
     pub(crate) cells: Arc<WorkerCells>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) cache: Arc<Cache>,
-    /// Reads of the disk tier, if there is one.
+    /// Reads of the disk tier and of spools, if there is either.
     pub(crate) reads: Option<Arc<Reads>>,
+    /// Keep what is too large for memory, if they may.
+    pub(crate) spools: Option<Spools>,
     heartbeat: Arc<Heartbeat>,
 }
 
@@ -179,6 +183,7 @@ impl Worker {
             metrics: Arc::clone(&parts.metrics),
             cache: Arc::clone(&parts.cache),
             reads: parts.reads.clone(),
+            spools: parts.spools.clone(),
             heartbeat: Arc::clone(&parts.heartbeat),
             clock,
         }
@@ -187,6 +192,11 @@ impl Worker {
     /// Whether a configuration was ever applied; before, nothing can be said of any host.
     pub(crate) fn is_configured(&self) -> bool {
         self.heartbeat.version.load(Ordering::Relaxed) > 0
+    }
+
+    /// Where clients find `https`.
+    pub(crate) fn https_port(&self) -> u16 {
+        self.metrics.prefetch.https_port
     }
 
     /// What is refused now.

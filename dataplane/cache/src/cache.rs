@@ -7,10 +7,12 @@
 //! asked for before a purge or an invalidation is not stored after it; one cache serves all workers, and only a
 //! shard's lock is on a hit's way.
 
+mod counts;
 mod look;
 mod tier;
 mod types;
 
+pub use counts::PurgeCounts;
 pub use look::{InTier, Seen, Stored, Written};
 pub use tier::Step;
 pub use types::{Config, Joined, Lookup, Prefix, Purge, Revalidated, Stats, Target};
@@ -43,6 +45,7 @@ use crate::store::Ram;
 use crate::store::disk::Spill;
 use crate::time::Timestamp;
 use crate::vary::{self, FieldValues};
+use counts::PurgeCounters;
 use tier::{Stored as How, Tier};
 
 /// Keys of one guard share when they were last invalidated: now and then a response is not stored for nothing.
@@ -62,6 +65,7 @@ pub struct Cache {
     searches: Searches,
     history: History,
     guards: Box<[AtomicU64]>,
+    purges: PurgeCounters,
     tier: Tier,
 }
 
@@ -76,6 +80,7 @@ impl Cache {
             searches: Searches::default(),
             history: History::default(),
             guards: (0..GUARDS).map(|_| AtomicU64::new(0)).collect(),
+            purges: PurgeCounters::default(),
             tier: Tier::default(),
         })
     }
@@ -258,12 +263,11 @@ impl Cache {
             return Joined::Alone(stamp);
         }
         let fill_key = rule.fingerprint(&self.keyer, values).fill_key(target.key);
-        match self
-            .fills
-            .join(fill_key, &stamp, &[self.keyer.url_tag(target.url)], now)
-        {
+        let since = self.guard(target.key).load(Ordering::Acquire);
+        let tags = [self.keyer.url_tag(target.url)];
+        match self.fills.join(fill_key, &stamp, &tags, since, now) {
             Join::Follower(reader) => Joined::Follower(reader),
-            Join::Behind(head, trail) => Joined::Behind(head, trail),
+            Join::Behind(head, behind) => Joined::Behind(head, behind),
             Join::Uncacheable | Join::Full => Joined::Alone(stamp),
             Join::Leader(writer, reader) => match self.find(target.key, request, values, now) {
                 // Stored between our lookup and our joining.
@@ -579,6 +583,7 @@ impl Cache {
 
     /// Makes responses of a site gone or stale.
     pub fn purge(&self, site: u64, what: Purge<'_>, mode: Mode) -> Marked {
+        self.purges.add(&what, mode);
         let selector = match what {
             Purge::Everything => Selector::Everything,
             Purge::Tags(tags) => Selector::Tags(tags.iter().map(|tag| self.keyer.tag(site, tag.as_bytes())).collect()),
@@ -614,6 +619,7 @@ impl Cache {
             ram: self.ram.stats(),
             fills: self.fills.stats(),
             disk: self.disk().map(|store| store.stats()),
+            purges: self.purges.read(),
         }
     }
 

@@ -13,7 +13,8 @@
 //! - A fill that will be stored never waits for a reader. One that outgrows the object limit or the memory of
 //!   all fills passes through instead: what all readers have seen is dropped, and the writer waits for the slowest.
 //!   Of a response that is announced to be too large the first [`FillConfig::window`] bytes stay until more came, and so
-//!   long one can join; later only where it is written to the disk as well, by reading behind it ([`Join::Behind`]).
+//!   long one can join; later only where it is kept from its beginning, in the disk tier or in a file ([`Spooler`]), by
+//!   reading behind what comes ([`Join::Behind`]). What is kept in a file can be joined for as long as somebody reads it.
 //!
 //! Invariants: a writer that is dropped wakes everyone with an error; no lock is held while a waker runs or a
 //! reader waits; wakers are plain [`std::task::Waker`]s, so readers and writer may live on different runtimes.
@@ -21,13 +22,15 @@
 //! fetch itself belong to the caller.
 
 mod reader;
+mod spool;
 mod state;
 mod table;
 mod uncacheable;
 mod writer;
 
 pub use reader::{FillReader, HeadOutcome, Interim};
-pub use table::{FillConfig, FillStats, Fills, Join, UnderWay};
+pub use spool::{Follower, SPOOL_PIECE, SpoolLost, Spooler};
+pub use table::{Behind, FillConfig, FillStats, Fills, Join, UnderWay};
 pub use writer::{Disposition, FillWriter, NoReaders};
 
 use std::fmt;

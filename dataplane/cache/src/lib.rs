@@ -19,6 +19,6 @@ pub mod store;
 pub mod time;
 pub mod vary;
 
-pub use cache::{Cache, Config, Joined, Lookup, Prefix, Purge, Revalidated, Stats, Stored, Target};
+pub use cache::{Cache, Config, Joined, Lookup, Prefix, Purge, PurgeCounts, Revalidated, Stats, Stored, Target};
 pub use key::Key;
 pub use time::Timestamp;

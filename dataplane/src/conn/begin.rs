@@ -40,7 +40,8 @@ pub(crate) fn begin(worker: &Rc<Worker>, stream: TcpStream, peer: IpAddr, listen
     }) else {
         return;
     };
-    if !worker.admit() {
+    let listener = worker.metrics.listener(listen.address);
+    if !worker.admit(listener) {
         worker.uncount(peer, counted);
         return;
     }
@@ -49,14 +50,14 @@ pub(crate) fn begin(worker: &Rc<Worker>, stream: TcpStream, peer: IpAddr, listen
             Rc::clone(worker),
             stream,
             peer,
-            counted,
+            (counted, listener),
             None,
             Protocol::Http1,
         ));
         return;
     }
     worker.make_room_to_begin();
-    let beginning = Beginning::new(worker, peer, counted);
+    let beginning = Beginning::new(worker, peer, counted, listener);
     let listen = Arc::clone(listen);
     tokio::task::spawn_local(async move {
         let begun = match listen.peer {
@@ -75,12 +76,13 @@ struct Beginning {
     deadline: Deadline,
     client: Cell<IpAddr>,
     counted: Cell<Counted>,
+    listener: u16,
     /// A [`Connection`] took over, and with it the place among the worker's connections.
     begun: Cell<bool>,
 }
 
 impl Beginning {
-    fn new(worker: &Rc<Worker>, client: IpAddr, counted: Counted) -> Self {
+    fn new(worker: &Rc<Worker>, client: IpAddr, counted: Counted, listener: u16) -> Self {
         worker.cells.beginning.add(1);
         let deadline = Deadline::new(&worker.deadlines);
         // From now on, not from its first turn on: in a rush many come before any has its turn.
@@ -90,6 +92,7 @@ impl Beginning {
             deadline,
             client: client.into(),
             counted: counted.into(),
+            listener,
             begun: false.into(),
         }
     }
@@ -159,7 +162,7 @@ impl Beginning {
             Rc::clone(&self.worker),
             stream,
             self.client.get(),
-            self.counted.get(),
+            (self.counted.get(), self.listener),
             proof,
             protocol,
         );
@@ -173,7 +176,7 @@ impl Drop for Beginning {
         self.worker.cells.beginning.sub(1);
         if !self.begun.get() {
             self.worker.uncount(self.client.get(), self.counted.get());
-            self.worker.leave();
+            self.worker.leave(self.listener);
         }
     }
 }

@@ -78,9 +78,14 @@ pub(super) struct Http2<S> {
 }
 
 impl<S> Http2<S> {
+    /// Whether a request is with a handler.
+    pub(super) const fn is_active(&self) -> bool {
+        self.streams.is_active()
+    }
+
     /// The connection ends: exchanges that are left learn of it.
     pub(super) fn abandon(&mut self, worker: &Worker) {
-        self.streams.abandon_all(worker);
+        self.streams.abandon_all();
         for (_, job) in self.leaving_requests.drain(..) {
             handler::never_begun(worker, &job);
         }
@@ -295,7 +300,7 @@ impl<S: Transport> Http2<S> {
                 match handler::answer(shared, &head, &mut page) {
                     Answer::Written { body, .. } => self.respond(stream, &page, body, output),
                     Answer::Leave(job) => {
-                        let channel = self.streams.begin_exchange(stream, end_stream, waker, worker);
+                        let channel = self.streams.begin_exchange(stream, end_stream, waker);
                         self.leaving_requests.push((channel, job));
                     }
                 }
@@ -320,10 +325,10 @@ impl<S: Transport> Http2<S> {
             }
             // Fields that cannot be in a map were refused by the codec.
             Event::Trailers { stream, fields } => self.streams.end_request(stream, fields.to_map().ok()),
-            Event::Reset { stream, .. } => self.streams.abandon(stream, Over::Gone, worker),
+            Event::Reset { stream, .. } => self.streams.abandon(stream, Over::Gone),
             Event::Failed { stream, error } => {
                 worker.cells.refuse(error.label());
-                self.streams.abandon(stream, Over::Gone, worker);
+                self.streams.abandon(stream, Over::Gone);
             }
             // Windows are looked at after each read, and what a client that leaves has opened is finished.
             _ => {}

@@ -40,7 +40,14 @@ impl ByHand {
         let (client, stream) = duplex(ROOM);
         let worker = crate::worker::testing::worker();
         let peer = IpAddr::from([192, 0, 2, 1]);
-        let connection = Connection::new(Rc::clone(&worker), stream, peer, Counted::NOT, None, Protocol::Http1);
+        let connection = Connection::new(
+            Rc::clone(&worker),
+            stream,
+            peer,
+            (Counted::NOT, 0),
+            None,
+            Protocol::Http1,
+        );
         Self {
             worker,
             connection: Box::pin(connection),

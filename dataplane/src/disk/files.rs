@@ -5,10 +5,30 @@ use std::io::{self, IoSliceMut, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use breakwater_cache::store::disk::{Dir, File};
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
+
+/// A file in `dir` that nobody else can open, and that is gone when it is closed. `dir` is made if it is missing.
+///
+/// # Errors
+/// The file system's.
+pub(crate) fn temporary(dir: &Path) -> io::Result<Arc<dyn File>> {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let path = dir.join(format!(".spool-{}-{number}", std::process::id()));
+    // One of a process that was killed right here.
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = options().create_new(true).open(&path)?;
+    fs::remove_file(&path)?;
+    Ok(Arc::new(OpenFile(file)))
+}
 
 /// The file that says who uses the directory.
 const LOCK: &str = "lock";

@@ -50,7 +50,7 @@ struct Read {
 
 impl Reads {
     /// Starts the threads.
-    pub(super) fn start() -> io::Result<Arc<Self>> {
+    pub(crate) fn start() -> io::Result<Arc<Self>> {
         let reads = Arc::<Self>::default();
         for index in 0..THREADS {
             let reads = Arc::clone(&reads);
@@ -99,7 +99,7 @@ impl Reads {
     }
 
     /// Ends the threads when they have done what waits.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.inner.lock().closed = true;
         self.more.notify_all();
     }

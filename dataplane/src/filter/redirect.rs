@@ -42,6 +42,8 @@ pub(crate) struct Asked<'a> {
     /// Normalised.
     pub(crate) path: &'a str,
     pub(crate) query: Option<&'a str>,
+    /// Where clients find `https`, unless a redirect says where.
+    pub(crate) https_port: u16,
 }
 
 impl Redirects {
@@ -82,7 +84,11 @@ impl Redirect {
         let scheme = self.scheme.as_deref().unwrap_or(asked.scheme);
         let host = self.hostname.as_deref().unwrap_or(asked.host);
         // Another scheme has another port, unless one is named.
-        let port = self.port.or_else(|| asked.port.filter(|_| self.scheme.is_none()));
+        let port = self.port.or_else(|| match self.scheme.as_deref() {
+            None => asked.port,
+            Some("https") => Some(asked.https_port),
+            Some(_) => None,
+        });
         let port = port.filter(|port| Some(*port) != default_port(scheme));
         let path = match (&self.path, matched) {
             (None, _) => asked.path.to_owned(),
@@ -190,6 +196,7 @@ mod tests {
         port: None,
         path: "/old/x",
         query: Some("q=1&r"),
+        https_port: 443,
     };
 
     fn to(unit: unit::Redirect, asked: &Asked<'_>) -> Option<String> {
@@ -217,6 +224,25 @@ mod tests {
             "https://a.test/old/x?q=1&r",
             "another scheme, another port"
         );
+        let elsewhere = Asked {
+            https_port: 8443,
+            ..ASKED
+        };
+        let https = unit::Redirect {
+            scheme: Some("https".to_owned()),
+            ..everything(301)
+        };
+        assert_eq!(
+            to(https.clone(), &elsewhere).unwrap(),
+            "https://a.test:8443/old/x?q=1&r",
+            "where clients find https"
+        );
+        let there = Asked {
+            scheme: "https",
+            port: Some(8443),
+            ..elsewhere
+        };
+        assert_eq!(to(https, &there), None, "it is there");
         let host = unit::Redirect {
             hostname: Some("b.test".to_owned()),
             ..everything(302)

@@ -85,7 +85,7 @@ impl Disk {
                     entries.push(entry.clone());
                 }
                 Err(error) if entry.id.kind == Kind::Secret => {
-                    tracing::info!(secret = %entry.id, %error, "no copy of this Secret; it comes from the operator");
+                    tracing::info!(secret = %entry.id, %error, "this Secret is not in the copy; it comes with the next configuration");
                 }
                 Err(error) => {
                     tracing::warn!(object = %entry.id, %error, "the unit on disk is damaged and left out");
@@ -197,7 +197,7 @@ fn damaged(entry: &Entry, manifest: &Manifest) -> Blob {
             .filter(protects)
             .cloned()
             .collect(),
-        message: "its copy on this node's disk is damaged and the operator has not sent it yet".to_owned(),
+        message: "its copy on this node's disk is damaged, and it has not come anew yet".to_owned(),
     }
 }
 

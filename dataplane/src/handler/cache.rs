@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use breakwater_cache::fill::{FillHead, FillReader, HeadOutcome};
+use breakwater_cache::fill::{self, Behind, FillHead, FillReader, HeadOutcome};
 use breakwater_cache::object::{Freshness, Object};
 use breakwater_cache::policy::fresh::OnError;
 use breakwater_cache::policy::request::RequestMeta;
@@ -65,6 +65,8 @@ enum Source<'a> {
     Fill(&'a mut FillReader),
     /// From the disk, behind the fetch that writes it there.
     Disk(&'a Follower),
+    /// From the file that keeps it for who comes late.
+    Spool(&'a fill::Follower),
 }
 
 /// A stored response that may stand in.
@@ -88,7 +90,10 @@ pub(super) async fn serve<C: Client>(
     let request = Request::new(worker, job, peer, site, client.has_body());
     let outcome = answer(&request, client).await;
     match outcome {
-        Err(_) if request.lost.get() && client.answered().is_none() => answer(&request, client).await,
+        Err(_) if request.lost.get() && client.answered().is_none() => {
+            job.local().cells.damaged_refetched.add(1);
+            answer(&request, client).await
+        }
         outcome => outcome,
     }
 }
@@ -220,19 +225,11 @@ impl Request<'_> {
                     (reader, false)
                 }
                 Joined::Follower(reader) => (reader, true),
-                Joined::Behind(head, trail) if cache.selects(&head, &values) => {
-                    let behind = trail.follow();
-                    // Before the head: what is lost already is fetched like anything else.
-                    if behind.from(0).await.is_err() {
-                        break;
+                Joined::Behind(head, behind) if cache.selects(&head, &values) => {
+                    match self.send_kept(client, &head, behind, status).await? {
+                        Some(outcome) => return Ok(outcome),
+                        None => break,
                     }
-                    self.count_collapsed();
-                    let status = CacheStatus {
-                        collapsed: true,
-                        ..status
-                    };
-                    let source = Source::Disk(&behind);
-                    return self.stream(client, &head, source, status, CacheResult::Miss).await;
                 }
                 Joined::Behind(head, _) => {
                     let vary = head.storable.as_ref().map(|storable| storable.metadata.vary.clone());
@@ -301,6 +298,40 @@ impl Request<'_> {
         self.alone(client, stale.as_ref(), status).await
     }
 
+    /// Answers from what is kept of another's fetch that this request came too late for. `None`: it was lost before anything
+    /// was sent, and is fetched like anything else.
+    async fn send_kept<C: Client>(
+        &self,
+        client: &mut C,
+        head: &FillHead,
+        behind: Behind,
+        status: CacheStatus<'_>,
+    ) -> Result<Option<Outcome>, Failure> {
+        let status = CacheStatus {
+            collapsed: true,
+            ..status
+        };
+        let result = CacheResult::Miss;
+        let sent = match behind {
+            Behind::Disk(trail) => {
+                let behind = trail.follow();
+                if behind.from(0).await.is_err() {
+                    return Ok(None);
+                }
+                self.count_collapsed();
+                self.stream(client, head, Source::Disk(&behind), status, result).await
+            }
+            Behind::Spool(behind) => {
+                if behind.at(0).await.is_err() {
+                    return Ok(None);
+                }
+                self.count_collapsed();
+                self.stream(client, head, Source::Spool(&behind), status, result).await
+            }
+        };
+        sent.map(Some)
+    }
+
     /// Joins the fetch of this request's variant.
     fn join_variant(&self, vary: &vary::Rule, values: &FieldValues<'_>) -> Joined {
         let now = self.worker.clock.timestamp();
@@ -319,6 +350,7 @@ impl Request<'_> {
         let values = values_of(&self.job.request.headers);
         let now = self.worker.clock.timestamp();
         if let Joined::Leader(writer, _) = self.worker.cache.join(&self.target, &self.meta, &values, now) {
+            self.job.local().cells.revalidated_behind.add(1);
             // Its answer is nobody's: the line of this request does not speak of it.
             self.fetch(Some((object, on_error)), &Rc::default())?.start(writer);
         }
@@ -371,6 +403,11 @@ impl Request<'_> {
             omitted.for_each(|name| drop(fields.remove(name)));
         }
         forward::response_fields(&mut fields, self.job);
+        if let (Source::Spool(_), Some(storable)) = (&source, &head.storable) {
+            // It may have come a while ago.
+            let age = storable.metadata.freshness.age(self.worker.clock.timestamp()) / 1000;
+            fields.insert(header::AGE, age.into());
+        }
         if let Some(storable) = &head.storable
             && let Some(word) = self.word(&storable.metadata.freshness)
         {
@@ -418,6 +455,7 @@ impl Request<'_> {
                 }
             }
             Source::Disk(behind) => self.send_behind(client, behind).await?,
+            Source::Spool(behind) => self.send_spooled(client, behind).await?,
         }
         client.finish(None).await?;
         Ok(outcome(head.status, result))

@@ -196,6 +196,8 @@ async fn fail<C: Client>(worker: &Rc<Worker>, job: &Job, client: &mut C, failure
             (error.status(), public(error))
         }
         Failure::Client(ClientError::Gone) => return CLIENT_GONE,
+        // It did not take the answer in time, and is sent away: nobody reads another one.
+        Failure::Client(ClientError::Slow) if answered => return CLIENT_GONE,
         Failure::TooLarge => {
             worker.cells.refuse(filtered::TOO_LARGE);
             (413, filtered::TOO_LARGE_MESSAGE)

@@ -29,6 +29,7 @@ pub(super) fn answer(worker: &Worker, filters: &Filters, routed: &Routed<'_, '_>
         port: head.host.port(),
         path: routed.path.as_str(),
         query: head.query,
+        https_port: worker.https_port(),
     });
     if let Some((status, location)) = redirect {
         let ours = Ours {

@@ -238,6 +238,14 @@ pub(crate) struct ResourceCells {
     pub(crate) collapsed: Cell,
     /// Responses that were read from the disk.
     pub(crate) from_disk: Cell,
+    /// Shared fetches that are under way.
+    pub(crate) fetches: Cell,
+    /// Stale responses that are served while they are validated: validations that were begun for it.
+    pub(crate) revalidated_behind: Cell,
+    /// Answers that met damage on the disk: fetched anew, gone on with from the origin, and cut short.
+    pub(crate) damaged_refetched: Cell,
+    pub(crate) damaged_mended: Cell,
+    pub(crate) damaged_cut: Cell,
     /// Bytes that went into encoders, and that came out.
     pub(crate) compressed_in: Cell,
     pub(crate) compressed_out: Cell,
@@ -318,21 +326,28 @@ impl ResourceCells {
     }
 }
 
+/// What one worker counts of the connections of one listener.
+#[derive(Debug, Default)]
+pub(crate) struct ListenerCells {
+    pub(crate) accepted: Cell,
+    pub(crate) closed: Cell,
+    /// Connections with a request in progress.
+    pub(crate) active: Cell,
+    /// Relayed WebSockets.
+    pub(crate) websockets: Cell,
+}
+
 /// What one worker counts of itself.
 #[derive(Debug, Default)]
 pub(crate) struct WorkerCells {
-    pub(crate) accepted: Cell,
-    pub(crate) closed: Cell,
+    /// In the order of [`super::Metrics::listeners`].
+    listeners: Box<[ListenerCells]>,
     /// Connections that were accepted and given to another worker.
     pub(crate) handed_over: Cell,
     /// How late the worker was of late, microseconds.
     pub(crate) lag_us: AtomicU64,
     /// Connections without a request in progress that were closed to make room.
     pub(crate) evicted: Cell,
-    /// Connections with a request in progress.
-    pub(crate) active: Cell,
-    /// Relayed WebSockets.
-    pub(crate) websockets: Cell,
     /// Connections at a PROXY header or a TLS handshake.
     pub(crate) beginning: Cell,
     /// Bytes by which windows for uploads over HTTP/2 are wider than at first.
@@ -345,6 +360,35 @@ pub(crate) struct WorkerCells {
 }
 
 impl WorkerCells {
+    pub(crate) fn new(listeners: usize) -> Self {
+        Self {
+            listeners: (0..listeners).map(|_| ListenerCells::default()).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// What is counted of a listener, by its number.
+    pub(crate) fn listener(&self, index: u16) -> Option<&ListenerCells> {
+        self.listeners.get(usize::from(index))
+    }
+
+    /// Connections that are open.
+    pub(crate) fn open(&self) -> u64 {
+        let open = |cells: &ListenerCells| cells.accepted.get().saturating_sub(cells.closed.get());
+        self.listeners.iter().map(open).sum()
+    }
+
+    /// The worker died, and all its connections with it.
+    pub(crate) fn lost(&self) {
+        for cells in &self.listeners {
+            cells
+                .closed
+                .add(cells.accepted.get().saturating_sub(cells.closed.get()));
+            cells.active.sub(cells.active.get());
+            cells.websockets.sub(cells.websockets.get());
+        }
+    }
+
     /// Counts a TLS handshake that succeeded.
     pub(crate) fn handshake(&self, tls13: bool, resumed: bool) {
         self.handshakes[usize::from(tls13) * 2 + usize::from(resumed)].add(1);

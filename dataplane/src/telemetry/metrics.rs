@@ -1,6 +1,7 @@
 //! The registry of counters: who owns which cells.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,6 +20,8 @@ const MAX_SERIES: usize = 50_000;
 /// Every counter of the process. Locked only when a configuration is applied and at a scrape.
 pub(crate) struct Metrics {
     workers: Mutex<Vec<Worker>>,
+    /// Where clients and other nodes connect.
+    pub(crate) listeners: Vec<SocketAddr>,
     policies: Mutex<BTreeMap<String, Arc<PolicyCells>>>,
     snapshot: Mutex<SnapshotState>,
     /// When the certificates in force expire, Unix seconds, by `namespace/name` of their Secret.
@@ -36,10 +39,18 @@ pub(crate) struct Metrics {
     pub(crate) audit_log: LineLog,
 }
 
-#[derive(Default)]
 struct Worker {
     cells: Arc<WorkerCells>,
     resources: BTreeMap<String, Arc<ResourceCells>>,
+}
+
+impl Worker {
+    fn new(listeners: usize) -> Self {
+        Self {
+            cells: Arc::new(WorkerCells::new(listeners)),
+            resources: BTreeMap::new(),
+        }
+    }
 }
 
 /// What is applied, for `snapshot_info` and its companions.
@@ -58,6 +69,7 @@ impl Metrics {
     )]
     pub(crate) fn new(
         workers: usize,
+        listeners: Vec<SocketAddr>,
         cache: Arc<Cache>,
         tables: Arc<Tables>,
         fleet: Arc<Fleet>,
@@ -67,7 +79,8 @@ impl Metrics {
         audit_log: LineLog,
     ) -> Self {
         Self {
-            workers: Mutex::new((0..workers).map(|_| Worker::default()).collect()),
+            workers: Mutex::new((0..workers).map(|_| Worker::new(listeners.len())).collect()),
+            listeners,
             policies: Mutex::default(),
             snapshot: Mutex::default(),
             certificates: Mutex::default(),
@@ -88,6 +101,12 @@ impl Metrics {
     pub(crate) fn worker(&self, worker: usize) -> Arc<WorkerCells> {
         let workers = self.workers.lock();
         workers.get(worker).map(|w| Arc::clone(&w.cells)).unwrap_or_default()
+    }
+
+    /// The number of a listener among those that are counted.
+    pub(crate) fn listener(&self, address: SocketAddr) -> u16 {
+        let index = self.listeners.iter().position(|known| *known == address);
+        index.and_then(|index| u16::try_from(index).ok()).unwrap_or(u16::MAX)
     }
 
     /// One worker's cells of one resource.

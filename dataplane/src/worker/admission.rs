@@ -84,21 +84,25 @@ impl Worker {
         self.clients.leave(client, counted);
     }
 
-    /// Counts a connection in; false, and a refusal counted, when there is no place for it.
-    pub(crate) fn admit(&self) -> bool {
+    /// Counts a connection of a listener in; false, and a refusal counted, when there is no place for it.
+    pub(crate) fn admit(&self, listener: u16) -> bool {
         if !self.make_room() {
             self.cells.refuse("connections");
             return false;
         }
         self.set_connections(self.connections.get() + 1);
-        self.cells.accepted.add(1);
+        if let Some(cells) = self.cells.listener(listener) {
+            cells.accepted.add(1);
+        }
         true
     }
 
-    /// Counts a connection out.
-    pub(crate) fn leave(&self) {
+    /// Counts a connection of a listener out.
+    pub(crate) fn leave(&self, listener: u16) {
         self.set_connections(self.connections.get().saturating_sub(1));
-        self.cells.closed.add(1);
+        if let Some(cells) = self.cells.listener(listener) {
+            cells.closed.add(1);
+        }
     }
 
     /// Whether there is a place, or will be as soon as those that were told to go are gone.

@@ -22,6 +22,7 @@ pub(crate) fn worker() -> Rc<Worker> {
     let peering = Arc::new(Peering::new("node", Instant::now()));
     let metrics = Metrics::new(
         1,
+        Vec::new(),
         Arc::clone(&cache),
         tables,
         fleet,
@@ -52,6 +53,7 @@ pub(crate) fn worker() -> Rc<Worker> {
         metrics: Arc::new(metrics),
         cache,
         reads: None,
+        spools: None,
     };
     Rc::new(Worker::new(&parts, &control))
 }

@@ -73,11 +73,7 @@ async fn head_has_no_body_stored_or_not() {
 
 #[tokio::test]
 async fn a_hundred_streams_are_answered_on_one_connection() {
-    let origin = Origin::start(|request| async move {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-        answer(200, "", request.target())
-    })
-    .await;
+    let (origin, gate) = Origin::gated(|request| answer(200, "", request.target())).await;
     let plane = Plane::before(&origin).await;
     let mut client = Http2::connect(plane.address(), &[]).await;
     let mut asked = Vec::new();
@@ -85,6 +81,8 @@ async fn a_hundred_streams_are_answered_on_one_connection() {
         let path = format!("/{n}");
         asked.push((client.get(&path).await, path));
     }
+    origin.reached(100).await;
+    gate.add_permits(100);
     for (stream, path) in asked {
         let answer = client.answer(stream).await;
         assert_eq!((answer.status, answer.text()), (200, path));

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use crate::fill::{FillConfig, FillHead, FillReader, FillStats, FillWriter};
+use super::counts::PurgeCounts;
+use crate::fill::{Behind, FillConfig, FillHead, FillReader, FillStats, FillWriter};
 use crate::key::Key;
 use crate::object::Object;
 use crate::policy::fresh::OnError;
 use crate::policy::request::Bypass;
 use crate::policy::store::Reason;
 use crate::purge::Stamp;
-use crate::store::disk::{DiskStats, Trail};
+use crate::store::disk::DiskStats;
 use crate::store::{RamConfig, RamStats};
 
 /// What a cache may use.
@@ -50,6 +51,8 @@ pub struct Stats {
     pub fills: FillStats,
     /// The disk tier, if there is one.
     pub disk: Option<DiskStats>,
+    /// Purges that were carried out.
+    pub purges: PurgeCounts,
 }
 
 /// Which request's target is meant.
@@ -105,9 +108,9 @@ pub enum Joined {
     Leader(FillWriter, FillReader),
     /// Wait for the fetch of another.
     Follower(FillReader),
-    /// Read behind what another's fetch writes to the disk, of which this is the head; its beginning is not in memory any
-    /// more. If [`super::Cache::selects`] says no, go to [`super::Cache::join_variant`].
-    Behind(Arc<FillHead>, Trail),
+    /// Read what is kept of another's fetch, of which this is the head; its beginning is not in memory any more. If
+    /// [`super::Cache::selects`] says no, go to [`super::Cache::join_variant`].
+    Behind(Arc<FillHead>, Behind),
     /// Fetch for this request only; a response that may be stored is given to [`super::Cache::insert`].
     Alone(Stamp),
     /// It was stored a moment ago.

@@ -162,6 +162,7 @@ impl Drop for FillReader {
         // A waker may own what it wakes: not under the lock.
         drop(gone);
         self.fill.table.release(dropped);
+        self.fill.left();
         if ended {
             self.fill.table.delist(&self.fill);
         }

@@ -1,8 +1,8 @@
 //! What writer and readers of one fill share.
 //!
 //! Invariant: `chunks[i]` is chunk number `first + i`; a reader's `next` is never below `first`. `first` only
-//! grows once the fill passes through; then, nobody can join any more but behind what is written to the disk. Everything here is called under the lock; wakers are handed out, to be
-//! woken after it.
+//! grows once the fill passes through; then, nobody can join any more but behind what is [`Kept`] of it. Everything here is
+//! called under the lock; wakers are handed out, to be woken after it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -12,12 +12,14 @@ use std::task::{Context, Waker};
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use super::spool::Spool;
 use super::table::Inner;
 use super::{Failure, FillHead, Interim};
 use crate::key::Key;
 use crate::object::Object;
 use crate::purge::{Purged, Stamp};
 use crate::store::disk::Trail;
+use crate::time::Timestamp;
 
 /// Wakers to be woken when the lock is released.
 pub(super) type Wakers = Vec<Waker>;
@@ -50,8 +52,10 @@ pub(super) struct State {
     pub(super) passing: bool,
     /// Before so many bytes were written nothing is dropped, for those who join late.
     pub(super) beginning: u64,
-    /// What is written to the disk of it, to be followed by those who come too late for the memory.
-    pub(super) trail: Option<Trail>,
+    /// Where it is from its beginning, for those who come too late for the memory.
+    pub(super) kept: Option<Kept>,
+    /// The place of the one who writes that.
+    pub(super) spooling: Option<Cursor>,
     pub(super) readers: BTreeMap<u32, Cursor>,
     next_reader: u32,
     pub(super) writer: Option<Waker>,
@@ -73,6 +77,41 @@ pub(super) enum Phase {
     Stored(Arc<Object>),
     /// Nothing more comes.
     Failed(Failure),
+}
+
+/// Where all of a response is, in memory or not.
+#[derive(Debug)]
+pub(super) enum Kept {
+    /// In the disk tier, whether it becomes an object there or not.
+    Disk(Trail),
+    /// In a file of its own, which goes with its last reader.
+    Spool(Arc<Spool>),
+}
+
+impl Kept {
+    /// Whether it can be read from its beginning.
+    pub(super) fn is_alive(&self) -> bool {
+        match self {
+            Self::Disk(trail) => trail.is_alive(),
+            Self::Spool(spool) => spool.is_alive(),
+        }
+    }
+
+    /// Who does.
+    pub(super) fn followers(&self) -> usize {
+        match self {
+            Self::Disk(trail) => trail.followers(),
+            Self::Spool(spool) => spool.followers(),
+        }
+    }
+
+    /// Bytes that are written.
+    pub(super) fn written(&self) -> u64 {
+        match self {
+            Self::Disk(trail) => trail.written(),
+            Self::Spool(spool) => spool.written(),
+        }
+    }
 }
 
 /// One reader's place.
@@ -110,7 +149,8 @@ impl State {
             limit: u64::MAX,
             passing: false,
             beginning: 0,
-            trail: None,
+            kept: None,
+            spooling: None,
             readers: BTreeMap::new(),
             next_reader: 0,
             writer: None,
@@ -137,6 +177,7 @@ impl State {
     pub(super) fn wake_readers(&mut self) -> Wakers {
         self.readers
             .values_mut()
+            .chain(&mut self.spooling)
             .filter_map(|cursor| cursor.waker.take())
             .collect()
     }
@@ -148,7 +189,13 @@ impl State {
             return 0;
         }
         let end = self.first + self.chunks.len() as u64;
-        let slowest = self.readers.values().map(|cursor| cursor.next).min().unwrap_or(end);
+        let slowest = self
+            .readers
+            .values()
+            .chain(&self.spooling)
+            .map(|cursor| cursor.next)
+            .min()
+            .unwrap_or(end);
         let mut dropped = 0;
         while self.first < slowest {
             let Some(chunk) = self.chunks.pop_front() else { break };
@@ -158,6 +205,32 @@ impl State {
         self.buffered -= dropped;
         self.open &= self.first == 0;
         dropped
+    }
+
+    /// What is to be read behind, by somebody who comes too late for the memory. What came completely is given to others as
+    /// long as it is fresh.
+    pub(super) fn behind(&self, now: Timestamp) -> Option<(&Arc<FillHead>, &Kept)> {
+        let head = self.head.as_ref().filter(|_| !self.open)?;
+        let kept = self.kept.as_ref().filter(|kept| kept.is_alive())?;
+        let may = match self.phase {
+            Phase::Streaming => true,
+            Phase::Complete => head.storable.as_ref().is_none_or(|storable| {
+                let freshness = &storable.metadata.freshness;
+                freshness.age(now) < freshness.lifetime
+            }),
+            Phase::Waiting | Phase::Stored(_) | Phase::Failed(_) => false,
+        };
+        may.then_some((head, kept))
+    }
+
+    /// Whether somebody still reads what is over and may be joined behind what is kept of it.
+    pub(super) fn lingers(&self) -> bool {
+        match &self.kept {
+            Some(Kept::Spool(spool)) if spool.is_alive() => {
+                !self.readers.is_empty() || self.spooling.is_some() || spool.followers() > 0
+            }
+            _ => false,
+        }
     }
 
     /// Has all readers but the one that is fetched for fetch for themselves.
@@ -200,6 +273,14 @@ impl State {
     pub(super) fn fail_all(&mut self, failure: Failure) {
         self.phase = Phase::Failed(failure);
         self.open = false;
+    }
+
+    /// Takes what is kept from those who read it, as far as it is not written yet. Returns who to wake.
+    pub(super) fn lose_kept(&mut self) -> Wakers {
+        match self.kept.take() {
+            Some(Kept::Spool(spool)) => spool.fail(),
+            Some(Kept::Disk(_)) | None => Wakers::new(),
+        }
     }
 }
 

@@ -9,7 +9,8 @@ use parking_lot::Mutex;
 
 use super::FillHead;
 use super::reader::FillReader;
-use super::state::{Fill, Phase, State};
+use super::spool::{Follower, Taken};
+use super::state::{Fill, Kept, Phase, State};
 use super::uncacheable::Uncacheable;
 use super::writer::FillWriter;
 use crate::key::Key;
@@ -32,6 +33,9 @@ pub struct FillConfig {
     pub window: u64,
     /// As `window`, while all fills together hold more than `max_buffered`. A chunk may come on top. Default 16 KiB.
     pub narrow_window: u64,
+    /// Bytes that all spools together may take: files that keep what passes through for those who come late (see
+    /// [`super::Spooler`]). 0, the default, is none.
+    pub max_spooled: u64,
     /// Fetches for one fill until all its followers fail. Default 3.
     pub max_attempts: u32,
     /// How long a key is remembered as one whose answers cannot be shared, in milliseconds. Default 2 min.
@@ -48,6 +52,7 @@ impl Default for FillConfig {
             max_buffered: 256 << 20,
             window: 1 << 20,
             narrow_window: 16 << 10,
+            max_spooled: 0,
             max_attempts: 3,
             uncacheable_ms: 120_000,
             max_uncacheable: 65_536,
@@ -70,6 +75,12 @@ pub struct FillStats {
     pub successions: u64,
     /// Fills that outgrew a limit and passed through.
     pub passed_through: u64,
+    /// Bytes of room that spools take.
+    pub spooled: u64,
+    /// Spools that began.
+    pub spools: u64,
+    /// Of those, how many lost something and were given up.
+    pub spools_lost: u64,
 }
 
 /// A fetch that is under way.
@@ -94,13 +105,22 @@ pub enum Join {
     Leader(FillWriter, FillReader),
     /// One of those who wait.
     Follower(FillReader),
-    /// Too late for the memory, but what was written to the disk can be followed from its beginning. If the head's `Vary`
-    /// does not match this request, join again under the key of its variant.
-    Behind(Arc<FillHead>, Trail),
+    /// Too late for the memory, but what was written of it can be read from its beginning. If the head's `Vary` does not
+    /// match this request, join again under the key of its variant.
+    Behind(Arc<FillHead>, Behind),
     /// Answers to this key could not be shared lately: fetch without waiting.
     Uncacheable,
     /// A limit is reached: fetch without waiting.
     Full,
+}
+
+/// Where the beginning is that memory does not have any more.
+#[derive(Debug)]
+pub enum Behind {
+    /// In the disk tier.
+    Disk(Trail),
+    /// In a file of its own.
+    Spool(Follower),
 }
 
 type Shard = Mutex<HashMap<Key, Arc<Fill>, RandomState>>;
@@ -120,6 +140,7 @@ pub(super) struct Inner {
     refused: AtomicU64,
     pub(super) successions: AtomicU64,
     pub(super) passed_through: AtomicU64,
+    pub(super) spools: Taken,
 }
 
 impl Fills {
@@ -135,6 +156,7 @@ impl Fills {
             refused: AtomicU64::new(0),
             successions: AtomicU64::new(0),
             passed_through: AtomicU64::new(0),
+            spools: Taken::default(),
         }))
     }
 
@@ -144,8 +166,8 @@ impl Fills {
     }
 
     /// Joins the fill of `key`, or begins one. `stamp` is of now. A fill that a purge came after, as far as
-    /// `tags` and its head tell, takes no more followers: a new one begins.
-    pub fn join(&self, key: Key, stamp: &Stamp, tags: &[u64], now: Timestamp) -> Join {
+    /// `tags` and its head tell, or that began before the logical time `since`, takes no more followers: a new one begins.
+    pub fn join(&self, key: Key, stamp: &Stamp, tags: &[u64], since: u64, now: Timestamp) -> Join {
         let inner = &self.0;
         if inner.uncacheable.contains(key, now) {
             return Join::Uncacheable;
@@ -153,15 +175,18 @@ impl Fills {
         let mut shard = inner.shard(key).lock();
         if let Some(fill) = shard.get(&key) {
             let mut state = fill.state.lock();
-            let usable = !fill.is_purged(&state, tags);
-            let trail = state.trail.as_ref().filter(|trail| usable && trail.is_alive());
-            if let (false, Phase::Streaming, Some(head), Some(trail)) = (state.open, &state.phase, &state.head, trail) {
-                if trail.followers() >= inner.config.max_readers {
+            let usable = !fill.is_purged(&state, tags) && !fill.stamp.is_before(since);
+            if usable && let Some((head, kept)) = state.behind(now) {
+                if kept.followers() >= inner.config.max_readers {
                     inner.refused.fetch_add(1, Ordering::Relaxed);
                     return Join::Full;
                 }
                 inner.followers.fetch_add(1, Ordering::Relaxed);
-                return Join::Behind(Arc::clone(head), trail.clone());
+                let behind = match kept {
+                    Kept::Disk(trail) => Behind::Disk(trail.clone()),
+                    Kept::Spool(spool) => Behind::Spool(Follower::new(fill, spool)),
+                };
+                return Join::Behind(Arc::clone(head), behind);
             }
             if state.open && usable {
                 if state.readers.len() >= inner.config.max_readers {
@@ -188,6 +213,7 @@ impl Fills {
     /// too many fills.
     pub fn alone(&self, key: Key, stamp: &Stamp) -> Option<(FillWriter, FillReader)> {
         let (fill, id) = self.0.begin(key, stamp)?;
+        fill.state.lock().open = false;
         Some((FillWriter::new(Arc::clone(&fill), Some(id)), FillReader::new(fill, id)))
     }
 
@@ -199,12 +225,8 @@ impl Fills {
             status: state.head.as_ref().map(|head| head.status),
             bytes: state.total,
             length: state.head.as_ref().and_then(|head| head.content_length),
-            readers: (state.readers.len() + state.trail.as_ref().map_or(0, Trail::followers)) as u64,
-            written: state
-                .trail
-                .as_ref()
-                .filter(|trail| trail.is_alive())
-                .map(Trail::written),
+            readers: (state.readers.len() + state.kept.as_ref().map_or(0, Kept::followers)) as u64,
+            written: state.kept.as_ref().filter(|kept| kept.is_alive()).map(Kept::written),
         })
     }
 
@@ -221,6 +243,7 @@ impl Fills {
     /// Counters.
     pub fn stats(&self) -> FillStats {
         let inner = &self.0;
+        let (spooled, spools, spools_lost) = inner.spools.read();
         FillStats {
             in_flight: inner.in_flight.load(Ordering::Relaxed) as u64,
             buffered: inner.buffered.load(Ordering::Relaxed),
@@ -228,6 +251,9 @@ impl Fills {
             refused: inner.refused.load(Ordering::Relaxed),
             successions: inner.successions.load(Ordering::Relaxed),
             passed_through: inner.passed_through.load(Ordering::Relaxed),
+            spooled,
+            spools,
+            spools_lost,
         }
     }
 }

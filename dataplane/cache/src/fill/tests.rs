@@ -21,7 +21,7 @@ fn fills() -> Fills {
 }
 
 fn join(fills: &Fills, key: u128) -> Join {
-    fills.join(Key(key), &Epochs::default().stamp(1), &[], NOW)
+    fills.join(Key(key), &Epochs::default().stamp(1), &[], 0, NOW)
 }
 
 fn lead(fills: &Fills, key: u128) -> (FillWriter, FillReader) {
@@ -194,7 +194,7 @@ fn a_private_answer_releases_all_followers_at_once_and_the_key_is_remembered_for
     assert_eq!(poll_chunk(&mut own), Poll::Ready(Ok(Some(Bytes::from_static(b"mine")))));
     assert!(writer.body(Bytes::new()).is_none());
     let stamp = Epochs::default().stamp(1);
-    let later = |seconds: u64| fills.join(Key(1), &stamp, &[], Timestamp::from_secs(1000 + seconds));
+    let later = |seconds: u64| fills.join(Key(1), &stamp, &[], 0, Timestamp::from_secs(1000 + seconds));
     assert!(matches!(later(119), Join::Uncacheable));
     assert!(matches!(later(120), Join::Leader(..)));
 }
@@ -563,7 +563,7 @@ fn fills_and_their_readers_are_bounded() {
 #[test]
 fn a_request_after_a_purge_does_not_join_a_fetch_from_before() {
     let (fills, epochs) = (fills(), Epochs::default());
-    let join = |tags: &[u64]| fills.join(Key(1), &epochs.stamp(1), tags, NOW);
+    let join = |tags: &[u64]| fills.join(Key(1), &epochs.stamp(1), tags, 0, NOW);
     let Join::Leader(_writer, _own) = join(&[7]) else {
         panic!("expected to lead")
     };

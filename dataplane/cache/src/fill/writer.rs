@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
-use super::state::{Fate, Fill, Phase, Wakers, wake};
+use super::spool::Spooler;
+use super::state::{Fate, Fill, Kept, Phase, Wakers, wake};
 use super::{Failure, FillHead, Interim};
 use crate::key::Key;
 use crate::object::{Body, Object};
@@ -53,6 +54,8 @@ pub struct FillWriter {
     ended: bool,
     /// The content is of use even if nobody reads it.
     kept: bool,
+    /// To be taken by the fetch.
+    spooler: Option<Spooler>,
 }
 
 impl FillWriter {
@@ -63,6 +66,7 @@ impl FillWriter {
             older: None,
             ended: false,
             kept: false,
+            spooler: None,
         }
     }
 
@@ -116,7 +120,7 @@ impl FillWriter {
                     if !shared {
                         state.open = false;
                         // Nor may anybody follow on the disk, who looks before it is out of the table.
-                        state.trail = None;
+                        state.kept = None;
                         delist = true;
                         state.release_all_but(self.own);
                     }
@@ -153,7 +157,7 @@ impl FillWriter {
     /// What comes is written to the disk as well: who comes too late for the memory may follow there. To be called before
     /// [`Self::publish`].
     pub fn written_to(&self, trail: Trail) {
-        self.fill.state.lock().trail = Some(trail);
+        self.fill.state.lock().kept = Some(Kept::Disk(trail));
     }
 
     /// Whether [`Self::written_to`] was called.
@@ -164,6 +168,13 @@ impl FillWriter {
     /// Says whether the content is of use even if it passes through and nobody reads it any more.
     pub const fn keep(&mut self, kept: bool) {
         self.kept = kept;
+    }
+
+    /// Who has to write what comes to a file from now on, for those who come late: once, when the memory is about to let the
+    /// beginning go. Dropped, it is not written.
+    #[must_use]
+    pub const fn take_spooler(&mut self) -> Option<Spooler> {
+        self.spooler.take()
     }
 
     /// Waits until there is room for a chunk: at once, unless the fill passes through. Cancel safe.
@@ -184,20 +195,26 @@ impl FillWriter {
             return Poll::Ready(Ok(()));
         }
         if !state.readers.values().any(|cursor| matches!(cursor.fate, Fate::Shares)) {
-            if self.kept {
+            if self.kept || matches!(&state.kept, Some(Kept::Spool(spool)) if spool.followers() > 0) {
                 return Poll::Ready(Ok(()));
             }
             // The fetch ends: who comes now begins another.
             state.open = false;
+            let nobody = state.lose_kept();
+            drop(state);
+            wake(nobody);
             return Poll::Ready(Err(NoReaders));
         }
         let (window, narrow) = self.fill.table.window();
         if narrow && state.beginning > 0 {
             // There is no memory for who comes late.
             state.beginning = 0;
+            let spooler = self.fill.begin_spool(&mut state);
+            self.spooler = self.spooler.take().or(spooler);
             self.fill.table.release(state.trim());
         }
-        if state.buffered < window {
+        // A spooler has to begin before it can be waited for.
+        if state.buffered < window || self.spooler.is_some() {
             return Poll::Ready(Ok(()));
         }
         state.writer = Some(cx.waker().clone());
@@ -221,9 +238,11 @@ impl FillWriter {
             outgrown = !state.passing && (no_memory || state.total > state.limit);
             if outgrown {
                 state.passing = true;
-                state.open = false;
             }
-            delist = outgrown && state.trail.is_none();
+            let spooler = self.fill.begin_spool(&mut state);
+            self.spooler = self.spooler.take().or(spooler);
+            state.open &= !outgrown;
+            delist = outgrown && state.kept.is_none();
             dropped = state.trim();
             wakers = state.wake_readers();
         }
@@ -318,19 +337,27 @@ impl FillWriter {
 
     fn end(mut self, phase: Phase) {
         self.ended = true;
-        let wakers = {
+        let (wakers, dropped, lingers);
+        {
             let mut state = self.fill.state.lock();
             state.phase = phase;
             state.open = false;
-            state.wake_readers()
-        };
-        self.fill.table.delist(&self.fill);
+            // Who comes now does not read it from memory.
+            state.beginning = 0;
+            dropped = state.trim();
+            lingers = matches!(state.phase, Phase::Complete) && state.lingers();
+            wakers = state.wake_readers();
+        }
+        self.fill.table.release(dropped);
+        if !lingers {
+            self.fill.table.delist(&self.fill);
+        }
         wake(wakers);
     }
 
     fn end_failed(&mut self, failure: Failure) {
         self.ended = true;
-        let wakers: Wakers;
+        let mut wakers: Wakers;
         let ended;
         {
             let mut state = self.fill.state.lock();
@@ -339,6 +366,7 @@ impl FillWriter {
             } else {
                 state.fail_all(failure);
                 wakers = state.wake_readers();
+                wakers.extend(state.lose_kept());
             }
             ended = !state.open;
         }

@@ -94,14 +94,16 @@ impl Streams {
         }
     }
 
+    /// Whether a request is with a handler.
+    pub(super) const fn is_active(&self) -> bool {
+        self.exchanges > 0
+    }
+
     /// A request that leaves for a handler: what both sides share.
-    pub(super) fn begin_exchange(&mut self, id: StreamId, ended: bool, waker: &Waker, worker: &Worker) -> Rc<Channel> {
+    pub(super) fn begin_exchange(&mut self, id: StreamId, ended: bool, waker: &Waker) -> Rc<Channel> {
         let link = self.link.get_or_insert_default();
         link.listen(waker);
         let channel = Channel::new(link, id, ended);
-        if self.exchanges == 0 {
-            worker.cells.active.add(1);
-        }
         self.exchanges += 1;
         self.insert(id, Some(Rc::clone(&channel)));
         channel
@@ -155,21 +157,18 @@ impl Streams {
     }
 
     /// The stream is gone before its time: its work is dropped.
-    pub(super) fn abandon(&mut self, id: StreamId, over: Over, worker: &Worker) {
-        if let Some(channel) = self.remove(id, worker) {
+    pub(super) fn abandon(&mut self, id: StreamId, over: Over) {
+        if let Some(channel) = self.remove(id) {
             channel.abandon(over);
         }
     }
 
     /// Forgets a stream, and with the last one everything that streams need.
-    fn remove(&mut self, id: StreamId, worker: &Worker) -> Option<Rc<Channel>> {
+    fn remove(&mut self, id: StreamId) -> Option<Rc<Channel>> {
         let at = self.open.binary_search_by_key(&id, |stream| stream.id).ok()?;
         let stream = self.open.remove(at);
         if stream.channel.is_some() {
             self.exchanges -= 1;
-            if self.exchanges == 0 {
-                worker.cells.active.sub(1);
-            }
         }
         if self.open.is_empty() {
             *self = Self::default();
@@ -178,9 +177,9 @@ impl Streams {
     }
 
     /// The connection is gone.
-    pub(super) fn abandon_all(&mut self, worker: &Worker) {
+    pub(super) fn abandon_all(&mut self) {
         while let Some(stream) = self.open.last() {
-            self.abandon(stream.id, Over::Gone, worker);
+            self.abandon(stream.id, Over::Gone);
         }
     }
 
@@ -199,10 +198,10 @@ impl Streams {
             let room = u32::try_from(room).unwrap_or(u32::MAX);
             match self.take_from(id, room, codec, output) {
                 Ok(false) => {}
-                Ok(true) => drop(self.remove(id, worker)),
+                Ok(true) => drop(self.remove(id)),
                 Err(Broken) => {
                     codec.send_reset(id, ErrorCode::InternalError, &mut output.frames);
-                    self.abandon(id, Over::Gone, worker);
+                    self.abandon(id, Over::Gone);
                 }
             }
             wider.count(codec.wider(), worker);
@@ -267,7 +266,7 @@ impl Streams {
             let available = stream.queued.min(BATCH - output.len());
             let last = stream.ended && stream.trailers.is_none() && available == stream.queued;
             let Ok(sent) = codec.data_frame_header(id, available, last, &mut output.frames) else {
-                self.abandon(id, Over::Gone, worker);
+                self.abandon(id, Over::Gone);
                 continue;
             };
             if sent.bytes == 0 && !sent.ended {
@@ -287,7 +286,7 @@ impl Streams {
             }
             self.windows.moved(sent.bytes, now);
             if ended {
-                drop(self.remove(id, worker));
+                drop(self.remove(id));
             }
         }
         self.note_waiting(codec, now);
@@ -325,7 +324,7 @@ impl Streams {
         }) {
             worker.cells.refuse(reason);
             codec.send_reset(id, ErrorCode::Cancel, &mut output.frames);
-            self.abandon(id, Over::Slow, worker);
+            self.abandon(id, Over::Slow);
         }
         if connection.is_some() {
             // Nothing waits any more: what comes next is judged by itself.

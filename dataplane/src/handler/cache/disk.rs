@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use breakwater_cache::cache::Step;
+use breakwater_cache::fill;
 use breakwater_cache::object::{Body, Object};
 use breakwater_cache::store::disk::{Follower, Part, Pinned, Store};
 use breakwater_cache::vary::values_of;
@@ -24,6 +25,9 @@ const PROMOTED: u64 = 8 << 20;
 
 /// Of that, bytes that one worker takes in at once.
 const PROMOTING: u64 = 16 << 20;
+
+/// What tells the names of files apart from those of the disk tier's segments, which are counted from one.
+const SPOOLED: u64 = 1 << 63;
 
 thread_local! {
     static PROMOTIONS: Cell<u64> = const { Cell::new(0) };
@@ -160,7 +164,13 @@ impl Request<'_> {
                 };
                 let Some(mut piece) = piece else {
                     promotion = None;
-                    self.send_rest(client, object, at, end).await?;
+                    let rest = self.send_rest(client, object, at, end).await;
+                    let cells = &self.job.local().cells;
+                    match &rest {
+                        Ok(()) => cells.damaged_mended.add(1),
+                        Err(_) => cells.damaged_cut.add(1),
+                    }
+                    rest?;
                     break;
                 };
                 piece.truncate(usize::try_from(end - at).unwrap_or(usize::MAX));
@@ -192,6 +202,21 @@ impl Request<'_> {
                 at += piece.len() as u64;
                 client.send_body(piece).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Sends what another's fetch is kept of in a file, from the beginning and while it comes, behind a head that is sent.
+    pub(super) async fn send_spooled<C: Client>(&self, client: &mut C, behind: &fill::Follower) -> Result<(), Failure> {
+        let lost = || OriginError::Fetch("what was kept of it was lost");
+        let reads = self.worker.reads.as_ref().ok_or_else(lost)?;
+        let mut at = 0;
+        while let Some((file, length)) = behind.at(at).await.map_err(|_| lost())? {
+            let piece = u32::try_from(at / fill::SPOOL_PIECE).map_err(|_| lost())?;
+            let name = (SPOOLED | behind.file_number(), piece);
+            let bytes = reads.read(name, file, at, length).await.map_err(|_| lost())?;
+            at += bytes.len() as u64;
+            client.send_body(bytes).await?;
         }
         Ok(())
     }

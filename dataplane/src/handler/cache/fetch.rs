@@ -30,6 +30,7 @@ use crate::config::{Local, ResourceKind, Site, WorkerConfig};
 use crate::filter::{self, Content};
 use crate::handler::hit::{self, Authority};
 use crate::handler::{Asked, forward, public};
+use crate::telemetry::ResourceCells;
 use crate::upstream::{Asker, Body, By, OriginError, ResponseBody};
 use crate::worker::Worker;
 pub(super) use owner::Question;
@@ -115,6 +116,7 @@ impl Fetch {
         let ResourceKind::Cache(site) = &self.config.resource(self.index).kind else {
             return;
         };
+        let _counted = UnderWay::new(&local.cells);
         if let Some(question) = &self.question {
             match self.ask_owner(question, site, local, writer).await {
                 Some(unanswered) => writer = unanswered,
@@ -344,6 +346,7 @@ impl Fetch {
                     if writer.ready().await.is_err() {
                         return;
                     }
+                    self.spool(&mut writer);
                     left = left.map(|left| left.saturating_sub(piece.len() as u64));
                     if left == Some(0) {
                         break piece;
@@ -353,6 +356,7 @@ impl Fetch {
                         spill.room().await;
                     }
                     writer.push(piece);
+                    self.spool(&mut writer);
                 }
                 Ok(None) => break Bytes::new(),
                 Err(error) => {
@@ -384,6 +388,15 @@ impl Fetch {
         if left == Some(0) {
             // What ends the message, so that the connection can be used again.
             let _ = content.next().await;
+        }
+    }
+
+    /// Has what comes written to a file, if its time has come.
+    fn spool(&self, writer: &mut FillWriter) {
+        if let Some(spooler) = writer.take_spooler()
+            && let Some(spools) = self.worker.spools.clone()
+        {
+            tokio::task::spawn_local(async move { spools.keep(spooler).await });
         }
     }
 
@@ -440,6 +453,22 @@ impl Fetch {
             Some((object, on_error)) if on_error.covers(None) => writer.answer(Arc::clone(object)),
             _ => writer.fail(failure(error)),
         }
+    }
+}
+
+/// A fetch that is counted while it is under way, however it ends.
+struct UnderWay<'a>(&'a ResourceCells);
+
+impl<'a> UnderWay<'a> {
+    fn new(cells: &'a ResourceCells) -> Self {
+        cells.fetches.add(1);
+        Self(cells)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetches.sub(1);
     }
 }
 

@@ -121,6 +121,7 @@ pub(crate) fn job(worker: &Worker, config: &Rc<WorkerConfig>, index: u32, ask: &
             port: head.host.port(),
             path: path.as_str(),
             query: head.query,
+            https_port: ask.https_port,
         })
     {
         return Err(format!("spec.redirects answers it: {status}, {location}"));
