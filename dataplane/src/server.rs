@@ -1,7 +1,10 @@
-//! The data plane as a whole: starts and supervises workers, applies snapshots, drains.
+//! The data plane as a whole: starts workers and applies snapshots.
+
+mod ending;
+mod memory_limit;
+mod supervised;
 
 use std::net::{SocketAddr, TcpListener};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -20,7 +23,6 @@ use crate::clock::unix_seconds;
 use crate::config::{Assembler, Config, Loaded};
 use crate::disk::{Disk, DiskOptions, Opening, Reads};
 use crate::listen::{Listen, Listener};
-use crate::memory;
 use crate::peer::Peering;
 use crate::prefetch::Board;
 use crate::spool::{SpoolOptions, Spools};
@@ -28,10 +30,8 @@ use crate::takeover::{Purpose, Sockets};
 use crate::telemetry::metrics::SnapshotState;
 use crate::telemetry::{LineLog, Metrics};
 use crate::upstream::Fleet;
-use crate::worker::{self, Clients, Control, Crew, Heartbeat, Parts, Pressure};
-
-/// Longest wait for the logs' writers at the end of a drain.
-const FLUSH: Duration = Duration::from_secs(2);
+use crate::worker::{Clients, Control, Crew, Heartbeat};
+use supervised::{Listeners, Supervised};
 
 /// How a data plane is set up. Everything else comes with snapshots.
 #[derive(Clone, Debug)]
@@ -362,11 +362,6 @@ impl DataPlane {
             .map(|listen| listen.address)
     }
 
-    /// Answers `/readyz` with 503 from now on, and serves as before: load balancers turn away before the drain begins.
-    pub fn refuse_readiness(&self) {
-        self.leaving.store(true, Ordering::Relaxed);
-    }
-
     /// Whether a configuration is applied and every worker lives.
     pub fn ready(&self) -> bool {
         let control = self.control.borrow();
@@ -393,50 +388,6 @@ impl DataPlane {
         crate::admin::serve(Arc::clone(self), address, more).await
     }
 
-    /// Keeps the process within its memory limit, if it has one: looks every second, and near the limit makes the cache
-    /// smaller, then refuses what would take more. Never returns.
-    pub async fn watch_memory(&self) {
-        let Some(limit) = self.memory_limit.filter(|limit| *limit > 0) else {
-            return std::future::pending().await;
-        };
-        self.metrics.memory_limit.store(limit, Ordering::Relaxed);
-        let mut second = tokio::time::interval(Duration::from_secs(1));
-        let mut cache_limit = self.cache_limit;
-        loop {
-            second.tick().await;
-            let Some(used) = memory::used() else { continue };
-            self.metrics.memory_used.store(used, Ordering::Relaxed);
-            cache_limit = self.keep_within(limit, used, cache_limit);
-        }
-    }
-
-    /// Acts on the use of memory; returns how much the cache may store now.
-    fn keep_within(&self, limit: u64, used: u64, cache_limit: u64) -> u64 {
-        let most = self.cache_limit;
-        let before = Pressure::from_u8(self.memory_pressure.load(Ordering::Relaxed));
-        let verdict = memory::evaluate(used, limit, before > Pressure::None);
-        let stored = self.metrics.cache.stats().ram.bytes;
-        let next = verdict.cache_limit(most, cache_limit, stored);
-        if next != cache_limit {
-            self.metrics.cache.set_ram_limit(next);
-        }
-        if cache_limit == most && next < most {
-            tracing::warn!(used, limit, "memory is short; the cache gives some back");
-        }
-        let pressure = verdict.pressure();
-        self.memory_pressure.store(pressure.as_u8(), Ordering::Relaxed);
-        match (before > Pressure::None, pressure > Pressure::None) {
-            (false, true) => tracing::warn!(
-                used,
-                limit,
-                "memory is nearly used up; new connections and what is not stored are refused"
-            ),
-            (true, false) => tracing::warn!(used, limit, "there is memory again; nothing is refused"),
-            _ => {}
-        }
-        next
-    }
-
     /// The configuration in force.
     pub(crate) fn config(&self) -> Arc<Config> {
         Arc::clone(&self.control.borrow().config)
@@ -457,60 +408,9 @@ impl DataPlane {
         self.assembler.lock().loaded()
     }
 
-    /// Finishes what is in progress and takes nothing new; returns when all is done or `deadline` has passed.
-    pub async fn drain(&self, deadline: Duration) {
-        // The supervisors' copies first: a socket is closed with its last copy, which is that of the worker who takes in
-        // what waits there.
-        self.sockets.iter().for_each(|listeners| listeners.lock().clear());
-        self.change(|control| control.drain = true);
-        let threads = std::mem::take(&mut *self.threads.lock());
-        let finished = async {
-            for thread in threads {
-                while !thread.is_finished() {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-            }
-        };
-        if tokio::time::timeout(deadline, finished).await.is_err() {
-            let open: u64 = self
-                .heartbeats
-                .iter()
-                .map(|h| h.connections.load(Ordering::Relaxed))
-                .sum();
-            tracing::warn!(
-                open,
-                "the drain deadline has passed; closing the connections that are left"
-            );
-        }
-        if let Some(disk) = &self.disk {
-            disk.flushed().await;
-        }
-        self.flush_logs().await;
-    }
-
     /// What reads from the disk, if there is anything.
     pub(crate) fn disk_reads(&self) -> Option<&Arc<Reads>> {
         self.reads.as_ref()
-    }
-
-    /// Lets the disk store go, for the process that takes this one's place; what is in progress goes on without it.
-    pub fn release_disk(&self) {
-        if let Some(disk) = &self.disk {
-            disk.release();
-        }
-    }
-
-    /// Waits until the lines of the last requests are written; not for a destination that takes nothing.
-    async fn flush_logs(&self) {
-        let logs = || self.metrics.access_log.iter().chain([&self.metrics.audit_log]);
-        let written = async {
-            while !logs().all(LineLog::is_quiet) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        if tokio::time::timeout(FLUSH, written).await.is_err() {
-            tracing::warn!("a log takes no more lines; leaving with some unwritten");
-        }
     }
 
     fn change(&self, edit: impl FnOnce(&mut Control)) -> u64 {
@@ -552,12 +452,6 @@ impl DataPlane {
             heartbeat.pretended_lag_ms.store(ms, Ordering::Relaxed);
         }
     }
-
-    /// Acts as if so much of the memory limit was used.
-    pub fn pretend_memory(&self, percent: u64) {
-        let cache_limit = self.metrics.cache.stats().ram.limit;
-        self.keep_within(100 << 20, percent << 20, cache_limit);
-    }
 }
 
 fn open_log(name: &'static str, path: Option<&Path>) -> Result<LineLog, StartError> {
@@ -592,96 +486,4 @@ pub(crate) fn random() -> u128 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     let half = || RandomState::new().build_hasher().finish();
     u128::from(half()) << 64 | u128::from(half())
-}
-
-/// One worker's listening sockets, shared with whoever closes them.
-type Listeners = Arc<Mutex<Vec<Listener>>>;
-
-/// A worker and what it takes to start it again.
-struct Supervised {
-    index: usize,
-    started: Instant,
-    listeners: Listeners,
-    max_connections: u64,
-    clients: Arc<Clients>,
-    crew: Arc<Crew>,
-    memory_pressure: Arc<AtomicU8>,
-    control: watch::Receiver<Control>,
-    applied: watch::Sender<()>,
-    heartbeat: Arc<Heartbeat>,
-    metrics: Arc<Metrics>,
-    cache: Arc<Cache>,
-    reads: Option<Arc<Reads>>,
-    spools: Option<Spools>,
-}
-
-impl Drop for DataPlane {
-    fn drop(&mut self) {
-        if let Some(reads) = &self.reads {
-            reads.close();
-        }
-    }
-}
-
-impl Supervised {
-    fn run(self, workers: usize) {
-        pin(self.index, workers);
-        loop {
-            let begun = Instant::now();
-            let ended = catch_unwind(AssertUnwindSafe(|| worker::run(self.parts()?)));
-            match ended {
-                Ok(Ok(())) => return,
-                Ok(Err(error)) => tracing::error!(worker = self.index, %error, "the worker failed; replacing it"),
-                Err(_) => tracing::error!(worker = self.index, "the worker panicked; replacing it"),
-            }
-            self.metrics.worker_restarts.fetch_add(1, Ordering::Relaxed);
-            self.heartbeat.connections.store(0, Ordering::Relaxed);
-            self.metrics.worker(self.index).lost();
-            if begun.elapsed() < Duration::from_secs(1) {
-                // What ended it may still be there: out of files, mostly.
-                thread::park_timeout(Duration::from_millis(100));
-            }
-        }
-    }
-
-    /// The listening sockets stay with the supervisor: connections that wait there survive the worker.
-    fn parts(&self) -> std::io::Result<Parts> {
-        Ok(Parts {
-            index: self.index,
-            started: self.started,
-            listeners: self
-                .listeners
-                .lock()
-                .iter()
-                .map(Listener::try_clone)
-                .collect::<Result<_, _>>()?,
-            max_connections: self.max_connections,
-            clients: Arc::clone(&self.clients),
-            crew: Arc::clone(&self.crew),
-            memory_pressure: Arc::clone(&self.memory_pressure),
-            control: self.control.clone(),
-            applied: self.applied.clone(),
-            heartbeat: Arc::clone(&self.heartbeat),
-            metrics: Arc::clone(&self.metrics),
-            cache: Arc::clone(&self.cache),
-            reads: self.reads.clone(),
-            spools: self.spools.clone(),
-        })
-    }
-}
-
-/// Keeps a worker on one processor, if there is one for each.
-fn pin(index: usize, workers: usize) {
-    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-    let Ok(allowed) = sched_getaffinity(None) else { return };
-    let processors: Vec<_> = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).collect();
-    if processors.len() < workers {
-        return;
-    }
-    let Some(processor) = processors.get(index) else { return };
-    let mut own = CpuSet::new();
-    own.set(*processor);
-    if let Err(error) = sched_setaffinity(None, &own) {
-        tracing::debug!(%error, worker = index, "the worker is not pinned");
-    }
 }

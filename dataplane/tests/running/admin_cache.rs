@@ -115,6 +115,17 @@ async fn a_purge_by_the_admin_port_reaches_what_it_names_and_says_what_it_marked
         assert_eq!(Value::Array(told), marks);
         assert_eq!(stored(&plane, ALL).await, expected, "{request}");
     }
+    for (kind, mode, n) in [
+        ("urls", "hard", 1.0),
+        ("prefixes", "hard", 3.0),
+        ("tags", "hard", 2.0),
+        ("tags", "soft", 0.0),
+        ("everything", "hard", 1.0),
+        ("everything", "soft", 1.0),
+    ] {
+        let series = format!("breakwater_cache_purges_total{{kind=\"{kind}\",mode=\"{mode}\"}}");
+        assert_eq!(plane.metric(&series).await, n, "of each EdgeCache: {series}");
+    }
 }
 
 #[tokio::test]

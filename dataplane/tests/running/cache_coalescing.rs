@@ -42,6 +42,8 @@ async fn two_hundred_clients_are_answered_by_one_request() {
         plane.address()
     );
     plane.metric_reaches(&active, 200.0).await;
+    let fetches = format!("breakwater_cache_fetches{{resource=\"{SITE}\"}}");
+    assert_eq!(plane.metric(&fetches).await, 1.0);
     gate.add_permits(1);
     let answers = within("all answers", asking.join_all()).await;
     assert!(
@@ -56,6 +58,7 @@ async fn two_hundred_clients_are_answered_by_one_request() {
     assert_eq!(origin.count(), 1);
     let series = format!("breakwater_cache_collapsed_total{{resource=\"{SITE}\"}}");
     assert_eq!(plane.metric(&series).await, 199.0);
+    plane.metric_reaches(&fetches, 0.0).await;
 }
 
 #[tokio::test]

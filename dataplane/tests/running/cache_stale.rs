@@ -110,6 +110,8 @@ async fn a_stale_response_is_served_while_one_request_validates_it() {
     .await;
     assert!(fresh.is_hit(), "{fresh:?}");
     assert_eq!(origin.count(), 2);
+    let behind = "breakwater_cache_background_revalidations_total{resource=\"EdgeCache/default/site\"}";
+    assert_eq!(plane.metric(behind).await, 1.0);
 }
 
 /// An origin that answers `STALE` once and with `then` from then on; no bytes mean that it hangs up.

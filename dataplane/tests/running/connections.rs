@@ -300,3 +300,33 @@ async fn a_body_that_trickles_in_is_refused_and_counted() {
         1.0
     );
 }
+
+#[tokio::test]
+async fn connections_are_counted_by_the_address_that_they_came_to() {
+    let origin = Origin::fixed(answer(200, "", "x")).await;
+    let any: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let plane = Plane::with(|options| {
+        options.listen = vec![any.into(), any.into()];
+        options.workers = 2;
+    })
+    .await;
+    plane
+        .apply(objects([("site", Unit::EdgeCache(edge_cache(origin.address)))]))
+        .await;
+    let [first, second] = [0, 1].map(|index| plane.data.addresses()[index]);
+    let mut open = Vec::new();
+    for address in [first, second, second, second] {
+        let mut client = Client::connect(address).await;
+        assert_eq!(client.get("shop.test", "/a", "").await.status, 200);
+        open.push(client);
+    }
+    let idle = |address| format!("breakwater_connections{{listener=\"{address}\",state=\"idle\"}}");
+    plane.metric_reaches(&idle(first), 1.0).await;
+    plane.metric_reaches(&idle(second), 3.0).await;
+    open.truncate(2);
+    plane.metric_reaches(&idle(second), 1.0).await;
+    for (address, n) in [(first, 1.0), (second, 3.0)] {
+        let accepted = format!("breakwater_connections_accepted_total{{listener=\"{address}\"}}");
+        assert_eq!(plane.metric(&accepted).await, n);
+    }
+}
