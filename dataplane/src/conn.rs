@@ -20,6 +20,7 @@ use breakwater_waf::limit::ConnectionGuard;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::handler::{After, Relaying};
+use crate::listen::Door;
 use crate::telemetry::ListenerCells;
 use crate::tls::Proof;
 use crate::worker::deadlines::{Deadline, Wait};
@@ -72,12 +73,9 @@ pub(crate) struct Shared {
     /// What the TLS handshake proved; none is clear text.
     pub(crate) proof: Option<Proof>,
     counted: Counted,
-    /// The number of the listener it came to.
-    listener: u16,
+    pub(crate) door: Door,
     /// The next byte is the first, in clear text: an HTTP/2 preface may come (RFC 9113 section 3.3).
     pub(crate) at_start: bool,
-    /// The other end is not a client but another node.
-    pub(crate) of_node: bool,
     /// Its places in the connection limits of policies, once one counted it.
     pub(crate) guard: Option<Box<ConnectionGuard>>,
 }
@@ -102,7 +100,7 @@ enum State<S> {
 impl Shared {
     /// Counts something of the listener's connections.
     fn count(&self, count: impl FnOnce(&ListenerCells)) {
-        if let Some(cells) = self.worker.cells.listener(self.listener) {
+        if let Some(cells) = self.worker.cells.listener(self.door) {
             count(cells);
         }
     }
@@ -114,7 +112,7 @@ impl<S: Transport> Connection<S> {
         worker: Rc<Worker>,
         stream: S,
         peer: IpAddr,
-        (counted, listener): (Counted, u16),
+        (counted, door): (Counted, Door),
         proof: Option<Proof>,
         protocol: Protocol,
     ) -> Self {
@@ -128,10 +126,9 @@ impl<S: Transport> Connection<S> {
                 worker,
                 peer,
                 at_start: proof.is_none() && protocol == Protocol::Http1,
-                of_node: protocol == Protocol::Peer,
                 proof,
                 counted,
-                listener,
+                door,
                 guard: None,
             },
         }
@@ -298,7 +295,7 @@ impl<S> Drop for Connection<S> {
             _ => {}
         }
         self.shared.worker.uncount(self.shared.peer, self.shared.counted);
-        self.shared.worker.leave(self.shared.listener);
+        self.shared.worker.leave(self.shared.door);
     }
 }
 

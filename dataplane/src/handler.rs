@@ -103,7 +103,7 @@ impl<'a> Routed<'a, '_> {
 
 /// Routes and judges a request; answers it if that takes no waiting.
 pub(crate) fn answer(shared: &mut Shared, head: &RequestHead<'_>, out: &mut Vec<u8>) -> Answer {
-    if shared.of_node {
+    if shared.door.is_of_nodes() {
         return peer::answer(shared, head, out);
     }
     let worker = Rc::clone(&shared.worker);

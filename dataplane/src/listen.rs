@@ -43,6 +43,32 @@ impl Listen {
     }
 }
 
+/// The listener that a connection came to, by its number among those that are counted, and whether nodes connect there.
+/// Small, for every connection has one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Door(u8);
+
+/// The bit that says that nodes connect there.
+const OF_NODES: u8 = 1 << 7;
+
+impl Door {
+    /// Of a listener beyond the 127th connections are not counted.
+    pub(crate) fn new(number: usize, listen: &Listen) -> Self {
+        let number = u8::try_from(number).unwrap_or(u8::MAX).min(OF_NODES - 1);
+        Self(number | if listen.peer { OF_NODES } else { 0 })
+    }
+
+    /// The number.
+    pub(crate) const fn number(self) -> usize {
+        (self.0 & !OF_NODES) as usize
+    }
+
+    /// Whether the other end is not a client but another node.
+    pub(crate) const fn is_of_nodes(self) -> bool {
+        self.0 & OF_NODES != 0
+    }
+}
+
 /// A listening socket, and how the connections that come to it begin.
 pub(crate) struct Listener {
     pub(crate) socket: TcpListener,

@@ -20,7 +20,7 @@ use std::task::{Poll, Waker};
 use tokio::net::TcpStream;
 
 use super::{Connection, Protocol};
-use crate::listen::Listen;
+use crate::listen::{Door, Listen};
 use crate::tls::Proof;
 use crate::worker::deadlines::{Deadline, Wait};
 use crate::worker::{Counted, Worker};
@@ -40,8 +40,8 @@ pub(crate) fn begin(worker: &Rc<Worker>, stream: TcpStream, peer: IpAddr, listen
     }) else {
         return;
     };
-    let listener = worker.metrics.listener(listen.address);
-    if !worker.admit(listener) {
+    let door = Door::new(worker.metrics.listener(listen.address), listen);
+    if !worker.admit(door) {
         worker.uncount(peer, counted);
         return;
     }
@@ -50,14 +50,14 @@ pub(crate) fn begin(worker: &Rc<Worker>, stream: TcpStream, peer: IpAddr, listen
             Rc::clone(worker),
             stream,
             peer,
-            (counted, listener),
+            (counted, door),
             None,
             Protocol::Http1,
         ));
         return;
     }
     worker.make_room_to_begin();
-    let beginning = Beginning::new(worker, peer, counted, listener);
+    let beginning = Beginning::new(worker, peer, counted, door);
     let listen = Arc::clone(listen);
     tokio::task::spawn_local(async move {
         let begun = match listen.peer {
@@ -76,13 +76,13 @@ struct Beginning {
     deadline: Deadline,
     client: Cell<IpAddr>,
     counted: Cell<Counted>,
-    listener: u16,
+    door: Door,
     /// A [`Connection`] took over, and with it the place among the worker's connections.
     begun: Cell<bool>,
 }
 
 impl Beginning {
-    fn new(worker: &Rc<Worker>, client: IpAddr, counted: Counted, listener: u16) -> Self {
+    fn new(worker: &Rc<Worker>, client: IpAddr, counted: Counted, door: Door) -> Self {
         worker.cells.beginning.add(1);
         let deadline = Deadline::new(&worker.deadlines);
         // From now on, not from its first turn on: in a rush many come before any has its turn.
@@ -92,7 +92,7 @@ impl Beginning {
             deadline,
             client: client.into(),
             counted: counted.into(),
-            listener,
+            door,
             begun: false.into(),
         }
     }
@@ -162,7 +162,7 @@ impl Beginning {
             Rc::clone(&self.worker),
             stream,
             self.client.get(),
-            (self.counted.get(), self.listener),
+            (self.counted.get(), self.door),
             proof,
             protocol,
         );
@@ -176,7 +176,7 @@ impl Drop for Beginning {
         self.worker.cells.beginning.sub(1);
         if !self.begun.get() {
             self.worker.uncount(self.client.get(), self.counted.get());
-            self.worker.leave(self.listener);
+            self.worker.leave(self.door);
         }
     }
 }

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Wake};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
 
 use super::{Connection, Protocol};
+use crate::listen::{Door, Listen};
 use crate::worker::{Counted, Worker};
 
 /// Bytes on their way in each direction.
@@ -40,11 +41,12 @@ impl ByHand {
         let (client, stream) = duplex(ROOM);
         let worker = crate::worker::testing::worker();
         let peer = IpAddr::from([192, 0, 2, 1]);
+        let listen = Listen::from(std::net::SocketAddr::from(([127, 0, 0, 1], 80)));
         let connection = Connection::new(
             Rc::clone(&worker),
             stream,
             peer,
-            (Counted::NOT, 0),
+            (Counted::NOT, Door::new(0, &listen)),
             None,
             Protocol::Http1,
         );

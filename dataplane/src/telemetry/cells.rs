@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::listen::Door;
 use crate::upstream::Refusal;
 
 /// A counter or gauge with one writer.
@@ -367,9 +368,13 @@ impl WorkerCells {
         }
     }
 
-    /// What is counted of a listener, by its number.
-    pub(crate) fn listener(&self, index: u16) -> Option<&ListenerCells> {
-        self.listeners.get(usize::from(index))
+    /// What is counted of a listener.
+    pub(crate) fn listener(&self, door: Door) -> Option<&ListenerCells> {
+        self.listeners.get(door.number())
+    }
+
+    pub(crate) fn listeners(&self) -> &[ListenerCells] {
+        &self.listeners
     }
 
     /// Connections that are open.

@@ -67,9 +67,8 @@ fn workers(metrics: &Metrics, out: &mut Families) {
     let total = |read: &dyn Fn(&WorkerCells) -> u64| cells.iter().map(|c| read(c)).sum::<u64>();
     for (index, address) in metrics.listeners.iter().enumerate() {
         let listener = address.to_string();
-        let Ok(index) = u16::try_from(index) else { break };
         let total = |read: &dyn Fn(&ListenerCells) -> u64| {
-            let cells = cells.iter().filter_map(|c| c.listener(index));
+            let cells = cells.iter().filter_map(|c| c.listeners().get(index));
             cells.map(read).sum::<u64>()
         };
         let open = total(&|c| c.accepted.get()).saturating_sub(total(&|c| c.closed.get()));

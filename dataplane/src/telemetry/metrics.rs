@@ -104,9 +104,9 @@ impl Metrics {
     }
 
     /// The number of a listener among those that are counted.
-    pub(crate) fn listener(&self, address: SocketAddr) -> u16 {
+    pub(crate) fn listener(&self, address: SocketAddr) -> usize {
         let index = self.listeners.iter().position(|known| *known == address);
-        index.and_then(|index| u16::try_from(index).ok()).unwrap_or(u16::MAX)
+        index.unwrap_or(self.listeners.len())
     }
 
     /// One worker's cells of one resource.

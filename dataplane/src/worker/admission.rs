@@ -14,6 +14,7 @@ use breakwater_waf::limit::{ConnectionTable, Count};
 
 use super::Worker;
 use super::deadlines::Wait;
+use crate::listen::Door;
 
 /// How long a connection may be idle while its worker drains, milliseconds: long enough for a client that is at work to
 /// send its next request and learn from the answer that the connection ends.
@@ -85,22 +86,22 @@ impl Worker {
     }
 
     /// Counts a connection of a listener in; false, and a refusal counted, when there is no place for it.
-    pub(crate) fn admit(&self, listener: u16) -> bool {
+    pub(crate) fn admit(&self, door: Door) -> bool {
         if !self.make_room() {
             self.cells.refuse("connections");
             return false;
         }
         self.set_connections(self.connections.get() + 1);
-        if let Some(cells) = self.cells.listener(listener) {
+        if let Some(cells) = self.cells.listener(door) {
             cells.accepted.add(1);
         }
         true
     }
 
     /// Counts a connection of a listener out.
-    pub(crate) fn leave(&self, listener: u16) {
+    pub(crate) fn leave(&self, door: Door) {
         self.set_connections(self.connections.get().saturating_sub(1));
-        if let Some(cells) = self.cells.listener(listener) {
+        if let Some(cells) = self.cells.listener(door) {
             cells.closed.add(1);
         }
     }
