@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crate::certificate::Certificate;
 use crate::load::HOST;
 use crate::origin::body;
-use crate::peer::{Kind, Protocol};
+use crate::peer::{Kind, Protocol, Room};
 use crate::server::{Common, Server};
 use crate::{Error, account, client};
 
@@ -27,6 +27,10 @@ pub struct Plan {
     pub size: usize,
     /// How long the origin takes to its first byte.
     pub delay: Duration,
+    /// How long they take to come, one after the other; zero is all at once.
+    pub over: Duration,
+    /// MiB of memory for the server, if not what holds the object.
+    pub memory: Option<u64>,
     /// The CPU the server runs on.
     pub cpu: usize,
 }
@@ -62,7 +66,7 @@ pub fn run(kind: &Kind, certificate: &Certificate, plan: Plan) -> Result<Outcome
             origin: origin.address,
             certificate,
             sizes: &[plan.size],
-            room: None,
+            room: plan.memory.map(|memory| Room { memory, disk: None }),
         },
     )?;
     let failed = |why: String| Error::Load {
@@ -72,11 +76,13 @@ pub fn run(kind: &Kind, certificate: &Certificate, plan: Plan) -> Result<Outcome
     let address = server.address(Protocol::Http1).map_err(|why| failed(why.to_owned()))?;
     let begin = Arc::new(Barrier::new(plan.clients + 1));
     let mut crowd = Vec::with_capacity(plan.clients);
-    for _ in 0..plan.clients {
+    for number in 0..plan.clients {
+        let after = plan.over.mul_f64(number as f64 / plan.clients.max(1) as f64);
         let stream = client::connect(address)?;
         let (begin, expected) = (Arc::clone(&begin), Arc::clone(&expected));
         let client = thread::Builder::new().stack_size(STACK).spawn(move || {
             begin.wait();
+            think(after);
             ask(stream, &expected, Instant::now())
         });
         crowd.push(client.map_err(Error::io("starting a client"))?);
@@ -209,7 +215,7 @@ fn serve(mut stream: &TcpStream, object: &[u8], asked: &AtomicU64, delay: Durati
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "the time to the first byte is what this origin is for"
+    reason = "when the first byte comes, and when a client, is what this is about"
 )]
 fn think(delay: Duration) {
     thread::sleep(delay);

@@ -59,6 +59,12 @@ enum Inner {
         /// How long the origin takes to its first byte, milliseconds.
         #[arg(long, default_value_t = 2000)]
         delay: u64,
+        /// How long the clients take to come, one after the other, milliseconds.
+        #[arg(long, default_value_t = 0)]
+        over: u64,
+        /// MiB of memory for the server. Default: its own.
+        #[arg(long)]
+        memory: Option<u64>,
     },
     /// Purges by tag, of one response and of very many: how long each takes. Writes purge.md and purge.json.
     Purge {
@@ -127,12 +133,20 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
         Some(Inner::Floor { address, sizes }) => serve_floor(address, &sizes),
-        Some(Inner::Crowd { clients, size, delay }) => send_crowd(
+        Some(Inner::Crowd {
+            clients,
+            size,
+            delay,
+            over,
+            memory,
+        }) => send_crowd(
             &cli.options,
             crowd::Plan {
                 clients,
                 size,
                 delay: Duration::from_millis(delay),
+                over: Duration::from_millis(over),
+                memory,
                 cpu: cli.options.server_cpu,
             },
         ),
