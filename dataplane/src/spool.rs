@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use crate::disk::temporary;
 
 /// How long fetches that nobody follows wait for the disk, each in all.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Writes that wait for the thread. Each spool has one at a time, and there are no more spools than this.
 const MAX_WAITING: usize = 64;
