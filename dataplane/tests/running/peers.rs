@@ -38,14 +38,13 @@ async fn five_nodes_with_many_clients_each_make_one_fetch_for_a_cold_object() {
     until("the owner to be asked", async || {
         let mut followers = 0.0;
         for plane in &nodes.0 {
-            let active = format!("breakwater_connections{{listener=\"{}", plane.address());
             let text = plane.metrics().await;
-            let line = text
+            // Of clients and of nodes.
+            let active = text
                 .lines()
-                .find(|line| line.starts_with(&active) && line.contains("\"active\""));
-            followers += line
-                .and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-                .unwrap_or(0.0);
+                .filter(|line| line.starts_with("breakwater_connections{") && line.contains("\"active\""));
+            let counts = active.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+            followers += counts.sum::<f64>();
         }
         (followers == 104.0).then_some(())
     })
