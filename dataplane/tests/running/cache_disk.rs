@@ -513,6 +513,24 @@ async fn with_ranges(tag: &'static str) -> Origin {
     .await
 }
 
+/// Answers that met damage.
+fn damaged(outcome: &str) -> String {
+    format!("breakwater_cache_damaged_answers_total{{resource=\"EdgeCache/default/site\",outcome=\"{outcome}\"}}")
+}
+
+#[tokio::test]
+async fn content_that_is_damaged_where_it_begins_is_fetched_anew_and_counted() {
+    let (dir, origin) = (tempfile::tempdir().unwrap(), with_ranges("\"v1\"").await);
+    let path = "/large/2000000";
+    let whole = content(path, size_of(path));
+    stored(dir.path(), &origin, &[path]).await;
+    let plane = start(dir.path(), &origin).await;
+    damage(dir.path(), &whole, 0);
+    let response = plane.client().await.get("shop.test", path, "").await;
+    assert!(!response.is_hit() && response.body == whole);
+    assert_eq!(plane.metric(&damaged("refetched")).await, 1.0);
+}
+
 #[tokio::test]
 async fn content_that_turns_out_to_be_damaged_while_it_is_sent_goes_on_from_the_origin() {
     let (dir, origin) = (tempfile::tempdir().unwrap(), with_ranges("\"v1\"").await);
@@ -538,6 +556,7 @@ async fn content_that_turns_out_to_be_damaged_while_it_is_sent_goes_on_from_the_
     let from: usize = from.unwrap().parse().unwrap();
     assert!((1_000_000 - 131_072..=1_000_000).contains(&from), "{range}");
     assert_eq!(asked.field("if-range").as_deref(), Some("\"v1\""));
+    assert_eq!(plane.metric(&damaged("mended")).await, 1.0);
     // What was damaged is forgotten, and fetched anew.
     let anew = client.get("shop.test", path, "").await;
     assert!(!anew.is_hit() && anew.body == whole);
@@ -578,5 +597,6 @@ async fn content_that_is_damaged_and_another_at_the_origin_by_now_is_cut_short()
             .await;
         assert!(client.try_response("GET").await.is_none(), "{tag}");
         assert_eq!(origin.count(), 3);
+        assert_eq!(plane.metric(&damaged("cut")).await, 1.0);
     }
 }

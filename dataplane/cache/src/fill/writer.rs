@@ -162,7 +162,7 @@ impl FillWriter {
 
     /// Whether [`Self::written_to`] was called.
     pub fn is_written(&self) -> bool {
-        self.fill.state.lock().trail.is_some()
+        matches!(self.fill.state.lock().kept, Some(Kept::Disk(_)))
     }
 
     /// Says whether the content is of use even if it passes through and nobody reads it any more.

@@ -88,6 +88,7 @@ fn head(length: Option<u64>) -> FillHead {
         fields: http::HeaderMap::new(),
         head: Bytes::from_static(b"HTTP/1.1 200 OK\r\n"),
         content_length: length,
+        stored: true,
         storable: Some(Box::new(Storable {
             metadata: Object::for_tests().meta,
             omit: Vec::new(),

@@ -133,10 +133,12 @@ pub(super) fn encode_stored(stored: &StoredObject) -> Vec<u8> {
     out
 }
 
-/// A head section of `encode_object`; parts of it are kept without copying.
-pub fn decode_object(bytes: &Bytes) -> Option<StoredObject> {
+/// A head section of `encode_object`. Nothing of `bytes` is kept: they are part of a record with content, which would stay
+/// in memory with them.
+pub fn decode_object(bytes: &[u8]) -> Option<StoredObject> {
+    let bytes = Bytes::copy_from_slice(bytes);
     let own = |part: &[u8]| bytes.slice_ref(part);
-    let mut fields = Fields(bytes);
+    let mut fields = Fields(&bytes);
     let (site, at) = (fields.u64()?, fields.u64()?);
     let (base, salt) = (Key(fields.u128()?), fields.u64()?);
     let variant = Fingerprint::from_bits(fields.u128()?);
@@ -304,6 +306,14 @@ mod tests {
             ..stored
         };
         assert_eq!(decode_object(&encoded(&with)), Some(with));
+    }
+
+    #[test]
+    fn what_was_read_keeps_nothing_of_the_record_that_it_was_read_from() {
+        let bytes = encoded(&stored());
+        let read = decode_object(&bytes).unwrap();
+        assert!(bytes.is_unique());
+        assert_eq!(read, stored());
     }
 
     #[test]
