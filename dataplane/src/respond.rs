@@ -12,7 +12,7 @@ use http::header::HeaderName;
 use crate::filter::{Filters, reason};
 use crate::tls::Hsts;
 use crate::worker::Worker;
-use breakwater_wire::peer::{FIELD, Word};
+use breakwater_wire::peer::{AnswerNote, FIELD};
 
 /// An answer of ours to a routed request.
 pub(crate) struct Page<'a> {
@@ -95,7 +95,7 @@ pub(crate) fn thank_peer(out: &mut Vec<u8>, worker: &Worker) {
     let _ = write_status_line(out, 204, None);
     field(out, b"Date: ", &worker.clock.date());
     out.extend_from_slice(FIELD.as_str().as_bytes());
-    field(out, b": ", Word::PASSED.as_bytes());
+    field(out, b": ", AnswerNote::PASSED.as_bytes());
     out.extend_from_slice(b"\r\n");
 }
 
@@ -104,7 +104,7 @@ pub(crate) fn refuse_peer(out: &mut Vec<u8>, worker: &Worker, status: u16, messa
     let body = format!("{status} {}: {message}\n", reason(status));
     start(out, worker, status, b"text/plain; charset=utf-8", body.len());
     out.extend_from_slice(FIELD.as_str().as_bytes());
-    field(out, b": ", Word::REFUSED.as_bytes());
+    field(out, b": ", AnswerNote::REFUSED.as_bytes());
     out.extend_from_slice(b"Connection: close\r\n\r\n");
     out.extend_from_slice(body.as_bytes());
 }

@@ -8,7 +8,10 @@
 //! shard's lock is on a hit's way.
 
 mod counts;
+mod forgetting;
 mod look;
+mod parts;
+mod storing;
 mod tier;
 mod types;
 
@@ -20,40 +23,27 @@ pub use types::{Config, Joined, Lookup, Prefix, Purge, Revalidated, Stats, Targe
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use breakwater_wire::etag::EntityTag;
-use breakwater_wire::hop::strip_hop_by_hop;
-use breakwater_wire::http1::encode::imf_fixdate;
-use breakwater_wire::range::{ByteRange, ContentRange};
 use bytes::Bytes;
-use http::header::{self, HeaderName};
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 
-use crate::fill::{Disposition, Failure, FillHead, FillReader, FillWriter, Fills, Join};
-use crate::head;
+use crate::fill::{FillHead, FillReader, FillWriter, Fills, Join};
 use crate::history::History;
 use crate::key::{Key, KeyBuilder, Keyer};
-use crate::object::{Body, Metadata, Object};
-use crate::partial::Parts;
+use crate::object::{Body, Object};
 use crate::policy::fresh::{Verdict, evaluate};
-use crate::policy::request::{Admission, MethodClass, RequestMeta};
-use crate::policy::site::{Rule, SitePolicy};
-use crate::policy::store::{Candidate, Decision, MAX_TAGS, Reason, Storable, decide};
-use crate::policy::validate::{self, Mismatch};
-use crate::purge::{Epochs, Marked, Mode, Purged, Selector, Stamp};
+use crate::policy::request::{Admission, RequestMeta};
+use crate::policy::site::Rule;
+use crate::purge::{Epochs, Purged, Stamp};
 use crate::searches::{News, Search, Searches};
 use crate::store::Ram;
-use crate::store::disk::Spill;
 use crate::time::Timestamp;
 use crate::vary::{self, FieldValues};
 use counts::PurgeCounters;
-use tier::{Stored as How, Tier};
+use storing::shared_fields;
+use tier::Tier;
 
 /// Keys of one guard share when they were last invalidated: now and then a response is not stored for nothing.
 const GUARDS: usize = 4096;
-
-/// Parts of a response are stored under its key with these bits changed. The upper half, which chooses a guard, is the
-/// same.
-const PARTS: u128 = 0x6a09_e667_f3bc_c908;
 
 /// A cache, shared by all workers.
 #[derive(Debug)]
@@ -143,11 +133,6 @@ impl Cache {
         self.epochs.stamp_from(site, self.history.at(at_ms))
     }
 
-    /// Whether a response to `key` that was asked for at `stamp` was purged or invalidated since.
-    pub fn is_gone(&self, key: Key, tags: &[u64], stamp: &Stamp) -> bool {
-        self.is_purged(stamp, tags) || stamp.is_before(self.guard(key).load(Ordering::Acquire))
-    }
-
     /// What the store has for a request; `rule` is the first whose paths match it.
     pub fn lookup(
         &self,
@@ -204,37 +189,9 @@ impl Cache {
         }
     }
 
-    /// A stored part that answers a request for one range: all of it is there and fresh.
-    pub fn lookup_part(
-        &self,
-        key: Key,
-        request: &RequestMeta,
-        range: ByteRange,
-        values: &FieldValues<'_>,
-        now: Timestamp,
-    ) -> Option<Lookup> {
-        let found = self.find(part_key(key), request, values, now);
-        match &found {
-            Lookup::Hit { object, .. } => object.parts.as_ref()?.resolve(range).map(|_| found),
-            _ => None,
-        }
-    }
-
-    /// Stored parts that begin with the first byte of the response: the rest completes them.
-    pub fn beginning(&self, key: Key, values: &FieldValues<'_>) -> Option<Arc<Object>> {
-        let object = self.ram.get(part_key(key), &self.keyer, values)?;
-        let begins = object.parts.as_ref().is_some_and(|parts| parts.beginning().is_some());
-        (begins && object.purged() == Purged::No).then_some(object)
-    }
-
     /// Whether this very object is stored in memory.
     pub fn holds(&self, key: Key, object: &Arc<Object>) -> bool {
         self.ram.holds(key, object)
-    }
-
-    /// Forgets stored parts.
-    pub fn forget_parts(&self, key: Key) {
-        self.ram.lock(part_key(key)).remove();
     }
 
     /// A fill that nobody can join, for a response that came to one request alone and may be stored. `None` when there are
@@ -292,327 +249,6 @@ impl Cache {
         object.meta.vary.fingerprint(&self.keyer, values) == object.variant
     }
 
-    /// Decides on a response's head and makes it one for a fill. `values` are the request's.
-    pub fn head(
-        &self,
-        response: &Candidate<'_>,
-        content_length: Option<u64>,
-        values: &FieldValues<'_>,
-    ) -> (FillHead, Option<Reason>) {
-        let (storable, reason) = match decide(response) {
-            Decision::Store(storable) => (Some(storable), None),
-            Decision::Pass(reason) => (None, Some(reason)),
-        };
-        let mut fields = response.fields.clone();
-        strip_hop_by_hop(&mut fields);
-        date(&mut fields, response.received);
-        let shared = shared_fields(&fields, storable.as_deref(), response.status, content_length);
-        let head = FillHead {
-            status: response.status,
-            head: head::encode(response.status, &shared),
-            fields,
-            content_length,
-            variant: storable
-                .as_ref()
-                .map(|storable| storable.metadata.vary.fingerprint(&self.keyer, values))
-                .unwrap_or_default(),
-            in_language: storable
-                .as_ref()
-                .and_then(|storable| self.in_language(&storable.metadata.vary, response.fields, values)),
-            stored: storable.is_some(),
-            storable,
-        };
-        (head, reason)
-    }
-
-    /// Publishes a head to the readers of a fill: to all if it is stored, else to the one it was fetched for.
-    pub fn publish(&self, writer: &mut FillWriter, mut head: FillHead, policy: &SitePolicy, now: Timestamp) {
-        let disposition = match &head.storable {
-            // An error passes: it says nothing about the answers to come.
-            None if head.status >= 500 => Disposition::Unshared,
-            None => Disposition::Private { now },
-            // Those who joined since the purge must not have it; who came before cannot be told from them.
-            Some(storable) if self.is_purged(writer.stamp(), &storable.metadata.tags) => Disposition::Unshared,
-            Some(storable) => Disposition::Store {
-                limit: policy.max_object_size.min(self.largest_body(&head)),
-                shared: storable.metadata.freshness.is_for_all_who_wait(),
-            },
-        };
-        head.stored = match disposition {
-            Disposition::Store { limit, .. } => {
-                writer.is_written() || head.content_length.is_none_or(|length| length <= limit)
-            }
-            Disposition::Private { .. } | Disposition::Unshared => false,
-        };
-        writer.publish(head, disposition);
-    }
-
-    /// Stores what a fill has brought, and ends it. `last` is the end of the content, if it is known to be that: readers
-    /// get it when all of it is stored, so that whoever has read everything finds it. Returns the object if it was stored.
-    ///
-    /// # Errors
-    /// The content is not as long as announced: nothing is stored, readers are told.
-    pub fn complete(&self, key: Key, writer: FillWriter, last: Bytes) -> Result<Option<Arc<Object>>, Failure> {
-        self.complete_spilled(key, writer, last, None)
-    }
-
-    /// As [`Self::complete`], of a fetch that was written to the disk as well, but for `last`.
-    ///
-    /// # Errors
-    /// As [`Self::complete`].
-    pub fn complete_spilled(
-        &self,
-        key: Key,
-        mut writer: FillWriter,
-        last: Bytes,
-        mut spill: Option<Spill>,
-    ) -> Result<Option<Arc<Object>>, Failure> {
-        let head = writer.head();
-        let stored = match (&head, writer.body(last.clone())) {
-            (Some(head), Some(body)) => {
-                let uses = (!self.may_spill(head), spill.is_some());
-                self.insert_fetched(key, head, body, writer.stamp(), uses)
-            }
-            _ => None,
-        };
-        if let Some(spill) = &mut spill {
-            spill.push(&last);
-        }
-        writer.push(last);
-        let stamp = writer.stamp().clone();
-        writer.finish()?;
-        if let (Some(head), Some(spill)) = (&head, spill) {
-            self.insert_spilled(key, head, spill, &stamp, stored.as_ref());
-        }
-        Ok(stored)
-    }
-
-    /// Stores a complete response, unless it may not be, is too large, or a purge came since `stamp`.
-    pub fn insert(&self, key: Key, head: &FillHead, body: Body, stamp: &Stamp) -> Option<Arc<Object>> {
-        self.insert_fetched(key, head, body, stamp, (true, false))
-    }
-
-    /// As [`Self::insert`]; `fresh`: it counts as a use of its key, and `spilled`: it is on its way to the disk already.
-    fn insert_fetched(
-        &self,
-        key: Key,
-        head: &FillHead,
-        body: Body,
-        stamp: &Stamp,
-        (fresh, spilled): (bool, bool),
-    ) -> Option<Arc<Object>> {
-        let storable = head.storable.as_deref()?;
-        if head.content_length.is_some_and(|length| length != body.len()) {
-            return None;
-        }
-        if head.status == 206 {
-            return self.insert_part(key, head, storable, body, stamp);
-        }
-        let shared = shared_fields(&head.fields, Some(storable), head.status, Some(body.len()));
-        let bytes = head::encode(head.status, &shared);
-        let object = Object::new(
-            head.status,
-            bytes,
-            body,
-            storable.metadata.clone(),
-            head.variant,
-            stamp.clone(),
-        )
-        .found_in(head.in_language);
-        let object = Arc::new(object);
-        if spilled {
-            object.given();
-        }
-        let how = if fresh { How::Used } else { How::Made };
-        let stored = self.put(key, object, stamp, how)?;
-        self.fills.forget_uncacheable(key);
-        self.fills.forget_uncacheable(head.variant.fill_key(key));
-        Some(stored)
-    }
-
-    /// Stores a part, with the parts that are there if they are of the same representation; what is the whole then is
-    /// stored as such.
-    fn insert_part(
-        &self,
-        key: Key,
-        head: &FillHead,
-        storable: &Storable,
-        body: Body,
-        stamp: &Stamp,
-    ) -> Option<Arc<Object>> {
-        let mut ranges = head.fields.get_all(header::CONTENT_RANGE).iter();
-        let range = ContentRange::parse(ranges.next()?.as_bytes()).filter(|_| ranges.next().is_none())?;
-        let mut parts = Parts::new(range, body)?;
-        let mut fields = head.fields.clone();
-        let mut meta = storable.metadata.clone();
-        let known = self.ram.lock(part_key(key)).find(&meta.vary, head.variant);
-        if let Some(known) = known.filter(|known| known.purged() == Purged::No && same_strong_tag(known, &meta))
-            && let Some(combined) = known.parts.as_ref().and_then(|known| known.combined(&parts))
-        {
-            parts = combined;
-            // A purge of what any of the parts was tagged with reaches the whole.
-            let added = known.meta.tags.iter().filter(|tag| !meta.tags.contains(tag));
-            meta.tags = meta.tags.iter().chain(added).copied().collect();
-            if meta.tags.len() > MAX_TAGS {
-                return None;
-            }
-            let stored = known.fields();
-            for name in stored.keys().filter(|name| !head.fields.contains_key(*name)) {
-                for value in stored.get_all(name) {
-                    fields.append(name, value.clone());
-                }
-            }
-        }
-        fields.remove(header::CONTENT_RANGE);
-        let whole = parts.whole().cloned();
-        let status = if whole.is_some() { 200 } else { 206 };
-        let shared = shared_fields(&fields, Some(storable), status, whole.as_ref().map(Body::len));
-        let bytes = head::encode(status, &shared);
-        let (at, body) = match &whole {
-            Some(body) => (key, body.clone()),
-            None => (part_key(key), Body::default()),
-        };
-        let mut object = Object::new(status, bytes, body, meta, head.variant, stamp.clone()).found_in(head.in_language);
-        if whole.is_some() {
-            self.forget_parts(key);
-        } else {
-            object = object.of_parts(parts);
-        }
-        self.put(at, Arc::new(object), stamp, How::Made)
-    }
-
-    /// Takes in what a HEAD brought for a stored response (RFC 9111 section 4.3.5): `response` has its fields and status
-    /// 200. `None` if it is about another representation; what is stored is then no longer fresh.
-    pub fn updated_by_head(
-        &self,
-        key: Key,
-        object: &Arc<Object>,
-        response: &Candidate<'_>,
-        values: &FieldValues<'_>,
-        stamp: &Stamp,
-    ) -> Option<Revalidated> {
-        if !validate::is_same(object, response.fields) {
-            self.forget(key, object);
-            return None;
-        }
-        let get = RequestMeta {
-            method: MethodClass::Get,
-            ..response.request.clone()
-        };
-        let as_get = Candidate {
-            request: &get,
-            ..*response
-        };
-        self.revalidated(key, object, &as_get, values, stamp).ok()
-    }
-
-    /// Takes a 304 in: `response` has its fields and status 304; `stamp` is from before the origin was asked.
-    ///
-    /// # Errors
-    /// [`Mismatch`]: it is about another representation; fetch again without conditions.
-    pub fn revalidated(
-        &self,
-        key: Key,
-        object: &Arc<Object>,
-        response: &Candidate<'_>,
-        values: &FieldValues<'_>,
-        stamp: &Stamp,
-    ) -> Result<Revalidated, Mismatch> {
-        let fields = validate::update(object, response.fields, response.received)?;
-        let decision = decide(&Candidate {
-            status: object.status,
-            fields: &fields,
-            ..*response
-        });
-        let (meta, storable, reason) = match &decision {
-            Decision::Store(storable) => (storable.metadata.clone(), Some(&**storable), None),
-            Decision::Pass(reason) => (object.meta.clone(), None, Some(*reason)),
-        };
-        let variant = meta.vary.fingerprint(&self.keyer, values);
-        let shared = shared_fields(&fields, storable, object.status, Some(object.body.len()));
-        let bytes = head::encode(object.status, &shared);
-        let in_language = self.in_language(&meta.vary, &fields, values);
-        let new = Object::new(object.status, bytes, object.body.clone(), meta, variant, stamp.clone());
-        let new = new.found_in(in_language);
-        let new = Arc::new(new);
-        let stored = match reason {
-            None => {
-                self.confirm(key, object, &new);
-                self.put(key, Arc::clone(&new), stamp, How::Confirmed).is_some()
-            }
-            // The request is what kept it from being stored: the old one may serve others.
-            Some(Reason::Authorization | Reason::RequestNoStore | Reason::Method) => false,
-            Some(_) => {
-                self.forget(key, object);
-                false
-            }
-        };
-        Ok(Revalidated {
-            object: new,
-            stored,
-            reason,
-        })
-    }
-
-    /// Forgets a stored response that the origin has taken back: it is no longer right, or no longer there.
-    pub fn forget(&self, key: Key, object: &Arc<Object>) {
-        let slot = self.ram.lock(key);
-        slot.remove_object(object);
-        self.tier.remove(key);
-    }
-
-    /// Forgets what a successful unsafe request has made out of date (see [`crate::policy::invalidate`]).
-    pub fn invalidate(&self, target: &Target, policy: &SitePolicy) {
-        self.remove(target.key);
-        if policy.splits_urls() {
-            // Other keys of this URL are only reached by its tag.
-            let tags = vec![self.keyer.url_tag(target.url)];
-            self.epochs.purge(target.site, &Selector::Tags(tags), Mode::Hard);
-            self.has_news();
-        }
-    }
-
-    /// Forgets the responses of an origin that are in one of these groups (RFC 9875 section 3).
-    pub fn invalidate_groups(&self, site: u64, origin: Key, groups: &[String]) {
-        let tags = groups
-            .iter()
-            .map(|group| self.keyer.group_tag(origin, group.as_bytes()));
-        self.epochs.purge(site, &Selector::Tags(tags.collect()), Mode::Hard);
-        self.has_news();
-    }
-
-    /// Makes responses of a site gone or stale.
-    pub fn purge(&self, site: u64, what: Purge<'_>, mode: Mode) -> Marked {
-        self.purges.add(&what, mode);
-        let selector = match what {
-            Purge::Everything => Selector::Everything,
-            Purge::Tags(tags) => Selector::Tags(tags.iter().map(|tag| self.keyer.tag(site, tag.as_bytes())).collect()),
-            Purge::Urls(urls) => Selector::Tags(urls.iter().map(|&url| self.keyer.url_tag(url)).collect()),
-            Purge::Prefixes(prefixes) => Selector::Tags(
-                prefixes
-                    .iter()
-                    .map(|prefix| self.keyer.prefix_tag(site, prefix.host, prefix.path))
-                    .collect(),
-            ),
-        };
-        let marked = self.epochs.purge(site, &selector, mode);
-        if let (Purge::Urls(urls), Mode::Hard) = (what, mode) {
-            // Where nothing else is part of keys, the space is given back at once.
-            urls.iter().for_each(|&url| self.remove(url));
-        }
-        marked
-    }
-
-    /// The purges themselves: which were carried out, and what of them outlives the process.
-    pub const fn epochs(&self) -> &Epochs {
-        &self.epochs
-    }
-
-    /// Forgets the sites that `keep` refuses.
-    pub fn retain_sites(&self, keep: impl Fn(u64) -> bool) {
-        self.epochs.retain_sites(keep);
-    }
-
     /// What is held and was done.
     pub fn stats(&self) -> Stats {
         Stats {
@@ -622,73 +258,6 @@ impl Cache {
             purges: self.purges.read(),
         }
     }
-
-    /// What finds a response by its language.
-    fn in_language(
-        &self,
-        rule: &vary::Rule,
-        fields: &HeaderMap,
-        values: &FieldValues<'_>,
-    ) -> Option<vary::Fingerprint> {
-        if !rule.names().contains(&header::ACCEPT_LANGUAGE) {
-            return None;
-        }
-        rule.fingerprint_in(&self.keyer, values, &vary::language_of(fields)?)
-    }
-
-    /// Removes a key and keeps fetches under way from storing it again.
-    fn remove(&self, key: Key) {
-        let slot = self.ram.lock(key);
-        self.guard(key).fetch_max(self.epochs.advance(), Ordering::AcqRel);
-        slot.remove();
-        self.tier.remove(key);
-        drop(slot);
-        self.forget_parts(key);
-    }
-
-    /// Stores an object in memory.
-    fn put(&self, key: Key, object: Arc<Object>, stamp: &Stamp, how: How) -> Option<Arc<Object>> {
-        if self.is_purged(stamp, &object.meta.tags) {
-            return None;
-        }
-        let mut slot = self.ram.lock(key);
-        if stamp.is_before(self.guard(key).load(Ordering::Acquire)) {
-            return None;
-        }
-        let former = slot.find(&object.meta.vary, object.variant);
-        let former = former.and_then(|former| former.disk_key());
-        let fits = slot.insert(&object);
-        self.tier.replaced(key, former, &object, how);
-        fits.then_some(object)
-    }
-
-    fn is_purged(&self, stamp: &Stamp, tags: &[u64]) -> bool {
-        stamp.purged(tags, &AtomicU64::new(0)) != Purged::No
-    }
-
-    fn guard(&self, key: Key) -> &AtomicU64 {
-        &self.guards[(key.0 >> 64) as usize % GUARDS]
-    }
-
-    /// The longest content that fits into the store with this head.
-    fn largest_body(&self, head: &FillHead) -> u64 {
-        self.ram.largest().saturating_sub(head.head.len() as u64 + 4096)
-    }
-}
-
-/// Where parts are stored of what belongs under `key`.
-const fn part_key(key: Key) -> Key {
-    Key(key.0 ^ PARTS)
-}
-
-/// Whether both have the same strong entity tag: then parts of one are parts of the other (RFC 9110 section 15.3.7.3).
-fn same_strong_tag(known: &Object, new: &Metadata) -> bool {
-    let tag = |meta: &Metadata| {
-        meta.etag
-            .clone()
-            .filter(|tag| EntityTag::parse(tag).is_some_and(|tag| !tag.weak))
-    };
-    tag(&known.meta).is_some_and(|known| Some(known) == tag(new))
 }
 
 /// What a request that leaves the origin alone gets.
@@ -701,32 +270,6 @@ fn only_if_cached(request: &RequestMeta, found: Lookup) -> Lookup {
         } if request.directives.only_if_cached => Lookup::Unavailable,
         found => found,
     }
-}
-
-/// A response that came without a date was made when it came (RFC 9110 section 6.6.1).
-fn date(fields: &mut HeaderMap, received: Timestamp) {
-    if !fields.contains_key(header::DATE)
-        && let Ok(date) = HeaderValue::from_bytes(&imf_fixdate(received.as_secs()))
-    {
-        fields.insert(header::DATE, date);
-    }
-}
-
-/// The fields that everyone may have.
-fn shared_fields(fields: &HeaderMap, storable: Option<&Storable>, status: u16, length: Option<u64>) -> HeaderMap {
-    let mut shared = fields.clone();
-    head::strip(&mut shared);
-    let omit: &[HeaderName] = storable.map_or(&[], |storable| &storable.omit);
-    for name in omit {
-        shared.remove(name);
-    }
-    match length {
-        Some(length) => head::set_length(status, &mut shared, length),
-        None => {
-            shared.remove(header::CONTENT_LENGTH);
-        }
-    }
-    shared
 }
 
 /// Content that was read at once, as a body.

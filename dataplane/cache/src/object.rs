@@ -257,17 +257,17 @@ impl Object {
     }
 
     /// Notes that the disk tier was given it.
-    pub(crate) fn given(&self) {
+    pub(crate) fn mark_offered(&self) {
         let _ = self.noted.compare_exchange(0, 1, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Whether the disk tier was given it.
-    pub(crate) fn is_given(&self) -> bool {
+    pub(crate) fn is_offered(&self) -> bool {
         self.noted.load(Ordering::Relaxed) != 0
     }
 
     /// Notes that the disk tier does not have it.
-    pub(crate) fn not_given(&self) {
+    pub(crate) fn unmark_offered(&self) {
         self.noted.store(0, Ordering::Relaxed);
     }
 
@@ -279,7 +279,7 @@ impl Object {
     /// Notes the key it has in the disk tier.
     pub(crate) fn set_disk_key(&self, key: Key) {
         let _ = self.disk_key.set(key);
-        self.given();
+        self.mark_offered();
     }
 
     /// This response, found by the language it is in.

@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use super::Job;
 use crate::config::ResourceKind;
 use crate::upstream::{Body, Head, OriginError};
-use breakwater_wire::peer::{FIELD, Word};
+use breakwater_wire::peer::{AnswerNote, FIELD};
 
 /// Our name in `Via` (RFC 9110 section 7.6.3) and `CDN-Loop` (RFC 8586).
 const NAME: &str = "breakwater";
@@ -141,7 +141,7 @@ pub(super) fn head(target: &str, method: &str, fields: HeaderMap, body: Body) ->
 pub(super) fn response_fields(headers: &mut HeaderMap, job: &Job) {
     strip_hop_by_hop(headers);
     if job.asked_by.is_some() {
-        headers.insert(FIELD, HeaderValue::from_static(Word::PASSED));
+        headers.insert(FIELD, HeaderValue::from_static(AnswerNote::PASSED));
     }
     if let Ok(id) = HeaderValue::from_str(&job.request_id) {
         headers.insert(X_REQUEST_ID, id);

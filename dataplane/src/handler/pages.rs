@@ -2,7 +2,7 @@
 
 use breakwater_wire::http1::{Framing, RequestHead};
 use breakwater_wire::peer as envelope;
-use breakwater_wire::peer::Word;
+use breakwater_wire::peer::AnswerNote;
 use http::header::{self, HeaderName};
 
 use super::client::{Client, ClientError};
@@ -150,13 +150,13 @@ pub(super) async fn page<C: Client>(
     status: u16,
     message: &str,
 ) -> Result<Outcome, ClientError> {
-    page_for_all(worker, job, client, status, message, Word::ORIGIN_FAILED).await
+    page_for_all(worker, job, client, status, message, AnswerNote::ORIGIN_FAILED).await
 }
 
 /// Refuses a request that would need an origin, in an overload. Another node that asks may ask the origin itself.
 pub(super) async fn overloaded<C: Client>(worker: &Worker, job: &Job, client: &mut C) -> Result<Outcome, ClientError> {
     let message = "there is more to do than can be done; try again in a moment";
-    page_for_all(worker, job, client, 503, message, Word::REFUSED).await
+    page_for_all(worker, job, client, 503, message, AnswerNote::REFUSED).await
 }
 
 /// `word` is for another node, if it is one that asks.

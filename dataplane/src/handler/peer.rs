@@ -18,7 +18,7 @@ use crate::conn::Shared;
 use crate::request_id::acceptable;
 use crate::respond;
 use crate::worker::Worker;
-use breakwater_wire::peer::{FIELD, INVALIDATE, Letter, Times, Word};
+use breakwater_wire::peer::{AnswerNote, FIELD, INVALIDATE, RequestNote, Times};
 
 /// Readings of a worker's clock are that much apart from the truth at most: what is told is older, never younger.
 const SLACK_MS: u64 = 2;
@@ -27,7 +27,7 @@ const SLACK_MS: u64 = 2;
 pub(super) fn answer(shared: &Shared, head: &RequestHead<'_>, out: &mut Vec<u8>) -> Answer {
     let worker = Rc::clone(&shared.worker);
     let counts = &worker.metrics.peering.counts;
-    let letter = head.field(FIELD.as_str()).and_then(Letter::parse);
+    let letter = head.field(FIELD.as_str()).and_then(RequestNote::parse);
     let letter = letter.filter(|letter| acceptable(letter.request_id.as_bytes()));
     let (Some(letter), Ok(path), "GET" | INVALIDATE, Framing::None) =
         (letter, normalize(head.path), head.method, head.framing)
@@ -89,7 +89,7 @@ fn refuse(worker: &Worker, out: &mut Vec<u8>, status: u16, message: &str) -> Ans
 
 /// What another node is told of a response that may be stored; the request came at `came`.
 pub(super) fn word(freshness: &Freshness, came: Timestamp, now: Timestamp) -> String {
-    Word::Shared(Times {
+    AnswerNote::Shared(Times {
         asked: came.millis_since(freshness.asked).saturating_add(SLACK_MS),
         held: now.millis_since(freshness.received),
         age: freshness.initial_age,

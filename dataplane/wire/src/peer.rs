@@ -30,7 +30,7 @@ const VERSION: &str = "1";
 
 /// What goes with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Letter<'a> {
+pub struct RequestNote<'a> {
     /// `Kind/namespace/name` of the resource that it was routed to.
     pub resource: &'a str,
     /// The client behind trusted proxies.
@@ -47,7 +47,7 @@ pub struct Letter<'a> {
 
 /// What an answer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Word {
+pub enum AnswerNote {
     /// A response that may be stored, and its age.
     Shared(Times),
     /// A response that is for this request alone.
@@ -69,11 +69,11 @@ pub struct Times {
     pub age: u64,
 }
 
-impl Letter<'_> {
+impl RequestNote<'_> {
     /// The field's value.
     #[must_use]
     pub fn write(&self) -> String {
-        let Letter {
+        let RequestNote {
             resource,
             client,
             from,
@@ -87,7 +87,7 @@ impl Letter<'_> {
     }
 }
 
-impl<'a> Letter<'a> {
+impl<'a> RequestNote<'a> {
     /// Reads a field's value; none when it is not one of ours.
     #[must_use]
     pub fn parse(value: &'a [u8]) -> Option<Self> {
@@ -109,12 +109,12 @@ impl<'a> Letter<'a> {
     }
 }
 
-impl Word {
-    /// [`Word::Refused`], written.
+impl AnswerNote {
+    /// [`AnswerNote::Refused`], written.
     pub const REFUSED: &'static str = "v=1;word=refused";
-    /// [`Word::OriginFailed`], written.
+    /// [`AnswerNote::OriginFailed`], written.
     pub const ORIGIN_FAILED: &'static str = "v=1;word=failed";
-    /// [`Word::Passed`], written.
+    /// [`AnswerNote::Passed`], written.
     pub const PASSED: &'static str = "v=1;word=passed";
 
     /// The field's value.
@@ -166,8 +166,8 @@ fn find<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 mod tests {
     use super::*;
 
-    fn letter() -> Letter<'static> {
-        Letter {
+    fn letter() -> RequestNote<'static> {
+        RequestNote {
             resource: "EdgeCache/shop/site",
             client: "2001:db8::1".parse().unwrap(),
             from: "192.0.2.7".parse().unwrap(),
@@ -180,14 +180,19 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let text = letter().write();
-        assert_eq!(Letter::parse(text.as_bytes()), Some(letter()));
+        assert_eq!(RequestNote::parse(text.as_bytes()), Some(letter()));
         let times = Times {
             asked: 5,
             held: u64::MAX,
             age: 0,
         };
-        for word in [Word::Shared(times), Word::Passed, Word::OriginFailed, Word::Refused] {
-            assert_eq!(Word::parse(word.write().as_bytes()), Some(word));
+        for word in [
+            AnswerNote::Shared(times),
+            AnswerNote::Passed,
+            AnswerNote::OriginFailed,
+            AnswerNote::Refused,
+        ] {
+            assert_eq!(AnswerNote::parse(word.write().as_bytes()), Some(word));
         }
     }
 
@@ -195,11 +200,14 @@ mod tests {
     fn what_is_missing_or_of_another_version_is_an_error_and_what_is_new_is_passed_over() {
         let text = letter().write();
         for (cut, _) in text.match_indices(';') {
-            assert_eq!(Letter::parse(&text.as_bytes()[..cut]), None, "{}", &text[..cut]);
+            assert_eq!(RequestNote::parse(&text.as_bytes()[..cut]), None, "{}", &text[..cut]);
         }
-        assert_eq!(Letter::parse(text.replace("v=1", "v=2").as_bytes()), None);
-        assert_eq!(Letter::parse(text.replace("trusted=1", "trusted=yes").as_bytes()), None);
-        assert_eq!(Letter::parse(format!("{text};new=1").as_bytes()), Some(letter()));
+        assert_eq!(RequestNote::parse(text.replace("v=1", "v=2").as_bytes()), None);
+        assert_eq!(
+            RequestNote::parse(text.replace("trusted=1", "trusted=yes").as_bytes()),
+            None
+        );
+        assert_eq!(RequestNote::parse(format!("{text};new=1").as_bytes()), Some(letter()));
         for bad in [
             &b""[..],
             b"v=1",
@@ -207,7 +215,7 @@ mod tests {
             b"v=1;word=what",
             b"\xff",
         ] {
-            assert_eq!(Word::parse(bad), None);
+            assert_eq!(AnswerNote::parse(bad), None);
         }
     }
 }

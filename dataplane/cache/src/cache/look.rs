@@ -68,7 +68,7 @@ impl Cache {
             let takes = object.parts.is_none() && object.body.len() <= store.largest();
             match object.disk_key() {
                 Some(at) if store.contains(at) => Written::Yes,
-                None if takes && object.is_given() => Written::Waiting,
+                None if takes && object.is_offered() => Written::Waiting,
                 _ => Written::No,
             }
         };

@@ -5,12 +5,17 @@ mod validating;
 
 use std::sync::atomic::AtomicBool;
 
-use http::Method;
+use http::header::HeaderName;
+use http::{HeaderValue, Method};
 
 use super::*;
 use crate::fill::{FillReader, HeadOutcome};
 use crate::key::QueryFilter;
 use crate::policy::request::Bypass;
+use crate::policy::site::SitePolicy;
+use crate::policy::store::{Candidate, Reason};
+use crate::policy::validate::{self, Mismatch};
+use crate::purge::Mode;
 use crate::vary::values_of;
 
 const SITE: u64 = 9;

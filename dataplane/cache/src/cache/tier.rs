@@ -114,7 +114,7 @@ impl Tier {
             false => store.put(key, object),
         };
         if !given {
-            object.not_given();
+            object.unmark_offered();
             // The disk must not have what is older.
             store.remove(key);
         }
@@ -262,7 +262,7 @@ impl Cache {
             return;
         }
         if !store.has_room() || !store.put(key, object) {
-            object.not_given();
+            object.unmark_offered();
         }
     }
 

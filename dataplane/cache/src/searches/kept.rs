@@ -6,7 +6,7 @@
 use crc32c::crc32c;
 
 use crate::key::Key;
-use crate::store::disk::wire::{Fields, Put};
+use crate::store::disk::wire::{Fields, WriteFields};
 
 /// The longest list that is read, bytes. None that is written comes near it.
 pub const MAX_BYTES: usize = 32 << 20;

@@ -260,7 +260,7 @@ impl Store {
     pub fn put(&self, key: Key, object: &Arc<Object>) -> bool {
         let object = Arc::clone(object);
         let replaces = None;
-        self.queue(Work::Put { key, object, replaces })
+        self.queue(Work::Write { key, object, replaces })
     }
 
     /// As [`Self::put`], in the place of what the key has there, which is not found from now on: neither before the object
@@ -276,7 +276,7 @@ impl Store {
             }
         };
         let object = Arc::clone(object);
-        self.queue(Work::Put { key, object, replaces })
+        self.queue(Work::Write { key, object, replaces })
     }
 
     /// Forgets what the key has, as what takes its place is written otherwise or not at all. As [`Self::put_over`].

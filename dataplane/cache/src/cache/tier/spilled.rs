@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::super::{Cache, head, shared_fields};
+use super::super::{Cache, shared_fields};
 use crate::fill::FillHead;
+use crate::head;
 use crate::key::Key;
 use crate::object::{Body, Object};
 use crate::policy::site::SitePolicy;
@@ -86,7 +87,7 @@ impl Cache {
             // The disk must not hold what is older than this.
             self.tier.remove(key);
             if let Some(stored) = stored {
-                stored.not_given();
+                stored.unmark_offered();
             }
         }
         given

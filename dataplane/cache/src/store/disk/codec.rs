@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::header::HeaderName;
 
 use super::extents::Extents;
-use super::wire::{Fields, Put};
+use super::wire::{Fields, WriteFields};
 use crate::key::Key;
 use crate::object::{Freshness, LastModified, Metadata, Object};
 use crate::policy::store::MAX_TAGS;

@@ -1,7 +1,7 @@
 //! Where the content of a large object lies in the log: runs of full pieces, the last one perhaps shorter.
 
 use super::record::{CHUNK, CHUNK_UNITS, HEADER, UNIT};
-use super::wire::{Fields, Put};
+use super::wire::{Fields, WriteFields};
 use crate::key::Key;
 
 /// Runs of one object; one that is torn into more is not kept.

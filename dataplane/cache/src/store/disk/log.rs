@@ -149,14 +149,14 @@ impl Log {
 
     /// What a response that cannot be written was to replace must not come back after a restart.
     fn end_replaced(&mut self, work: &Work, order: u64) {
-        if let Work::Put { replaces: Some(at), .. } = work {
+        if let Work::Write { replaces: Some(at), .. } = work {
             self.wait_with(*at, order);
         }
     }
 
     fn write(&mut self, order: u64, work: &Work) -> Result<(), Unwritten> {
         match work {
-            Work::Put { key, object, .. } => self.put(*key, object, order),
+            Work::Write { key, object, .. } => self.put(*key, object, order),
             Work::Chunk { of, data } => self.chunk(of, data),
             Work::Commit { of, key, object } => self.commit(of, *key, object, order),
             Work::Remove(key) => self.remove(*key, order),
@@ -168,7 +168,7 @@ impl Log {
             return Err(Unwritten::Useless);
         }
         if self.store.queue.is_removed(key, order) {
-            object.not_given();
+            object.unmark_offered();
             return Ok(());
         }
         if let Some(extents) = object.body.extents() {
@@ -245,7 +245,7 @@ impl Log {
         }
         // The removal may be in the log by now: a record behind it would be found after a restart.
         if self.store.queue.is_removed(base, order) {
-            object.not_given();
+            object.unmark_offered();
             return Ok(());
         }
         let (key, salt) = self.place_of(base, object, order)?;
@@ -405,9 +405,9 @@ impl Log {
 
     fn lose(&self, work: &Work) {
         match work {
-            Work::Put { object, .. } => {
+            Work::Write { object, .. } => {
                 self.store.counters.lost.fetch_add(1, Ordering::Relaxed);
-                object.not_given();
+                object.unmark_offered();
             }
             Work::Chunk { of, .. } => of.fail(),
             Work::Commit { .. } => drop(self.store.counters.lost.fetch_add(1, Ordering::Relaxed)),

@@ -29,7 +29,7 @@ const MAX_ITEMS: usize = 65_536;
 pub(super) enum Work {
     /// A response, under the key of its request. What it `replaces` is not found any more, and is to be removed from the
     /// log should this not be written.
-    Put {
+    Write {
         key: Key,
         object: Arc<Object>,
         replaces: Option<Key>,
@@ -100,7 +100,7 @@ enum AtWork {
 impl Work {
     fn bytes(&self) -> u64 {
         match self {
-            Self::Put { object, .. } => object.body.resident() + object.head.len() as u64,
+            Self::Write { object, .. } => object.body.resident() + object.head.len() as u64,
             Self::Chunk { data, .. } => data.len() as u64,
             Self::Commit { .. } | Self::Remove(_) => 0,
         }
@@ -109,7 +109,7 @@ impl Work {
     /// The key under which it will be found.
     const fn response(&self) -> Option<Key> {
         match self {
-            Self::Put { key, .. } | Self::Commit { key, .. } => Some(*key),
+            Self::Write { key, .. } | Self::Commit { key, .. } => Some(*key),
             Self::Chunk { .. } | Self::Remove(_) => None,
         }
     }
@@ -298,7 +298,7 @@ mod tests {
         let mut object = Object::for_tests();
         object.body = Bytes::from(vec![0; bytes]).into();
         let object = Arc::new(object);
-        Work::Put {
+        Work::Write {
             key: Key(1),
             object,
             replaces: None,
@@ -365,7 +365,7 @@ mod tests {
         queue.push(Work::Remove(Key(1)));
         queue.push(put(1));
         assert!(matches!(queue.take(Duration::ZERO).unwrap().work, Work::Remove(Key(1))));
-        assert!(matches!(queue.take(Duration::ZERO).unwrap().work, Work::Put { .. }));
+        assert!(matches!(queue.take(Duration::ZERO).unwrap().work, Work::Write { .. }));
     }
 
     #[test]

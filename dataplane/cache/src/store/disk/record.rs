@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use crc32c::{crc32c, crc32c_append};
 
-use super::wire::{Fields, Put};
+use super::wire::{Fields, WriteFields};
 use crate::key::Key;
 
 /// What records are aligned to, bytes.

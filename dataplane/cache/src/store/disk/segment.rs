@@ -13,7 +13,7 @@ use super::codec;
 use super::index::MAX_UNITS;
 use super::io::{File, read_exact_at};
 use super::record::{HEADER, Header, Kind, Record, UNIT};
-use super::wire::{Fields, Put};
+use super::wire::{Fields, WriteFields};
 use crate::key::Key;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"BWsg");

@@ -5,7 +5,7 @@
 
 use crc32c::crc32c;
 
-use super::wire::{Fields, Put};
+use super::wire::{Fields, WriteFields};
 
 /// The file.
 pub(super) const SUPERBLOCK: &str = "store";

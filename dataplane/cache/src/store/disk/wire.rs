@@ -52,7 +52,7 @@ impl<'a> Fields<'a> {
 }
 
 /// Appends fields to bytes.
-pub(crate) trait Put {
+pub(crate) trait WriteFields {
     fn put(&mut self, bytes: &[u8]);
 
     fn put_u8(&mut self, n: u8) {
@@ -89,7 +89,7 @@ pub(crate) trait Put {
     }
 }
 
-impl Put for Vec<u8> {
+impl WriteFields for Vec<u8> {
     fn put(&mut self, bytes: &[u8]) {
         self.extend_from_slice(bytes);
     }

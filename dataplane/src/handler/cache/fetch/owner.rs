@@ -26,7 +26,7 @@ use crate::filter;
 use crate::handler::{Job, forward};
 use crate::peer::{Among, Asked, Choice};
 use crate::upstream::{Asker, Body, OriginError, ResponseBody};
-use breakwater_wire::peer::{FIELD, Letter, Times, Word};
+use breakwater_wire::peer::{AnswerNote, FIELD, RequestNote, Times};
 
 /// Times that nodes tell each other differ surely when they are that much apart.
 const DISCERNIBLE: Duration = Duration::from_millis(5);
@@ -63,7 +63,7 @@ impl Question {
 
 /// Says in a request to a node which one of a client it is about.
 pub(super) fn address(fields: &mut HeaderMap, job: &Job, from: IpAddr) -> Option<()> {
-    let letter = Letter {
+    let letter = RequestNote {
         resource: &job.resource().label,
         client: job.client,
         from,
@@ -104,16 +104,16 @@ pub(super) fn among(site: &Site) -> Option<Among<'_>> {
 }
 
 /// What a node said.
-enum Said {
+enum OwnerReply {
     /// A response, and when it was made.
     Response(Box<OwnedResponse>, ResponseBody, Option<Times>),
     OriginFailed(u16),
     Refused,
 }
 
-/// When a question was put.
+/// When another node was asked.
 #[derive(Clone, Copy)]
-struct Put {
+struct AskedAt {
     /// On the clock of purges.
     ms: u64,
     at: Timestamp,
@@ -145,15 +145,15 @@ impl Fetch {
                     return None;
                 }
             };
-            let put = Put {
+            let asked_at = AskedAt {
                 ms: self.worker.clock.now_ms(),
                 at: self.worker.clock.timestamp(),
             };
-            match self.put(question, &asked, local, anew).await {
-                Ok(Said::Response(response, body, times)) => {
+            match self.ask_node(question, &asked, local, anew).await {
+                Ok(OwnerReply::Response(response, body, times)) => {
                     asked.answered();
                     self.asked.answered_by(body.server());
-                    writer = self.take(site, local, *response, body, put, times, writer).await?;
+                    writer = self.take(site, local, *response, body, asked_at, times, writer).await?;
                     match among {
                         Among::Level { fallback: false, .. } if !anew => {
                             anew = true;
@@ -165,14 +165,14 @@ impl Fetch {
                         Among::All | Among::Level { .. } => return Some(writer),
                     }
                 }
-                Ok(Said::OriginFailed(status)) => {
+                Ok(OwnerReply::OriginFailed(status)) => {
                     asked.answered();
                     peering.counts.origin_failed.add();
                     let status = if matches!(status, 502..=504 | 508) { status } else { 502 };
                     self.nobody(writer, status, "the site's server gave no answer that can be used");
                     return None;
                 }
-                Ok(Said::Refused) => {
+                Ok(OwnerReply::Refused) => {
                     asked.answered();
                     peering.counts.refused.add();
                     tried.push(Arc::clone(&asked.member));
@@ -189,7 +189,13 @@ impl Fetch {
     }
 
     /// Puts the question to a node; `anew`: what it has stored is not good enough.
-    async fn put(&self, question: &Question, asked: &Asked, local: &Local, anew: bool) -> Result<Said, OriginError> {
+    async fn ask_node(
+        &self,
+        question: &Question,
+        asked: &Asked,
+        local: &Local,
+        anew: bool,
+    ) -> Result<OwnerReply, OriginError> {
         let worker = &self.worker;
         let mut fields = question.fields.clone();
         if anew {
@@ -211,16 +217,16 @@ impl Fetch {
         let (mut response, body) = way.ask(&head, &asker, patience).await?;
         // The last: before it may be what an origin says.
         let word = response.headers.get_all(FIELD).iter().next_back();
-        let word = word.and_then(|value| Word::parse(value.as_bytes()));
+        let word = word.and_then(|value| AnswerNote::parse(value.as_bytes()));
         response.headers.remove(FIELD);
         response.headers.remove(forward::X_REQUEST_ID);
         let status = response.status.as_u16();
         Ok(match word {
-            Some(Word::Shared(times)) => Said::Response(Box::new(response), body, Some(times)),
+            Some(AnswerNote::Shared(times)) => OwnerReply::Response(Box::new(response), body, Some(times)),
             // An answer to conditions that are not the client's is of use only for what is stored.
-            Some(Word::Passed) if status != 304 => Said::Response(Box::new(response), body, None),
-            Some(Word::OriginFailed) => Said::OriginFailed(status),
-            Some(Word::Refused | Word::Passed) | None => Said::Refused,
+            Some(AnswerNote::Passed) if status != 304 => OwnerReply::Response(Box::new(response), body, None),
+            Some(AnswerNote::OriginFailed) => OwnerReply::OriginFailed(status),
+            Some(AnswerNote::Refused | AnswerNote::Passed) | None => OwnerReply::Refused,
         })
     }
 
@@ -232,17 +238,21 @@ impl Fetch {
         local: &Local,
         mut response: OwnedResponse,
         body: ResponseBody,
-        put: Put,
+        asked_at: AskedAt,
         times: Option<Times>,
         mut writer: FillWriter,
     ) -> Option<FillWriter> {
         let counts = &self.worker.metrics.peering.counts;
         let received = self.worker.clock.timestamp();
-        let mut made = (put.at, received);
+        let mut made = (asked_at.at, received);
         let mut stamp = None;
         if let Some(times) = times {
-            made = as_made(&mut response.headers, put.at, received, times);
-            stamp = Some(self.worker.cache.stamp_of(site.id, put.ms.saturating_sub(times.asked)));
+            made = as_made(&mut response.headers, asked_at.at, received, times);
+            stamp = Some(
+                self.worker
+                    .cache
+                    .stamp_of(site.id, asked_at.ms.saturating_sub(times.asked)),
+            );
         }
         let confirmed = self.stale.as_ref().filter(|_| response.status.as_u16() == 304);
         if let Some(stamp) = stamp {
@@ -311,9 +321,9 @@ impl Fetch {
 
 /// When a response was asked for and received by the owner, by the clock here, and its `Age` as it was then: so that it
 /// is reckoned with as if it had come from the origin at that time.
-fn as_made(fields: &mut HeaderMap, put: Timestamp, now: Timestamp, times: Times) -> (Timestamp, Timestamp) {
+fn as_made(fields: &mut HeaderMap, asked_at: Timestamp, now: Timestamp, times: Times) -> (Timestamp, Timestamp) {
     let received = now.minus_millis(times.held);
-    let asked = put.minus_millis(times.asked).min(received);
+    let asked = asked_at.minus_millis(times.asked).min(received);
     // Rounded up: no response is made younger than it is.
     let said = times.age.saturating_sub(received.millis_since(asked)).div_ceil(1000);
     fields.remove(header::AGE);
