@@ -1,6 +1,6 @@
 //! A purge by tag: of one stored response beside very many, through the admin port of Breakwater.
 //!
-//! Each round fills the cache, times purges of tags that one response has, then the one purge of the tag that all have.
+//! Each round fills the cache, times purges of tags that one response has, then those of tags that all have.
 //! Invariant: before a round's purges the origin is not asked for what is stored, and after them it is asked for every
 //! single object again: what was timed is a purge that had happened when its answer came.
 //!
@@ -55,9 +55,12 @@ impl Plan {
 pub struct Figure {
     /// Purges of one response: their median.
     pub one: f64,
-    /// The purge of all.
+    /// Purges of all: their median.
     pub all: f64,
 }
+
+/// Tags that all responses have. After the first of them is purged they are gone, and still lie in the store.
+const ALL: usize = 9;
 
 /// Threads that fill the cache, each with a connection.
 const FILLERS: usize = 8;
@@ -109,12 +112,13 @@ pub fn run(kind: &Kind, certificate: &Certificate, plan: Plan) -> Result<Vec<Fig
         for number in 0..plan.singles.min(plan.objects) {
             ones.push(purge(&mut admin, &format!("one-{number}"))?);
         }
-        ones.sort_unstable();
-        let one = ones.get(ones.len() / 2).copied().unwrap_or_default();
-        let all = purge(&mut admin, "all")?;
+        let mut alls = Vec::with_capacity(ALL);
+        for number in 0..ALL {
+            alls.push(purge(&mut admin, &format!("all-{number}"))?);
+        }
         let figure = Figure {
-            one: micros(one),
-            all: micros(all),
+            one: median(ones),
+            all: median(alls),
         };
         eprintln!(
             "purge, round {}/{}: one response {:.0} us, {} responses {:.0} us",
@@ -133,8 +137,11 @@ pub fn run(kind: &Kind, certificate: &Certificate, plan: Plan) -> Result<Vec<Fig
     Ok(figures)
 }
 
-fn micros(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e6
+/// Microseconds.
+fn median(mut times: Vec<Duration>) -> f64 {
+    times.sort_unstable();
+    let median = times.get(times.len() / 2).copied().unwrap_or_default();
+    median.as_secs_f64() * 1e6
 }
 
 /// Asks for every `step`th object once.

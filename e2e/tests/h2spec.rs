@@ -3,7 +3,7 @@
 //! Over TLS all of them hold. In clear text one asks for what a port that also speaks HTTP/1.1 cannot do: a connection
 //! that begins with something else than the preface is HTTP/1.1 there, and is answered as such.
 
-use std::{net::SocketAddr, process::Command, time::Duration};
+use std::{net::SocketAddr, process::Command};
 
 use breakwater_e2e::{
     Error, Result,
@@ -20,13 +20,7 @@ const PREFACE: &str = "Sends invalid connection preface";
 #[tokio::test]
 async fn h2spec_finds_nothing() -> Result<()> {
     let h2spec = build::ensure(Ring::ControlPlane).await?.program("h2spec");
-    // It takes its time: an answer at once would close a stream before a client that sends frame by frame has sent its next
-    // one, and what comes on a stream that we closed is of no consequence (RFC 9113 section 5.1).
-    let origin = origin::start(|_, _| {
-        think();
-        Reply::text("no-store", "hello world")
-    })
-    .await?;
+    let origin = origin::start(|_, _| Reply::text("no-store", "hello world")).await?;
     let site = Site::new(&[("site.yaml", &route(origin)), ("secret.yaml", &secret())])?;
     let mut up = site.up(["--listen-tls", "127.0.0.1:0"]).await?;
     let tls = up
@@ -56,14 +50,6 @@ async fn h2spec_finds_nothing() -> Result<()> {
     assert!(failed.contains(PREFACE), "{report}");
     assert!(up.stop().await?.success());
     Ok(())
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "an origin that takes its time; nothing else runs on its runtime"
-)]
-fn think() {
-    std::thread::sleep(Duration::from_millis(20));
 }
 
 fn route(origin: SocketAddr) -> String {

@@ -203,7 +203,8 @@ fn send_crowd(options: &Options, plan: crowd::Plan) -> Result<bool, Error> {
     let certificate = Certificate::make()?;
     let outcome = crowd::run(&Kind::Breakwater(options.breakwater.clone()), &certificate, plan)?;
     let added = outcome.first.1.as_secs_f64() / outcome.origin.as_secs_f64() - 1.0;
-    let missed = outcome.asked != 1 || added > ADDED;
+    // Who comes one after the other waits for no common first byte.
+    let missed = outcome.asked != 1 || (plan.over.is_zero() && added > ADDED);
     println!(
         "{} clients, one cold object of {} bytes, every byte compared\n\
          requests at the origin   {}\n\

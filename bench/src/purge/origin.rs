@@ -1,4 +1,4 @@
-//! An origin whose answers carry two tags: one that all have, and one of their own.
+//! An origin whose answers carry tags that all have, and one of their own.
 //!
 //! Invariant: the count goes up before an answer is written.
 
@@ -75,6 +75,12 @@ fn serve(stream: &TcpStream, asked: &AtomicU64) -> std::io::Result<()> {
     }
 }
 
+/// The tags that all have.
+fn all() -> String {
+    let tags: Vec<_> = (0..super::ALL).map(|number| format!("all-{number}")).collect();
+    tags.join(" ")
+}
+
 fn answer(number: Option<usize>, asked: &AtomicU64) -> Vec<u8> {
     let Some(number) = number else {
         return b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_vec();
@@ -83,8 +89,9 @@ fn answer(number: Option<usize>, asked: &AtomicU64) -> Vec<u8> {
     let body = body(number);
     let mut answer = format!(
         "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nCache-Control: max-age=86400\r\n\
-         Surrogate-Key: all one-{number}\r\n\r\n",
-        body.len()
+         Surrogate-Key: {} one-{number}\r\n\r\n",
+        body.len(),
+        all()
     )
     .into_bytes();
     answer.extend(body);
@@ -99,7 +106,8 @@ mod tests {
     fn an_object_has_the_tag_of_all_and_its_own_and_is_counted() {
         let origin = Origin::start().expect("start");
         let answer = crate::client::get(origin.address(), "/object/7").expect("get");
-        assert_eq!(answer.field("Surrogate-Key"), Some("all one-7"));
+        let tags = answer.field("Surrogate-Key").expect("tags");
+        assert!(tags.starts_with("all-0 all-1 ") && tags.ends_with(" one-7"), "{tags}");
         assert_eq!(answer.body, body(7));
         let other = crate::client::get(origin.address(), "/ready").expect("get");
         assert_eq!((other.status, origin.asked()), (404, 1));

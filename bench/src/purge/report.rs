@@ -68,9 +68,12 @@ impl Report {
         writeln!(out, "- {}", self.version)?;
         writeln!(
             out,
-            "- {} rounds; in each {} responses with one tag in common are stored, {} single ones are purged, then all by that tag; \
+            "- {} rounds; in each {} responses with {} tags in common are stored, {} single ones are purged, then all by each of those tags; \
              the origin is asked for all of them again",
-            plan.rounds, plan.objects, plan.singles
+            plan.rounds,
+            plan.objects,
+            super::ALL,
+            plan.singles
         )?;
         writeln!(out, "\n| purge by tag of | us | of the rounds |\n|---|---|---|")?;
         let mut line = |what: String, of: fn(&Figure) -> f64| match Range::of(self.rounds.iter().map(of).collect()) {
