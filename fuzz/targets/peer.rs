@@ -1,7 +1,7 @@
 //! What nodes say to each other beside HTTP: what is understood can be said again, and is understood alike.
 #![no_main]
 
-use breakwater_wire::peer::{RequestNote, AnswerNote};
+use breakwater_wire::peer::{AnswerNote, RequestNote};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
