@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use breakwater_compile::{
     CacheView, Explanation, Note, PolicyView, Request, Severity, TlsView, WebSocketView, compile, explain,
 };
+use breakwater_dataplane::{crs_dir, read_crs};
 use breakwater_snapshot::unit::{self, Mode};
 use breakwater_wire::device::{self, Classes};
 use breakwater_wire::etag::EntityTag;
@@ -37,13 +38,17 @@ pub(crate) struct ExplainArgs {
     /// The client's address, to see what address lists say to it
     #[arg(long, value_name = "IP")]
     client: Option<IpAddr>,
+    /// Directory of the OWASP Core Rule Set that nodes have, to name its version [default: as for `up`]
+    #[arg(long, value_name = "DIR")]
+    crs_dir: Option<PathBuf>,
     /// How to print the explanation
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     output: Format,
 }
 
 pub(crate) fn run(args: &ExplainArgs) -> Result<ExitCode, Failure> {
-    let request = request(args)?;
+    let mut request = request(args)?;
+    request.crs = crs_version(args.crs_dir.clone())?;
     let loaded = check::load(&args.dir)?;
     let output = compile(&loaded.world());
     let found = loaded.report(&output, Services::Elsewhere);
@@ -62,6 +67,17 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<ExitCode, Failure> {
         Format::Text => text(&explanation),
     })?;
     Ok(check::code(&loaded, &found))
+}
+
+/// Of a directory that was named, or else of the one `up` would use.
+fn crs_version(given: Option<PathBuf>) -> Result<Option<String>, Failure> {
+    let must = given.is_some();
+    let Some(dir) = crs_dir(given) else { return Ok(None) };
+    match read_crs(&dir) {
+        Ok(crs) => Ok(crs.version().map(str::to_owned)),
+        Err(error) if must => Err(Failure::environment(error.to_string(), "name another with --crs-dir")),
+        Err(_) => Ok(None),
+    }
 }
 
 fn request(args: &ExplainArgs) -> Result<Request, Failure> {
@@ -106,6 +122,7 @@ fn request(args: &ExplainArgs) -> Result<Request, Failure> {
         query: uri.query().map(str::to_owned),
         headers,
         client: args.client,
+        crs: None,
     })
 }
 
@@ -219,6 +236,10 @@ fn policy_text(out: &mut String, policy: &PolicyView) {
     for limit in &policy.limits {
         line(out, 1, &format!("limit {}", limit.name), &limit.limit);
     }
+    if let Some(penalty) = &policy.penalty {
+        line(out, 1, "penalty", penalty);
+    }
+    notes(out, &policy.rules);
 }
 
 fn cache_text(out: &mut String, cache: &CacheView) {
@@ -301,6 +322,7 @@ mod tests {
             method: "GET".to_owned(),
             headers: Vec::new(),
             client: None,
+            crs_dir: None,
             output: Format::Text,
         }
     }

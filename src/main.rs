@@ -15,6 +15,7 @@ mod size;
 mod stop;
 mod supervisor;
 mod up;
+mod waf;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -50,6 +51,8 @@ enum Command {
     Purge(purge::PurgeArgs),
     /// Look at what a node has stored
     Cache(cache::CacheArgs),
+    /// Check rules of the web application firewall
+    Waf(waf::WafArgs),
     /// Print the CustomResourceDefinitions as YAML
     Crds(crds::CrdsArgs),
 }
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Command::Explain(args) => explain::run(&args),
         Command::Purge(args) => purge::run(&args),
         Command::Cache(args) => cache::run(&args),
+        Command::Waf(args) => waf::run(&args),
         Command::Crds(args) => crds::run(&args),
     };
     done.unwrap_or_else(|failure| {

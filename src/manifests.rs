@@ -10,11 +10,13 @@
 //! [`Loaded::keep_last_good`] goes on with the objects of its last good version, so that a slip of the pen never takes
 //! a policy away. Applying and judging are left to the compile step; watching the directory to `up`.
 //!
-//! TLS Secrets are read like other objects; nothing of their content is ever told.
+//! TLS Secrets are read like other objects; nothing of their content is ever told. ConfigMaps are read for the rules that
+//! policies name.
 //!
 //! Outside Kubernetes objects have no age: a conflict goes to the object that comes first, by file name and then by
 //! position in the file.
 
+mod config_map;
 mod document;
 mod nearest;
 mod part;
@@ -26,7 +28,7 @@ mod yaml;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
-use breakwater_compile::{Broken, Object, Output, Reason, Secret, Severity, Verdict, World, compile};
+use breakwater_compile::{Broken, ConfigMap, Object, Output, Reason, Secret, Severity, Verdict, World, compile};
 use breakwater_crds::{CachePurgeSpec, EdgeCacheSpec, WafPolicySpec, WsRouteSpec};
 use breakwater_snapshot::{Kind, ObjectId};
 use serde::Serialize;
@@ -49,6 +51,8 @@ pub(crate) struct Loaded {
 pub(crate) struct FileState {
     /// Its objects, in their order.
     pub(crate) objects: Vec<Parsed>,
+    /// Its ConfigMaps.
+    pub(crate) config_maps: Vec<ConfigMap>,
     /// Whether it holds something whose object cannot be told; then `objects` may lack some.
     pub(crate) broken: bool,
     /// Whether the operating system would not give it.
@@ -161,7 +165,17 @@ impl Loaded {
         for (position, parsed) in (0i64..).zip(objects.filter(|parsed| seen.insert(&parsed.id))) {
             parsed.spec.put(document::meta(parsed, position), &mut world);
         }
+        world.config_maps = self.config_maps();
         world
+    }
+
+    /// The earlier of two of one name counts.
+    fn config_maps(&self) -> Vec<ConfigMap> {
+        let mut seen = std::collections::HashSet::new();
+        let all = self.files.values().flat_map(|file| &file.config_maps);
+        all.filter(|map| seen.insert((&map.namespace, &map.name)))
+            .cloned()
+            .collect()
     }
 
     /// What would be found of the rest of an object that cannot be decoded.
@@ -236,6 +250,14 @@ impl Loaded {
                         services.retell_secret(&mut diagnostic, &secret);
                     }
                 }
+                if let Some(name) = parsed.config_map_named_by(&problem.field)
+                    && !self
+                        .config_maps()
+                        .iter()
+                        .any(|map| map.namespace == verdict.id.namespace && map.name == name)
+                {
+                    services.retell_config_map(&mut diagnostic, name);
+                }
                 all.push(diagnostic);
             }
         }
@@ -260,6 +282,7 @@ impl Loaded {
             };
             let objects = last.objects.len();
             file.objects.clone_from(&last.objects);
+            file.config_maps.clone_from(&last.config_maps);
             self.diagnostics.push(Diagnostic {
                 severity: Severity::Warning,
                 file: path.clone(),
@@ -286,6 +309,21 @@ impl Parsed {
         }
         node.text()
     }
+
+    /// The ConfigMap that a field names, if it is one that names a ConfigMap.
+    fn config_map_named_by(&self, field: &str) -> Option<&str> {
+        let Spec::WafPolicy(spec) = &self.spec else { return None };
+        let at = |list: &str, end: &str| field.strip_prefix(list)?.strip_suffix(end)?.parse::<usize>().ok();
+        let named = if let Some(index) = at("spec.seclang.configMaps[", "]") {
+            spec.seclang.as_ref()?.config_maps.get(index)?
+        } else if let Some(index) = at("spec.addresses.denyFrom[", "].configMap") {
+            &spec.addresses.deny_from.get(index)?.config_map
+        } else {
+            let index = at("spec.addresses.allowFrom[", "].configMap")?;
+            &spec.addresses.allow_from.get(index)?.config_map
+        };
+        Some(&named.name)
+    }
 }
 
 impl Services {
@@ -296,6 +334,20 @@ impl Services {
             Self::Absent => format!(
                 "there is no {place}: put its manifest (apiVersion: v1, type: kubernetes.io/tls) beside the others"
             ),
+            Self::Elsewhere => {
+                diagnostic.severity = Severity::Warning;
+                format!(
+                    "{place} is looked up in the cluster, not here; `breakwater up` wants its manifest beside the others"
+                )
+            }
+        };
+    }
+
+    /// Says of a ConfigMap that is not among the manifests what that means here.
+    fn retell_config_map(self, diagnostic: &mut Diagnostic, name: &str) {
+        let place = format!("ConfigMap {}/{name}", diagnostic.namespace);
+        diagnostic.message = match self {
+            Self::Absent => format!("there is no {place}: put its manifest (apiVersion: v1) beside the others"),
             Self::Elsewhere => {
                 diagnostic.severity = Severity::Warning;
                 format!(

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use breakwater_dataplane::takeover::Sockets;
 use breakwater_dataplane::{
-    DataPlane, DiskOptions, Listen, Options, SMALLEST_DISK, SpoolOptions, cgroup_memory_limit, default_workers,
+    DataPlane, DiskOptions, Listen, Options, SMALLEST_DISK, SpoolOptions, cgroup_memory_limit, crs_dir, default_workers,
 };
 use clap::Args;
 
@@ -64,6 +64,10 @@ pub(crate) struct ServeArgs {
     /// Name server for the names of origins; may be given several times [default: those of the system]
     #[arg(long = "name-server", value_name = "ADDR")]
     name_servers: Vec<SocketAddr>,
+    /// Directory of the OWASP Core Rule Set, for WafPolicies with `crs`: DIR/rules/*.conf with their data files, and
+    /// DIR/crs-setup.conf [default: /usr/share/breakwater/crs or /usr/share/modsecurity-crs, if there is one]
+    #[arg(long, value_name = "DIR")]
+    crs_dir: Option<PathBuf>,
     /// File for the audit log, one JSON line for each event [default: standard error]
     #[arg(long, value_name = "FILE")]
     audit_log: Option<PathBuf>,
@@ -138,6 +142,7 @@ impl ServeArgs {
             max_connections: self.max_connections.unwrap_or(defaults.max_connections),
             name_servers: self.name_servers,
             max_connections_per_client: self.max_connections_per_client,
+            crs_dir: crs_dir(self.crs_dir),
             prefetch_spread,
         };
         let refused = |error: breakwater_dataplane::StartError| Failure::environment(error.to_string(), "");

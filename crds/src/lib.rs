@@ -22,6 +22,7 @@ mod status;
 mod tiering;
 mod tls;
 mod waf_policy;
+mod waf_rules;
 mod ws_route;
 
 pub use cache_purge::{CachePurge, CachePurgeSpec, CachePurgeStatus, EdgeCacheRef, PurgeMode, PurgeNodes};
@@ -46,7 +47,12 @@ pub use status::{EdgeCacheStatus, NodesStatus, RecordedPurge, ResourceStatus};
 pub use tiering::{NodeSelector, Parent, ParentFallback, Tiering, TieringMode};
 pub use tls::{ClientCertificateMode, ClientCertificates, Hsts, Tls, TlsVersion};
 pub use waf_policy::{
-    Addresses, Audit, Block, Client, ConnectionCount, DefaultAction, Limit, LimitBy, Redact, RequestRate, Uris,
-    WafMode, WafPolicy, WafPolicySpec,
+    AddressSource, Addresses, Audit, Block, Client, ConnectionCount, DefaultAction, HeaderRule, HeaderRules,
+    HeaderValueMatch, HeaderValueType, Limit, LimitBy, Penalty, PenaltyAfter, Redact, RequestRate, Uris, WafMode,
+    WafPolicy, WafPolicySpec,
+};
+pub use waf_rules::{
+    BodyInspection, ConfigMapKey, Crs, OnExceed, ResponseInspection, RuleExclusion, RuleMode, RuleModeKind,
+    RuleSelector, SecLang, Thresholds,
 };
 pub use ws_route::{Handshake, WsLimits, WsRoute, WsRouteSpec, WsTimeouts};

@@ -1,10 +1,13 @@
-//! WafPolicy: lists and limits in front of other objects.
+//! WafPolicy: lists, limits and rules in front of other objects.
 
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Cidr, Duration, HeaderName, Method, PathMatch, PolicyTarget, ResourceStatus};
+use crate::{
+    BodyInspection, Cidr, ConfigMapKey, Crs, Duration, HeaderName, Method, PathMatch, PolicyTarget, ResourceStatus,
+    SecLang,
+};
 
 /// Which requests a WafPolicy refuses or limits, and for which objects.
 #[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -64,10 +67,25 @@ pub struct WafPolicySpec {
     /// Lists of paths.
     #[serde(default)]
     pub uris: Uris,
+    /// Rules over single header fields of requests.
+    #[serde(default)]
+    pub headers: HeaderRules,
     /// Limits for each client. Every limit that matches a request counts it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub limits: Vec<Limit>,
+    /// What becomes of clients that this policy refuses again and again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub penalty: Option<Penalty>,
+    /// The OWASP Core Rule Set; `crs: {}` turns it on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crs: Option<Crs>,
+    /// Rules of your own, in the language of ModSecurity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seclang: Option<SecLang>,
+    /// How much of bodies the rules see.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<BodyInspection>,
     /// What a refused client gets.
     #[serde(default)]
     pub block: Block,
@@ -127,9 +145,26 @@ pub struct Addresses {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4096), extend("x-kubernetes-list-type" = "set"))]
     pub deny: Vec<Cidr>,
+    /// More of allow: lists in ConfigMaps of the policy's namespace, an address or prefix on each line, with comments
+    /// behind #.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "atomic"))]
+    pub allow_from: Vec<AddressSource>,
+    /// More of deny, as allowFrom.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "atomic"))]
+    pub deny_from: Vec<AddressSource>,
     /// What happens to clients on neither list.
     #[serde(default)]
     pub default: DefaultAction,
+}
+
+/// Where a list of addresses is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AddressSource {
+    /// A key of a ConfigMap.
+    pub config_map: ConfigMapKey,
 }
 
 /// What happens to clients on neither list.
@@ -156,12 +191,62 @@ pub struct Uris {
     pub deny: Vec<PathMatch>,
 }
 
+/// Rules over single header fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HeaderRules {
+    /// A request that has one of these is refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "atomic"))]
+    pub deny: Vec<HeaderRule>,
+    /// A request that lacks one of these is refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "atomic"))]
+    pub require: Vec<HeaderRule>,
+}
+
+/// A header field, by name and perhaps by value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HeaderRule {
+    /// The field's name, in any letter case.
+    pub name: HeaderName,
+    /// What its value is compared with; absent: any value will do. Of a field that is repeated each value is compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<HeaderValueMatch>,
+}
+
+/// How a header field's value is compared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HeaderValueMatch {
+    /// Exact: the whole value. Prefix: the beginning of the value. Regex: a regular expression that must match the whole
+    /// value (RE2 syntax, linear time).
+    #[serde(rename = "type", default)]
+    pub kind: HeaderValueType,
+    /// The value, its beginning, or the regular expression. Letter case counts.
+    #[schemars(length(min = 1, max = 1024))]
+    pub value: String,
+}
+
+/// How a header field's value is compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum HeaderValueType {
+    /// The whole value.
+    #[default]
+    Exact,
+    /// Its beginning.
+    Prefix,
+    /// A regular expression that must match the whole value.
+    Regex,
+}
+
 /// A limit for each client, kept by each node for itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "has(self.requests) || has(self.connections)",
-    "message": "a limit limits something: give requests or connections",
+    "rule": "has(self.requests) || has(self.connections) || has(self.newConnections)",
+    "message": "a limit limits something: give requests, connections or newConnections",
 }]))]
 pub struct Limit {
     /// The limit's name in metrics and audit lines.
@@ -185,6 +270,13 @@ pub struct Limit {
     /// Connections open at once; beyond them the answer is 429.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connections: Option<ConnectionCount>,
+    /// A rate of new connections; beyond it the answer is 429. A connection counts with the first request over it that
+    /// the limit is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_connections: Option<RequestRate>,
+    /// DetectOnly: this limit reports and refuses nothing, whatever the policy's mode.
+    #[serde(default)]
+    pub mode: WafMode,
 }
 
 impl Limit {
@@ -200,16 +292,16 @@ pub enum LimitBy {
     ClientAddress,
 }
 
-/// A request rate.
+/// A rate of requests or of new connections.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RequestRate {
-    /// How many requests are allowed in each period.
+    /// How many are allowed in each period.
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub count: u32,
     /// The period.
     pub per: Duration,
-    /// How many requests may come at once before the rate is felt; the default is count.
+    /// How many may come at once before the rate is felt; the default is count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub burst: Option<u32>,
@@ -222,6 +314,31 @@ pub struct ConnectionCount {
     /// How many connections may be open at once.
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub count: u32,
+}
+
+/// Clients that the policy refused again and again are refused at once, for a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Penalty {
+    /// How many refusals by this policy, of whatever part of it, are enough. Counted by client, on each node.
+    pub after: PenaltyAfter,
+    /// How long the client is refused, with block.status. Requests that are refused by the penalty do not prolong it.
+    #[serde(rename = "for")]
+    pub lasts: Duration,
+    /// DetectOnly: the penalty reports and refuses nothing, whatever the policy's mode.
+    #[serde(default)]
+    pub mode: WafMode,
+}
+
+/// How many refusals are enough for a penalty.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PenaltyAfter {
+    /// So many.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub count: u32,
+    /// Within so long after the first of them.
+    pub per: Duration,
 }
 
 /// What a refused client gets.

@@ -53,8 +53,10 @@ fn edge_cache() -> Value {
 fn waf_policy() -> Value {
     json!({
         "targetRefs": [{"group": "breakwater.dev", "kind": "EdgeCache", "name": "shop"}],
-        "addresses": {"allow": ["198.51.100.7"], "deny": ["203.0.113.0/24", "2001:db8::/32"]},
-        "limits": [{"name": "a", "requests": {"count": 1, "per": "1s"}, "methods": ["POST"]}, {"name": "b", "connections": {"count": 1}}]
+        "addresses": {"allow": ["198.51.100.7"], "deny": ["203.0.113.0/24", "2001:db8::/32"], "denyFrom": [{"configMap": {"name": "lists", "key": "deny.txt"}}]},
+        "limits": [{"name": "a", "requests": {"count": 1, "per": "1s"}, "methods": ["POST"]}, {"name": "b", "connections": {"count": 1}}, {"name": "c", "newConnections": {"count": 1, "per": "1s"}, "mode": "DetectOnly"}],
+        "penalty": {"after": {"count": 5, "per": "1m"}, "for": "10m"},
+        "headers": {"deny": [{"name": "X-Debug"}], "require": [{"name": "X-Key", "value": {"type": "Regex", "value": "[0-9]+"}}]}
     })
 }
 
@@ -221,9 +223,44 @@ fn each_broken_rule_is_refused_with_its_message() {
         (
             "WafPolicy",
             waf_policy(),
+            "/crs",
+            json!({"paranoiaLevel": 2, "detectionParanoiaLevel": 1}),
+            "detectionParanoiaLevel is paranoiaLevel or higher",
+        ),
+        (
+            "WafPolicy",
+            waf_policy(),
+            "/crs",
+            json!({"paranoiaLevel": 1, "exclusions": [{"rules": {}}]}),
+            "say which rules",
+        ),
+        (
+            "WafPolicy",
+            waf_policy(),
+            "/seclang",
+            json!({}),
+            "give rules: inline or configMaps",
+        ),
+        (
+            "WafPolicy",
+            waf_policy(),
             "/limits",
             json!([{"name": "a", "connections": {"count": 1}, "methods": ["get"]}]),
             "not a request method",
+        ),
+        (
+            "WafPolicy",
+            waf_policy(),
+            "/headers",
+            json!({"deny": [{"name": "X Debug"}]}),
+            "header",
+        ),
+        (
+            "WafPolicy",
+            waf_policy(),
+            "/penalty",
+            json!({"after": {"count": 1, "per": "1m"}, "for": "soon"}),
+            "not a duration",
         ),
         (
             "WsRoute",

@@ -7,13 +7,16 @@ use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use breakwater_waf::address::AddressSet;
-use breakwater_waf::audit::{self, Event};
+use breakwater_waf::audit::{self, Action, Event};
 use breakwater_waf::limit::ConnectionGuard;
-use breakwater_waf::policy::{Finding, Outcome, RequestView, Verdict, admit_all, evaluate_all, evaluate_path_all};
+use breakwater_waf::policy::{
+    FieldSource, Finding, Outcome, Reason, RequestView, Verdict, admit_all, evaluate_all, evaluate_path_all,
+};
 use breakwater_wire::forwarded::client_address;
+use breakwater_wire::http1::Fields;
 use breakwater_wire::path::NormalPath;
 
-use crate::config::Resource;
+use crate::config::{Protection, Resource};
 use crate::worker::Worker;
 
 /// What is judged.
@@ -24,6 +27,7 @@ pub(crate) struct Subject<'a> {
     pub(crate) host: &'a str,
     pub(crate) path: &'a NormalPath<'a>,
     pub(crate) query: Option<&'a str>,
+    pub(crate) fields: Fields<'a>,
     pub(crate) request_id: &'a str,
 }
 
@@ -57,8 +61,11 @@ pub(crate) fn judge(
         subject.path.as_str(),
         subject.query,
     );
+    let shown = Shown(subject.fields.clone());
+    let view = view.with_fields(&shown);
     let policies = || resource.protections.iter().map(|protection| &protection.policy);
-    let mut verdict = evaluate_all(policies(), &view, worker.clock.now_ms());
+    let now_ms = worker.clock.now_ms();
+    let mut verdict = evaluate_all(policies(), &view, now_ms);
     if subject.path.has_separators() && matches!(verdict.outcome, Outcome::Pass) {
         // The origin may take `%2F` for `/`, or `//` for one; what it would then serve must not be on a deny list either.
         let other = evaluate_path_all(policies(), &subject.path.with_separators());
@@ -66,7 +73,7 @@ pub(crate) fn judge(
         verdict.detections.extend(other.detections);
     }
     if resource.counts_connections && matches!(verdict.outcome, Outcome::Pass) {
-        let admitted = admit_all(policies(), &view, guard.get_or_insert_default());
+        let admitted = admit_all(policies(), &view, guard.get_or_insert_default(), now_ms);
         verdict.outcome = admitted.outcome;
         verdict.detections.extend(admitted.detections);
     }
@@ -103,6 +110,9 @@ fn audit(worker: &Worker, resource: &Resource, finding: &Finding, view: &Request
         if let Some(limit) = finding.detail.limit() {
             protection.cells.refused_by(limit);
         }
+        if finding.action() == Action::Block && finding.reason != Reason::Penalty {
+            strike(worker, protection, view.client);
+        }
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let unix_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
@@ -112,6 +122,24 @@ fn audit(worker: &Worker, resource: &Resource, finding: &Finding, view: &Request
         &mut line,
     );
     worker.metrics.audit_log.write(line);
+}
+
+/// The fields of a head, for rules over them.
+#[derive(Debug)]
+struct Shown<'a>(Fields<'a>);
+
+impl FieldSource for Shown<'_> {
+    fn any(&self, name: &str, look: &mut dyn FnMut(&[u8]) -> bool) -> bool {
+        let mut fields = self.0.clone();
+        fields.any(|(held, value)| held.eq_ignore_ascii_case(name) && look(value))
+    }
+}
+
+/// Takes note that a policy refused a request of `client`, for the policy's penalty.
+pub(crate) fn strike(worker: &Worker, protection: &Protection, client: IpAddr) {
+    if protection.policy.strike(client, worker.clock.now_ms()) {
+        protection.cells.penalized();
+    }
 }
 
 /// How a client's address is found.

@@ -6,6 +6,7 @@
 mod assemble;
 mod build;
 pub(crate) mod purge;
+mod rules;
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -29,6 +30,7 @@ use crate::telemetry::{Metrics, PolicyCells, ResourceCells};
 use crate::tls::{HostTls, Hosts, Terms};
 use crate::upstream::{Origin, Parent, ParentWay, Pool, Upstream};
 pub(crate) use assemble::{Assembler, Loaded};
+pub(crate) use rules::Rules;
 
 /// A configuration.
 #[derive(Default)]
@@ -55,6 +57,10 @@ pub(crate) struct Resource {
     pub(crate) protections: Vec<Arc<Protection>>,
     /// Whether one of them limits connections.
     pub(crate) counts_connections: bool,
+    /// Whether one of them has rules.
+    pub(crate) has_rules: bool,
+    /// Whether rules look at responses.
+    pub(crate) inspects_responses: bool,
     pub(crate) client: ClientRule,
     pub(crate) kind: ResourceKind,
     /// The object's, as of the manifest in force.
@@ -140,6 +146,8 @@ impl ResourceKind {
 /// A WafPolicy.
 pub(crate) struct Protection {
     pub(crate) policy: Policy,
+    /// Rules over requests and responses, asked after lists and limits.
+    pub(crate) rules: Option<Rules>,
     pub(crate) cells: Arc<PolicyCells>,
     /// Older policies are asked first.
     order: u32,

@@ -36,9 +36,50 @@ pub enum StartError {
     /// The disk store is another process's, and cannot be read.
     #[error("the disk store {} is in use by another process; give each a directory of its own", .0.display())]
     DiskInUse(PathBuf),
+    /// The Core Rule Set cannot be used.
+    #[error("{0}; name its directory with --crs-dir, or leave --crs-dir out if no WafPolicy has crs")]
+    Crs(#[from] CrsError),
     /// A worker cannot be started.
     #[error("cannot start a worker: {0}; fewer workers (--workers) or a higher process limit may help")]
     Worker(io::Error),
+}
+
+/// Why a directory is not a Core Rule Set.
+#[derive(Debug, thiserror::Error)]
+pub enum CrsError {
+    /// The operating system's reason.
+    #[error("the Core Rule Set cannot be read, {}: {source}", path.display())]
+    Io {
+        /// Which file or directory.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// It is something else.
+    #[error("{} holds no Core Rule Set: {message}", path.display())]
+    NotCrs {
+        /// Which file or directory.
+        path: PathBuf,
+        /// What is missing or too much.
+        message: String,
+    },
+    /// Its rules are not rules.
+    #[error("the Core Rule Set in {} cannot be used: {first}{}", path.display(), more(*.others))]
+    Rules {
+        /// Which directory.
+        path: PathBuf,
+        /// The first mistake, with file and line.
+        first: String,
+        /// How many more there are.
+        others: usize,
+    },
+}
+
+fn more(others: usize) -> String {
+    match others {
+        0 => String::new(),
+        others => format!(" (and {others} more)"),
+    }
 }
 
 /// Why the listening sockets did not change hands. It says so for both processes: the old one goes on in every case.

@@ -10,6 +10,7 @@ mod filtered;
 mod forward;
 pub(crate) mod hit;
 mod https;
+mod inspected;
 mod job;
 mod pages;
 mod peer;
@@ -17,6 +18,7 @@ mod proxy;
 mod stored;
 mod websocket;
 
+use std::cell::RefCell;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -31,6 +33,7 @@ use http::header;
 use crate::access::{self, Judgement, Subject};
 use crate::config::{Local, Resource, ResourceKind, WorkerConfig};
 use crate::conn::Shared;
+use crate::inspect::{Inspection, Refusal};
 use crate::request_id::{self, acceptable};
 use crate::tls::{HostTls, Hsts};
 use crate::worker::Worker;
@@ -157,6 +160,13 @@ pub(crate) fn answer(shared: &mut Shared, head: &RequestHead<'_>, out: &mut Vec<
     {
         return refuse(&worker, &routed, out, status, retry_after);
     }
+    let mut inspection = None;
+    if resource.has_rules {
+        inspection = match inspected::head(&worker, &routed) {
+            Ok(rest) => rest,
+            Err(refusal) => return refuse_by_rule(&worker, &routed, out, &refusal),
+        };
+    }
     if let Some(filters) = resource.filters()
         && let Some(answer) = filtered::answer(&worker, filters, &routed, out)
     {
@@ -171,7 +181,7 @@ pub(crate) fn answer(shared: &mut Shared, head: &RequestHead<'_>, out: &mut Vec<
             close: !head.keep_alive || worker.draining.get(),
         };
     }
-    leave(&worker, &routed, out)
+    leave(&worker, &routed, out, inspection)
 }
 
 fn subject<'a>(routed: &Routed<'a, 'a>) -> Subject<'a> {
@@ -181,11 +191,12 @@ fn subject<'a>(routed: &Routed<'a, 'a>) -> Subject<'a> {
         host: routed.head.host.name(),
         path: routed.path,
         query: routed.head.query,
+        fields: routed.head.fields(),
         request_id: routed.request_id,
     }
 }
 
-fn leave(worker: &Worker, routed: &Routed<'_, '_>, out: &mut Vec<u8>) -> Answer {
+fn leave(worker: &Worker, routed: &Routed<'_, '_>, out: &mut Vec<u8>, inspection: Option<Box<Inspection>>) -> Answer {
     let Ok(mut request) = routed.head.to_owned() else {
         worker.cells.refuse("head");
         return unrouted(worker, out, 400, "the request head is malformed");
@@ -212,9 +223,23 @@ fn leave(worker: &Worker, routed: &Routed<'_, '_>, out: &mut Vec<u8>) -> Answer 
         secure: routed.secure,
         tls: routed.tls,
         asked: Rc::default(),
+        inspection: RefCell::new(inspection),
         prefetch: false,
         asked_by: routed.asked_by,
     }))
+}
+
+fn refuse_by_rule(worker: &Worker, routed: &Routed<'_, '_>, out: &mut Vec<u8>, refusal: &Refusal) -> Answer {
+    let location = refusal.location.as_deref().map(|location| (header::LOCATION, location));
+    let refusal = Ours {
+        status: refusal.status,
+        message: None,
+        retry_after: None,
+        detail: "refused",
+        fields: location.as_slice(),
+        waf: Some("block"),
+    };
+    refusal.answer(worker, routed, out)
 }
 
 fn refuse(

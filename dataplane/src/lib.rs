@@ -14,11 +14,13 @@ mod admin;
 mod clock;
 mod config;
 mod conn;
+mod crs;
 mod disk;
 mod error;
 mod filter;
 pub mod follow;
 mod handler;
+mod inspect;
 mod listen;
 mod memory;
 mod pace;
@@ -36,10 +38,11 @@ mod upstream;
 mod worker;
 
 pub use breakwater_cache::store::disk::SMALLEST as SMALLEST_DISK;
+pub use crs::{CRS_DIRS, crs_dir, read_crs};
 pub use disk::DiskOptions;
 #[cfg(feature = "testing")]
 pub use disk::synthesize_disk;
-pub use error::{StartError, TakeoverError};
+pub use error::{CrsError, StartError, TakeoverError};
 pub use listen::Listen;
 pub use memory::cgroup_memory_limit;
 pub use server::{Applied, DataPlane, Options, default_workers};

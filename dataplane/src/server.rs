@@ -62,6 +62,8 @@ pub struct Options {
     pub node: String,
     /// Bytes of memory this process may use; see [`DataPlane::watch_memory`] and [`crate::cgroup_memory_limit`].
     pub memory_limit: Option<u64>,
+    /// The directory of the Core Rule Set ([`crate::read_crs`]); none: policies that ask for it are rejected.
+    pub crs_dir: Option<PathBuf>,
     /// Prefetching begins within this time, by chance, so that nodes of a cluster do not all ask at once.
     pub prefetch_spread: Duration,
 }
@@ -82,6 +84,7 @@ impl Default for Options {
             spool: None,
             node: String::new(),
             memory_limit: None,
+            crs_dir: None,
             prefetch_spread: Duration::ZERO,
         }
     }
@@ -148,6 +151,7 @@ impl DataPlane {
         let accept = inherited.is_none();
         let inherited = inherited.unwrap_or_default().claim(&options.listen);
         let workers = options.workers.max(1);
+        let crs = options.crs_dir.as_deref().map(crate::read_crs).transpose()?;
         let access_log = options
             .access_log
             .as_deref()
@@ -207,7 +211,13 @@ impl DataPlane {
             audit_log,
         );
         let metrics = Arc::new(metrics);
-        let assembler = Assembler::new(Arc::clone(&metrics), Arc::clone(&cache), tables, options.https_port);
+        let assembler = Assembler::new(
+            Arc::clone(&metrics),
+            Arc::clone(&cache),
+            tables,
+            options.https_port,
+            crs.map(Arc::new),
+        );
         let (control, _) = watch::channel(Control {
             version: 0,
             config: Arc::new(Config::default()),

@@ -8,7 +8,9 @@ pub(crate) mod cells;
 pub(crate) mod collect;
 pub(crate) mod line_log;
 pub(crate) mod metrics;
+pub(crate) mod rule_cells;
 
 pub(crate) use cells::{CacheResult, ListenerCells, ParentResult, PrefetchResult, ResourceCells, WorkerCells};
 pub(crate) use line_log::LineLog;
 pub(crate) use metrics::{Metrics, PolicyCells};
+pub(crate) use rule_cells::Direction;

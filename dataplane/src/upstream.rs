@@ -285,7 +285,11 @@ impl Upstream {
             Exchange::Http2(exchange) => Framed::Http2(Box::new(exchange.into_body(response.framing, patience))),
         };
         let cells = Arc::clone(&self.cells);
-        ResponseBody { from, cells }
+        ResponseBody {
+            from,
+            cells,
+            ahead: None,
+        }
     }
 
     /// Sends the head to the next server.

@@ -64,6 +64,14 @@ pub const RULES: &[Rule] = &[
         names: &[],
         verbs: &["list", "watch"],
     },
+    // Rules that `spec.seclang.configMaps` names.
+    Rule {
+        scope: Scope::Watched,
+        group: "",
+        resources: &["configmaps"],
+        names: &[],
+        verbs: &["list", "watch"],
+    },
     Rule {
         scope: Scope::Watched,
         group: "discovery.k8s.io",

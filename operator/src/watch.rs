@@ -1,4 +1,4 @@
-//! Reads the API server: four custom kinds, Services, EndpointSlices and TLS Secrets, as one [`World`] of plain values;
+//! Reads the API server: four custom kinds, Services, EndpointSlices, TLS Secrets and ConfigMaps, as one [`World`] of plain values;
 //! and the labels of Nodes, once an EdgeCache selects nodes by them, which are no part of it.
 //!
 //! Invariants: nothing is handed out before every kind was listed once; an object that cannot be read is
@@ -6,8 +6,9 @@
 //! does not look at, is no change. Of statuses it looks at what those of EdgeCaches have recorded of purges. A watch that
 //! fails is tried again with backoff while the last known world stays.
 //!
-//! All Services, EndpointSlices and Secrets of type `kubernetes.io/tls` of the watched namespaces are read, whether an
-//! object names them or not; only what the compile step needs of each is kept. Kubernetes types end here.
+//! All Services, EndpointSlices, ConfigMaps and Secrets of type `kubernetes.io/tls` of the watched namespaces are read,
+//! whether an object names them or not; only what the compile step needs of each is kept: of a ConfigMap, texts that hold
+//! rules or lists of addresses. Kubernetes types end here.
 
 mod decode;
 mod nodes;
@@ -23,7 +24,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use breakwater_compile::{EndpointSlice, Secret, Service, World};
+use breakwater_compile::{ConfigMap, EndpointSlice, Secret, Service, World};
 use breakwater_crds::{CachePurgeSpec, EdgeCacheSpec, WafPolicySpec, WsRouteSpec};
 use breakwater_snapshot::{Kind, ObjectId};
 
@@ -71,6 +72,7 @@ struct Objects {
     services: Slot<Service>,
     endpoint_slices: Slot<EndpointSlice>,
     secrets: Slot<Secret>,
+    config_maps: Slot<ConfigMap>,
     nodes: Slot<NodeLabels>,
 }
 
@@ -109,6 +111,7 @@ impl Watched {
             services: objects.services.values().cloned().collect(),
             endpoint_slices: objects.endpoint_slices.values().cloned().collect(),
             secrets: objects.secrets.values().cloned().collect(),
+            config_maps: objects.config_maps.values().cloned().collect(),
             purge_records: objects.edge_caches.purge_records(Kind::EdgeCache),
             blind_to_nodes: self.0.blind_to_nodes,
             ..World::default()
@@ -141,7 +144,8 @@ impl Watched {
             && objects.cache_purges.synced()
             && objects.services.synced()
             && objects.endpoint_slices.synced()
-            && objects.secrets.synced();
+            && objects.secrets.synced()
+            && objects.config_maps.synced();
         drop(objects);
         if change.seen {
             self.0.changed.send_modify(|version| *version += 1);

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use breakwater_compile::{Broken, Meta, Severity, decode, raw_secrets, raw_targets};
+use breakwater_compile::{Broken, ConfigMap, Meta, Severity, decode, raw_secrets, raw_targets};
 use breakwater_crds::{GROUP, VERSION};
 use breakwater_snapshot::{Digest, Kind, ObjectId};
 use serde::Serialize;
@@ -12,12 +12,14 @@ use serde_json::Value;
 use super::nearest::nearest;
 use super::part::Part;
 use super::yaml::{Content, Node};
-use super::{Diagnostic, Parsed, Spec, schema, secret};
+use super::{Diagnostic, Parsed, Spec, config_map, schema, secret};
 
 /// What became of a document.
 pub(super) enum Read {
     /// An object of ours.
     Object(Box<Parsed>),
+    /// A ConfigMap: perhaps rules.
+    ConfigMap(ConfigMap),
     /// Nothing of ours.
     Foreign,
     /// Perhaps something of ours, but which object it is cannot be told.
@@ -167,6 +169,14 @@ pub(super) fn read(node: Node, file: &std::path::Path, out: &mut Vec<Diagnostic>
             }
             if api_version == "v1" && kind == Kind::Secret.as_str() {
                 return secret(node, &namespace, &name, &mut tell);
+            }
+            if api_version == "v1" && kind == "ConfigMap" {
+                let mut violations = Vec::new();
+                let map = config_map::read(&namespace, &name, &node, &mut violations);
+                for violation in violations {
+                    tell(error, violation.line, &violation.field, violation.message);
+                }
+                return Read::ConfigMap(map);
             }
             let plain = group.is_empty() && matches!(kind.as_str(), "ConfigMap" | "Secret");
             if !plain {

@@ -140,6 +140,7 @@ fn parse(path: &Path, text: &str, diagnostics: &mut Vec<Diagnostic>) -> FileStat
     for node in documents {
         match document::read(node, path, diagnostics) {
             Read::Object(parsed) => state.objects.push(*parsed),
+            Read::ConfigMap(map) => state.config_maps.push(map),
             Read::Foreign => {}
             Read::Lost => state.broken = true,
         }

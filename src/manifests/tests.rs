@@ -548,3 +548,42 @@ fn a_secret_that_is_not_there_is_an_error_where_it_is_needed_and_a_warning_for_a
     assert_eq!(checked[0].severity, Severity::Warning);
     assert!(checked[0].message.contains("in the cluster"), "{}", checked[0].message);
 }
+
+fn ruled_site(seclang: &str) -> String {
+    format!(
+        "{}---\napiVersion: breakwater.dev/v1alpha1\nkind: WafPolicy\nmetadata: {{name: rules}}\nspec:\n  targetRefs: [{{group: breakwater.dev, kind: EdgeCache, name: shop}}]\n  seclang:\n{seclang}",
+        site("shop")
+    )
+}
+
+#[test]
+fn a_mistake_in_rules_is_told_with_the_line_it_stands_on() {
+    let site =
+        ruled_site("    inline: |\n      SecRule ARGS:a \"@streq 1\" \"id:1,phase:1,deny\"\n      SecNonsense On\n");
+    let line = site.lines().position(|line| line.contains("SecNonsense")).unwrap() + 1;
+    let dir = dir(&[("site.yaml", &site)]);
+    let loaded = load(dir.path()).unwrap();
+    let found = loaded.report(&compile(&loaded.world()), Services::Absent);
+    let told = found.iter().find(|d| d.field == "spec.seclang.inline:2").unwrap();
+    assert_eq!(told.line, line, "{told}");
+}
+
+#[test]
+fn a_config_map_of_the_directory_holds_rules_for_the_policy_that_names_it() {
+    let site = ruled_site("    configMaps: [{name: own, key: a.conf}]\n");
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: own}\ndata:\n  a.conf: |\n    SecRule ARGS:a \"@streq 1\" \"id:1,phase:1,deny\"\n";
+    let both = dir(&[("site.yaml", &site), ("map.yaml", map)]);
+    let loaded = load(both.path()).unwrap();
+    let output = compile(&loaded.world());
+    assert_eq!(loaded.report(&output, Services::Absent), []);
+    let alone = dir(&[("site.yaml", &site)]);
+    let loaded = load(alone.path()).unwrap();
+    for (services, severity) in [
+        (Services::Absent, Severity::Error),
+        (Services::Elsewhere, Severity::Warning),
+    ] {
+        let found = loaded.report(&compile(&loaded.world()), services);
+        assert_eq!((found.len(), found[0].severity), (1, severity), "{found:?}");
+        assert!(found[0].message.contains("ConfigMap default/own"), "{}", found[0]);
+    }
+}

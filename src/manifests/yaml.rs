@@ -288,6 +288,13 @@ impl Node {
 
     /// The line of a field such as `spec.hostnames[0]`, or of the nearest field above it that is there.
     pub(super) fn line_of(&self, field: &str) -> usize {
+        // `spec.seclang.inline:3` is the third line of a text.
+        if let Some((field, within)) = field.rsplit_once(':')
+            && field.starts_with("spec.")
+            && let Ok(within) = within.parse::<usize>()
+        {
+            return self.line_of(field) + within;
+        }
         let mut node = self;
         let mut line = self.line;
         for step in field.split('.').flat_map(|part| part.split_inclusive('[')) {

@@ -4,6 +4,7 @@
 mod filter;
 mod origin;
 mod prefetch;
+mod rules;
 mod schedule;
 mod tls;
 
@@ -19,6 +20,7 @@ pub use origin::{
     Retries,
 };
 pub use prefetch::{Prefetch, PrefetchList};
+pub use rules::{Crs, RuleExclusion, RuleSelection, Rules, SecLangSource};
 pub use schedule::{Schedule, ScheduleError};
 pub use tls::{Certificate, ClientCertificates, Hsts, Tls, TlsVersion};
 
@@ -232,9 +234,18 @@ pub struct WafPolicy {
     pub addresses: Addresses,
     /// Lists of paths.
     pub uris: Uris,
+    /// Rules over header fields.
+    #[serde(default, skip_serializing_if = "HeaderRules::is_empty")]
+    pub headers: HeaderRules,
     /// Limits per client.
     pub limits: Vec<Limit>,
-    /// The status of a refusal by a list: 403 or 404.
+    /// What becomes of clients that are refused again and again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub penalty: Option<Penalty>,
+    /// Rules over requests and responses; none means there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rules: Option<Rules>,
+    /// The status of a refusal by a list or a rule: 403 or 404.
     pub block_status: u16,
     /// Names whose values are replaced in audit lines.
     pub redact: Redact,
@@ -265,6 +276,12 @@ pub struct Addresses {
     pub allow: Vec<IpNet>,
     /// Clients that are refused.
     pub deny: Vec<IpNet>,
+    /// More clients that pass: lists as `breakwater_waf::address::list` packs them, in base64.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow_lists: Vec<String>,
+    /// More clients that are refused, as `allow_lists`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deny_lists: Vec<String>,
     /// Whether a client on neither list passes.
     pub default_allow: bool,
 }
@@ -276,6 +293,32 @@ pub struct Uris {
     pub allow: Vec<PathMatch>,
     /// Paths that are refused.
     pub deny: Vec<PathMatch>,
+}
+
+/// Rules over header fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeaderRules {
+    /// A request with one of these is refused.
+    pub deny: Vec<HeaderRule>,
+    /// A request without one of these is refused.
+    pub require: Vec<HeaderRule>,
+}
+
+impl HeaderRules {
+    /// Whether there is no rule.
+    pub fn is_empty(&self) -> bool {
+        self.deny.is_empty() && self.require.is_empty()
+    }
+}
+
+/// A header field, by name and perhaps by value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeaderRule {
+    /// Its name, lower case.
+    pub name: String,
+    /// What its value is compared with: whole, by its beginning, or by an expression that must match the whole of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<(PathKind, String)>,
 }
 
 /// A limit per client address.
@@ -291,9 +334,33 @@ pub struct Limit {
     pub requests: Option<RequestRate>,
     /// Connections open at once.
     pub connections: Option<u32>,
+    /// A rate of new connections.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_connections: Option<RequestRate>,
+    /// It reports, whatever the policy's mode.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub detect_only: bool,
 }
 
-/// `count` requests in `per_ms`, and `burst` of them at once.
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// Clients that were refused so often are refused at once for a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Penalty {
+    /// After so many refusals.
+    pub count: u32,
+    /// In how long.
+    pub per_ms: u64,
+    /// For how long.
+    pub for_ms: u64,
+    /// It reports, whatever the policy's mode.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub detect_only: bool,
+}
+
+/// `count` requests or connections in `per_ms`, and `burst` of them at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestRate {
     /// How many requests.

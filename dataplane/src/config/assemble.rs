@@ -11,10 +11,12 @@ use breakwater_cache::Cache;
 use breakwater_cache::purge::Mode;
 use breakwater_snapshot::unit::{self, Unit};
 use breakwater_snapshot::{Blob, Digest, Entry, Kind, Manifest, ObjectId, Rejection, Snapshot};
+use breakwater_waf::bundle::Crs;
 use breakwater_waf::limit::Tables;
 use serde::Serialize;
 
 use super::build::{self, Built};
+use super::rules::RuleSets;
 use super::{Config, Protection, Resource, ResourceKind, Route};
 use crate::Applied;
 use crate::access::ClientRule;
@@ -31,6 +33,7 @@ pub(crate) struct Assembler {
     tables: Arc<Tables>,
     realms: Realms,
     servers: Servers,
+    rule_sets: RuleSets,
     https_port: u16,
     loaded: Loaded,
 }
@@ -46,6 +49,12 @@ struct Held {
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Loaded {
     digest: Option<Digest>,
+    /// The version of the Core Rule Set that this node has; none: it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    crs: Option<String>,
+    /// Its rules that this node cannot run, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    crs_left_out: Vec<String>,
     objects: Vec<LoadedObject>,
     rejected: Vec<Rejection>,
 }
@@ -62,7 +71,13 @@ struct LoadedObject {
 }
 
 impl Assembler {
-    pub(crate) fn new(metrics: Arc<Metrics>, cache: Arc<Cache>, tables: Arc<Tables>, https_port: u16) -> Self {
+    pub(crate) fn new(
+        metrics: Arc<Metrics>,
+        cache: Arc<Cache>,
+        tables: Arc<Tables>,
+        https_port: u16,
+        crs: Option<Arc<Crs>>,
+    ) -> Self {
         Self {
             held: BTreeMap::new(),
             metrics,
@@ -70,8 +85,12 @@ impl Assembler {
             tables,
             realms: Realms::default(),
             servers: Servers::default(),
+            loaded: Loaded {
+                crs: RuleSets::describe(crs.as_deref()),
+                ..Loaded::default()
+            },
+            rule_sets: RuleSets::new(crs),
             https_port,
-            loaded: Loaded::default(),
         }
     }
 
@@ -99,6 +118,7 @@ impl Assembler {
             }
         }
         self.held.retain(|id, _| manifest.get(id).is_some());
+        self.rule_sets.prune();
         self.forget_sites(manifest);
         self.forget_purges();
         self.note_certificates();
@@ -110,6 +130,8 @@ impl Assembler {
         let digest = manifest.digest();
         self.loaded = Loaded {
             digest: Some(digest),
+            crs: self.loaded.crs.take(),
+            crs_left_out: self.rule_sets.left_out(),
             objects: self
                 .held
                 .iter()
@@ -130,9 +152,18 @@ impl Assembler {
         let bytes = blob.ok_or("its compiled unit is missing from the snapshot")?;
         let blob = Blob::from_json(bytes).map_err(|error| error.to_string());
         let built = blob.and_then(|blob| match blob {
-            Blob::Valid { unit } => build::build(&entry.id, *unit, &self.metrics, &self.tables, &self.realms),
+            Blob::Valid { unit } => {
+                let protects = match &*unit {
+                    Unit::WafPolicy(policy) => policy.targets.clone(),
+                    _ => Vec::new(),
+                };
+                let (metrics, tables, realms) = (&self.metrics, &self.tables, &self.realms);
+                let built = build::build(&entry.id, *unit, metrics, tables, realms, &mut self.rule_sets);
+                // Under no digest: it is rejected each time until it can be built.
+                built.inspect_err(|message| self.fail_closed(entry, Digest::of(&[]), protects, message))
+            }
             Blob::Invalid { message, targets } => {
-                self.fail_closed(entry, targets, &message);
+                self.fail_closed(entry, entry.sha256, targets, &message);
                 Err(message)
             }
         })?;
@@ -167,13 +198,13 @@ impl Assembler {
     }
 
     /// Lets a policy that has no good version refuse everything on its targets.
-    fn fail_closed(&mut self, entry: &Entry, targets: Vec<ObjectId>, message: &str) {
+    fn fail_closed(&mut self, entry: &Entry, digest: Digest, targets: Vec<ObjectId>, message: &str) {
         if entry.id.kind != Kind::WafPolicy || self.in_force(&entry.id) {
             return;
         }
         let protection = build::fail_closed(&entry.id, message, &self.metrics);
         let held = Held {
-            digest: entry.sha256,
+            digest,
             generation: entry.generation,
             built: Built::Closed(Arc::new(protection), targets),
         };
@@ -314,10 +345,13 @@ impl Assembler {
         let header = protections.iter().find_map(|p| p.client_header.clone());
         Resource {
             label: id.to_string(),
-            counts_connections: protections
-                .iter()
-                .any(|p| p.policy.connection_limits().next().is_some()),
+            counts_connections: protections.iter().any(|p| p.policy.counts_connections()),
             client: ClientRule::new(trusted, header),
+            has_rules: protections.iter().any(|p| p.rules.is_some()),
+            inspects_responses: protections
+                .iter()
+                .filter_map(|p| p.rules.as_ref())
+                .any(|rules| rules.inspect_response.is_some()),
             protections,
             generation,
             origin: self.origin(&id.to_string(), kind.origin()),

@@ -3,20 +3,23 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use breakwater_cache::key::QueryFilter;
 use breakwater_cache::policy::site::{self, SitePolicy};
 use breakwater_snapshot::unit::{self, PathKind, PathMatch, Unit, WsLimits};
 use breakwater_snapshot::{Digest, ObjectId, unit::Claim};
 use breakwater_waf::ClientKey;
-use breakwater_waf::address::Fallback;
-use breakwater_waf::limit::{ConnectionGuard, Tables};
+use breakwater_waf::address::{Fallback, list};
+use breakwater_waf::limit::{self, ConnectionGuard, Tables};
 use breakwater_waf::policy::{self, Policy};
 use breakwater_waf::uri::{Kind as UriKind, Pattern, UriSet};
 use breakwater_websocket::{Settings, Sizes, handshake};
 use breakwater_wire::device::Classes;
 use http::HeaderName;
+use ipnet::IpNet;
 
 use super::assemble::kind_of;
+use super::rules::RuleSets;
 use super::{Protection, Rule, Site, WebSocketRoute};
 use crate::filter::Filters;
 use crate::prefetch::Settings as Prefetch;
@@ -46,6 +49,7 @@ pub(super) fn build(
     metrics: &Metrics,
     tables: &Arc<Tables>,
     realms: &Realms,
+    rule_sets: &mut RuleSets,
 ) -> Result<Built, String> {
     if kind_of(&unit) != id.kind {
         return Err(format!("its unit is of kind {}", kind_of(&unit)));
@@ -57,7 +61,8 @@ pub(super) fn build(
         }
         Unit::WafPolicy(unit) => {
             let targets = unit.targets.clone();
-            protection(id, unit, metrics, tables).map(|protection| Built::Policy(Arc::new(protection), targets))
+            protection(id, unit, metrics, tables, rule_sets)
+                .map(|protection| Built::Policy(Arc::new(protection), targets))
         }
         Unit::CachePurge(unit) => Ok(Built::Purge(unit)),
         Unit::Certificate(unit) => Certificate::new(&unit).map(Built::Certificate),
@@ -164,16 +169,26 @@ fn check_claims(claims: &[Claim]) -> Result<(), String> {
     Ok(())
 }
 
-fn patterns(paths: &[PathMatch]) -> Vec<Pattern> {
-    let kind = |kind| match kind {
+pub(super) fn patterns(paths: &[PathMatch]) -> Vec<Pattern> {
+    paths
+        .iter()
+        .map(|path| Pattern::new(uri_kind(path.kind), path.value.as_str()))
+        .collect()
+}
+
+const fn uri_kind(kind: PathKind) -> UriKind {
+    match kind {
         PathKind::Exact => UriKind::Exact,
         PathKind::Prefix => UriKind::Prefix,
         PathKind::Regex => UriKind::Regex,
-    };
-    paths
-        .iter()
-        .map(|path| Pattern::new(kind(path.kind), path.value.as_str()))
-        .collect()
+    }
+}
+
+fn header_rule(rule: unit::HeaderRule) -> policy::FieldRule {
+    policy::FieldRule {
+        name: rule.name,
+        value: rule.value.map(|(kind, text)| (uri_kind(kind), text)),
+    }
 }
 
 fn protection(
@@ -181,7 +196,12 @@ fn protection(
     unit: unit::WafPolicy,
     metrics: &Metrics,
     tables: &Arc<Tables>,
+    rule_sets: &mut RuleSets,
 ) -> Result<Protection, String> {
+    let rules = unit.rules.as_ref();
+    let rules = rules
+        .map(|rules| rule_sets.build(&policy_label(id), rules, unit.block_status))
+        .transpose()?;
     let label = policy_label(id);
     let limits: Vec<_> = unit.limits.iter().map(|limit| limit.name.as_str()).collect();
     let cells = metrics.policy(&label, &limits);
@@ -190,8 +210,8 @@ fn protection(
         unit::Mode::Enforce => policy::Mode::Enforce,
         unit::Mode::DetectOnly => policy::Mode::DetectOnly,
     };
-    config.addresses.allow = unit.addresses.allow;
-    config.addresses.deny = unit.addresses.deny;
+    config.addresses.allow = with_lists(unit.addresses.allow, &unit.addresses.allow_lists)?;
+    config.addresses.deny = with_lists(unit.addresses.deny, &unit.addresses.deny_lists)?;
     config.addresses.default = if unit.addresses.default_allow {
         Fallback::Allow
     } else {
@@ -199,17 +219,32 @@ fn protection(
     };
     config.uris.allow = patterns(&unit.uris.allow);
     config.uris.deny = patterns(&unit.uris.deny);
+    config.headers.deny = unit.headers.deny.into_iter().map(header_rule).collect();
+    config.headers.require = unit.headers.require.into_iter().map(header_rule).collect();
     config.limits = unit.limits.into_iter().map(limit).collect();
+    config.penalty = unit.penalty.map(penalty);
     config.block_status = unit.block_status;
     config.redact_arguments = unit.redact.arguments;
     config.redact_headers = unit.redact.headers;
     Ok(Protection {
         policy: Policy::new(config, tables).map_err(|error| error.to_string())?,
+        rules,
         cells,
         order: unit.order,
         trusted: unit.client.trusted_proxies,
         client_header: unit.client.header,
     })
+}
+
+/// All prefixes of one side.
+fn with_lists(mut nets: Vec<IpNet>, lists: &[String]) -> Result<Vec<IpNet>, String> {
+    for list in lists {
+        let packed = STANDARD
+            .decode(list)
+            .map_err(|error| format!("a list of addresses: {error}"))?;
+        nets.extend(list::unpack(&packed).map_err(|error| error.to_string())?);
+    }
+    Ok(nets)
 }
 
 /// The `policy` label of metrics and audit lines.
@@ -223,12 +258,38 @@ fn limit(limit: unit::Limit) -> policy::LimitConfig {
         paths: patterns(&limit.paths),
         methods: limit.methods,
         by: policy::By::ClientAddress,
-        requests: limit.requests.map(|rate| policy::RequestRate {
-            count: rate.count,
-            per_ms: rate.per_ms,
-            burst: rate.burst,
-        }),
+        requests: limit.requests.map(rate),
         connections: limit.connections,
+        new_connections: limit.new_connections.map(rate),
+        mode: part_mode(limit.detect_only),
+    }
+}
+
+const fn rate(rate: unit::RequestRate) -> policy::RequestRate {
+    policy::RequestRate {
+        count: rate.count,
+        per_ms: rate.per_ms,
+        burst: rate.burst,
+    }
+}
+
+const fn penalty(penalty: unit::Penalty) -> policy::Penalty {
+    policy::Penalty {
+        terms: limit::Terms {
+            strikes: penalty.count,
+            per_ms: penalty.per_ms,
+            for_ms: penalty.for_ms,
+        },
+        mode: part_mode(penalty.detect_only),
+    }
+}
+
+/// The mode of a part of a policy.
+const fn part_mode(detect_only: bool) -> policy::Mode {
+    if detect_only {
+        policy::Mode::DetectOnly
+    } else {
+        policy::Mode::Enforce
     }
 }
 
@@ -238,6 +299,7 @@ pub(super) fn fail_closed(id: &ObjectId, message: &str, metrics: &Metrics) -> Pr
     Protection {
         cells: metrics.policy(&label, &[]),
         policy: Policy::fail_closed(label, message),
+        rules: None,
         order: 0,
         trusted: Vec::new(),
         client_header: None,

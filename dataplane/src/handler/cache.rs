@@ -29,6 +29,7 @@ use super::client::Client;
 use super::hit::{self, Authority};
 use super::{Asked, Failure, Job, Outcome, forward, host_name, page, pages};
 use crate::config::{ResourceKind, Site};
+use crate::inspect::Refusal;
 use crate::telemetry::CacheResult;
 use crate::upstream::OriginError;
 use crate::worker::Worker;
@@ -268,6 +269,10 @@ impl Request<'_> {
                 }
                 HeadOutcome::Object(object) => object.meta.vary.clone(),
                 HeadOutcome::Released | HeadOutcome::Interim(_) | HeadOutcome::Lead(_) => break,
+                HeadOutcome::Failed(failure) if self.job.asked.refused.get() => {
+                    self.count(CacheResult::Miss);
+                    return Err(self.refused(failure.status));
+                }
                 HeadOutcome::Failed(failure) => {
                     if let Some(stale) = stale.as_ref().filter(|stale| stale.on_error.covers(None)) {
                         return self.send_stale(client, stale).await;
@@ -311,7 +316,14 @@ impl Request<'_> {
     }
 
     fn fetch(&self, stale: Option<(&Arc<Object>, OnError)>, asked: &Rc<Asked>) -> Result<Fetch, OriginError> {
-        Ok(self.fetch_with(forward::fields(self.job, self.peer)?, stale, asked))
+        let fetch = self.fetch_with(forward::fields(self.job, self.peer)?, stale, asked);
+        fetch.inspection.replace(self.job.inspection.take());
+        Ok(fetch)
+    }
+
+    /// What was fetched for this request was refused by a rule.
+    fn refused(&self, status: u16) -> Failure {
+        Failure::Refused(Refusal { status, location: None })
     }
 
     fn fetch_with(&self, fields: HeaderMap, stale: Option<(&Arc<Object>, OnError)>, asked: &Rc<Asked>) -> Fetch {
@@ -336,6 +348,8 @@ impl Request<'_> {
                 &self.job.path,
             ),
             stale: stale.map(|(object, on_error)| (Arc::clone(object), on_error)),
+            inspection: RefCell::default(),
+            request_id: self.job.request_id.clone(),
             question: Question::of(self.job, self.peer, self.site).map(Box::new),
         }
     }

@@ -53,6 +53,9 @@ pub(crate) trait Client {
     /// The next piece of the request body, or none at its end.
     async fn next_body(&mut self) -> Result<Option<Bytes>, ClientError>;
 
+    /// Gives back what [`Client::next_body`] gave: it comes again, before the rest.
+    fn unread(&mut self, beginning: Bytes);
+
     /// The fields that came behind the request body, once that has ended.
     fn take_trailers(&mut self) -> Option<HeaderMap>;
 

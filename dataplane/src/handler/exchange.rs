@@ -11,10 +11,11 @@ use breakwater_wire::http1::{Host, OwnedRequest};
 use http::header;
 
 use super::client::{Channel, Client, ClientError, Http1, Http2};
-use super::pages::page;
-use super::{After, Job, cache, filtered, websocket};
+use super::pages::{page, refused_page};
+use super::{After, Job, cache, filtered, inspected, websocket};
 use crate::config::ResourceKind;
 use crate::conn::{Shared, Transport};
+use crate::inspect::Refusal;
 use crate::telemetry::{CacheResult, access_log};
 use crate::upstream::OriginError;
 use crate::worker::Worker;
@@ -38,6 +39,12 @@ pub(crate) enum Failure {
     /// More than the route takes.
     #[error("the request body is too large")]
     TooLarge,
+    /// By a rule.
+    #[error("a rule refuses it")]
+    Refused(Refusal),
+    /// For what would have to be held back until rules have judged it.
+    #[error("there is no room for what rules want to see")]
+    NoRoom,
 }
 
 impl Failure {
@@ -49,6 +56,8 @@ impl Failure {
             Self::Client(ClientError::Slow) => "client_slow",
             Self::Client(ClientError::Body(_)) => "request_body_malformed",
             Self::TooLarge => filtered::TOO_LARGE,
+            Self::Refused(_) => "rule",
+            Self::NoRoom => inspected::NO_ROOM,
         }
     }
 }
@@ -66,6 +75,10 @@ pub(crate) fn exchange<S: Transport>(
         let mut client = Http1::new(&worker, stream, &received, &job.request);
         drop(received);
         if matches!(job.resource().kind, ResourceKind::WebSocket(_)) {
+            if let Err(failure) = inspected::request_body(&worker, &job, &mut client).await {
+                let cut = conclude(&worker, &job, &mut client, Err(failure)).await;
+                return after(&worker, client, cut);
+            }
             return websocket::open(&worker, job, peer, client).await;
         }
         if job.asked_by.is_some() {
@@ -111,6 +124,7 @@ async fn exchange_of_a_stream(worker: Rc<Worker>, peer: IpAddr, job: Box<Job>, m
 
 /// Answers a request that takes no more than request and response.
 async fn respond<C: Client>(worker: &Rc<Worker>, job: &Job, peer: IpAddr, client: &mut C) -> Result<Outcome, Failure> {
+    let _held = inspected::request_body(worker, job, client).await?;
     match &job.resource().kind {
         ResourceKind::Cache(_) if asks_for_websocket(&job.request) => refuse_upgrade(worker, job, client).await,
         ResourceKind::Cache(_) => cache::serve(worker, job, peer, client).await,
@@ -195,6 +209,18 @@ async fn fail<C: Client>(worker: &Rc<Worker>, job: &Job, client: &mut C, failure
             tracing::debug!(resource, reason = error.label(), request_id = job.request_id, "{error}");
             (error.status(), public(error))
         }
+        Failure::Refused(refusal) => {
+            job.asked.refused.set(true);
+            if !answered {
+                // The client may be gone; there is nobody else to tell.
+                let _ = refused_page(worker, job, client, refusal).await;
+            }
+            return refusal.status;
+        }
+        Failure::NoRoom => {
+            worker.cells.refuse(inspected::NO_ROOM);
+            (503, "there is more to do than can be done; try again in a moment")
+        }
         Failure::Client(ClientError::Gone) => return CLIENT_GONE,
         // It did not take the answer in time, and is sent away: nobody reads another one.
         Failure::Client(ClientError::Slow) if answered => return CLIENT_GONE,
@@ -271,7 +297,7 @@ pub(super) fn count(worker: &Worker, job: &Job, outcome: &Outcome, bytes: u64, e
             resource: &job.resource().label,
             cache: outcome.cache.map(CacheResult::label),
             upstream: upstream.as_deref(),
-            waf: None,
+            waf: job.asked.refused.get().then_some("block"),
             aborted: end.cut.is_some(),
             error: job.asked.error.get().or(end.error),
         }));

@@ -11,6 +11,7 @@ use breakwater_wire::http1::OwnedRequest;
 
 use crate::config::{Local, Resource, WorkerConfig};
 use crate::filter::Filters;
+use crate::inspect::Inspection;
 use crate::tls::Hsts;
 use crate::upstream::{Asker, OriginError, Server};
 
@@ -34,6 +35,8 @@ pub(crate) struct Job {
     /// For [`WorkerConfig::host_tls`].
     pub(super) tls: Option<u32>,
     pub(crate) asked: Rc<Asked>,
+    /// What rules have still to judge.
+    pub(super) inspection: RefCell<Option<Box<Inspection>>>,
     /// It is no client's, and counted as none.
     pub(super) prefetch: bool,
     /// Another node asks for its client: the other end of that client's connection.
@@ -47,6 +50,8 @@ pub(crate) struct Asked {
     pub(super) server: RefCell<Option<Arc<Server>>>,
     /// Why there is no whole answer.
     pub(super) error: Cell<Option<&'static str>>,
+    /// A rule refused what was sent or answered.
+    pub(super) refused: Cell<bool>,
 }
 
 impl Asked {

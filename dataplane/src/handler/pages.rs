@@ -7,6 +7,7 @@ use http::header::{self, HeaderName};
 
 use super::client::{Client, ClientError};
 use super::{Answer, Job, Outcome, Routed};
+use crate::inspect::Refusal;
 use crate::request_id;
 use crate::respond::{self, Page};
 use crate::telemetry::access_log;
@@ -173,6 +174,17 @@ async fn page_for_all<C: Client>(
     page_with(worker, job, client, status, message, fields).await
 }
 
+/// Sends the block page.
+pub(super) async fn refused_page<C: Client>(
+    worker: &Worker,
+    job: &Job,
+    client: &mut C,
+    refusal: &Refusal,
+) -> Result<Outcome, ClientError> {
+    let location = refusal.location.as_deref().map(|location| (header::LOCATION, location));
+    any_page(worker, job, client, refusal.status, None, location.as_slice()).await
+}
+
 /// Sends an answer of ours with fields of its own.
 pub(super) async fn page_with<C: Client>(
     worker: &Worker,
@@ -181,6 +193,17 @@ pub(super) async fn page_with<C: Client>(
     status: u16,
     message: &str,
     fields: &[(HeaderName, &'static str)],
+) -> Result<Outcome, ClientError> {
+    any_page(worker, job, client, status, Some(message), fields).await
+}
+
+async fn any_page<C: Client>(
+    worker: &Worker,
+    job: &Job,
+    client: &mut C,
+    status: u16,
+    message: Option<&str>,
+    fields: &[(HeaderName, &str)],
 ) -> Result<Outcome, ClientError> {
     if client.has_body() || !job.request.keep_alive || worker.draining.get() {
         client.close_after();
@@ -194,7 +217,7 @@ pub(super) async fn page_with<C: Client>(
     Page {
         status,
         request_id: &job.request_id,
-        message: Some(message),
+        message,
         wants_json: accept.is_some_and(breakwater_waf::block::wants_json),
         retry_after: (status == 503).then_some(1),
         cache_status: job.resource().kind.detail("failed"),

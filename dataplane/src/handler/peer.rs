@@ -76,7 +76,7 @@ pub(super) fn answer(shared: &Shared, head: &RequestHead<'_>, out: &mut Vec<u8>)
             close: !head.keep_alive || worker.draining.get(),
         };
     }
-    leave(&worker, &routed, out)
+    leave(&worker, &routed, out, None)
 }
 
 fn refuse(worker: &Worker, out: &mut Vec<u8>, status: u16, message: &str) -> Answer {

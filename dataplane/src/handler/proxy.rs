@@ -1,6 +1,7 @@
 //! Passing a request to the origin and its answer to the client, both while they come.
 
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use breakwater_wire::cache_status::CacheStatus;
@@ -11,13 +12,15 @@ use tokio::time::Instant;
 
 use super::client::{Client, RequestBody, ResponseHead};
 use super::forward;
-use super::{Failure, Job, Outcome, filtered};
+use super::{Failure, Job, Outcome, filtered, inspected};
 use crate::filter::Content;
 use crate::telemetry::CacheResult;
 use crate::upstream::{Body, By, Exchange, Head, OriginError, ResponseBody, Upload, Upstream};
+use crate::worker::Worker;
 
 /// Passes on what [`fetch`] brought.
 pub(super) async fn answer<C: Client>(
+    worker: &Rc<Worker>,
     job: &Job,
     client: &mut C,
     response: OwnedResponse,
@@ -28,7 +31,7 @@ pub(super) async fn answer<C: Client>(
         status: response.status.as_u16(),
         cache: Some(CacheResult::Bypass),
     };
-    relay(job, client, response, body, Some(cache_status)).await?;
+    relay(worker, job, client, response, body, Some(cache_status)).await?;
     Ok(outcome)
 }
 
@@ -84,7 +87,7 @@ pub(super) fn count(job: &Job, by: By, result: &Result<(OwnedResponse, ResponseB
         _ if by == By::Parent => {}
         Ok((response, _)) => cells.origin.add(response.status.as_u16()),
         Err(Failure::Origin(error)) => cells.origin_failed(error.label()),
-        Err(Failure::Client(_) | Failure::TooLarge) => {}
+        Err(_) => {}
     }
 }
 
@@ -191,6 +194,7 @@ async fn upload(mut request: RequestBody, mut upload: Upload) -> Failure {
 
 /// Passes an answer to the client while it comes.
 pub(super) async fn relay<C: Client>(
+    worker: &Rc<Worker>,
     job: &Job,
     client: &mut C,
     mut response: OwnedResponse,
@@ -198,6 +202,8 @@ pub(super) async fn relay<C: Client>(
     cache_status: Option<CacheStatus<'_>>,
 ) -> Result<(), Failure> {
     let rest = body.take_upload().map(|upload| (client.split_body(), upload));
+    // A server that answers before it has the whole request may wait for the rest: what it answers is not held back.
+    let body = inspected::response(worker, job, &response, body, rest.is_none()).await?;
     forward::response_fields(&mut response.headers, job);
     let cells = &job.local().cells;
     let mut content = Content::new(job.filters(), &job.request.headers, &mut response, body, cells)?;

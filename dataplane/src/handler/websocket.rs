@@ -59,7 +59,9 @@ pub(super) async fn open<S: Transport>(worker: &Rc<Worker>, job: Job, peer: IpAd
                     Err(failure)
                 }
             },
-            Ok(Opened::Answered { connection, response }) => answer(&job, &mut client, connection, response).await,
+            Ok(Opened::Answered { connection, response }) => {
+                answer(worker, &job, &mut client, connection, response).await
+            }
             Err(error) => Err(error.into()),
         },
         Ok(Err(refused)) => Ok(refused),
@@ -211,6 +213,7 @@ fn set(fields: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
 /// Passes the backend's refusal, or whatever else it answered, to the client. Its connection ends here, so that what the
 /// client sends next cannot reach it unread.
 async fn answer<C: Client>(
+    worker: &Rc<Worker>,
     job: &Job,
     client: &mut C,
     connection: Connection,
@@ -222,7 +225,7 @@ async fn answer<C: Client>(
         cache: None,
     };
     let body = job.local().upstream.body(connection.into(), &response);
-    proxy::relay(job, client, response, body, None).await?;
+    proxy::relay(worker, job, client, response, body, None).await?;
     Ok(outcome)
 }
 

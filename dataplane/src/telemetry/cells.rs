@@ -110,6 +110,17 @@ const BUCKETS_NS: [u64; BUCKETS.len()] = {
     bounds
 };
 
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The bucket of [`BUCKETS`] that a duration falls into; their number, when none covers it.
+pub(crate) fn bucket_of(duration: Duration) -> usize {
+    let ns = nanos(duration);
+    let bucket = BUCKETS_NS.iter().position(|bound| ns <= *bound);
+    bucket.unwrap_or(BUCKETS.len())
+}
+
 /// A histogram of durations.
 #[derive(Debug)]
 pub(crate) struct Durations {
@@ -128,15 +139,10 @@ impl Default for Durations {
 
 impl Durations {
     pub(crate) fn observe(&self, duration: Duration) {
-        let ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        let bucket = BUCKETS_NS
-            .iter()
-            .position(|bound| ns <= *bound)
-            .unwrap_or(BUCKETS.len());
-        if let Some(cell) = self.buckets.get(bucket) {
+        if let Some(cell) = self.buckets.get(bucket_of(duration)) {
             cell.add(1);
         }
-        self.sum_ns.add(ns);
+        self.sum_ns.add(nanos(duration));
     }
 
     /// Counts per bucket, not cumulative; the last is what no bound covers. And the sum, seconds.

@@ -14,7 +14,8 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 
 use super::Metrics;
-use super::cells::{ListenerCells, PrefetchResult, WorkerCells};
+use super::cells::{BUCKETS, ListenerCells, PrefetchResult, WorkerCells};
+use super::rule_cells::{Direction, RuleCells, SCORES};
 use crate::clock::unix_seconds;
 use families::{Families, sum};
 
@@ -163,6 +164,62 @@ fn policies(metrics: &Metrics, out: &mut Families) {
             let labels = [("policy", policy.as_str()), ("limit", limit)];
             out.counter("limit_refusals_total", "Requests over a limit.", &labels, n);
         }
+        if cells.penalties() > 0 {
+            out.counter(
+                "waf_penalties_total",
+                "Clients that came under a policy's penalty.",
+                &[("policy", policy.as_str())],
+                cells.penalties(),
+            );
+        }
+        rules(&policy, &cells.rules, out);
+    }
+    out.gauge(
+        "waf_buffered_bytes",
+        "Bytes of bodies that are held back until rules have judged them.",
+        &[],
+        metrics.held_back.load(Ordering::Relaxed) as f64,
+    );
+}
+
+fn rules(policy: &str, cells: &RuleCells, out: &mut Families) {
+    if !cells.is_used() {
+        return;
+    }
+    for (rule, n) in cells.hits() {
+        let labels = [("policy", policy), ("rule", rule.as_str())];
+        out.counter("waf_rule_hits_total", "Matches of rules that are logged.", &labels, n);
+    }
+    let labels = [("policy", policy)];
+    out.histogram(
+        "waf_inspection_seconds",
+        "Time that rules took of a worker, for each request with its response.",
+        &labels,
+        &BUCKETS,
+        std::iter::once(cells.durations()),
+    );
+    for direction in Direction::ALL {
+        let labels = [("policy", policy), ("direction", direction.label())];
+        out.histogram(
+            "waf_score",
+            "Anomaly scores.",
+            &labels,
+            &SCORES,
+            std::iter::once(cells.scores(direction)),
+        );
+        let (bytes, truncated) = cells.bodies(direction);
+        out.counter(
+            "waf_inspected_bytes_total",
+            "Bytes of bodies that rules were shown.",
+            &labels,
+            bytes,
+        );
+        out.counter(
+            "waf_truncated_bodies_total",
+            "Bodies of which rules were shown the beginning only.",
+            &labels,
+            truncated,
+        );
     }
 }
 
@@ -245,6 +302,13 @@ fn process(metrics: &Metrics, out: &mut Families) {
         "Clients forgotten by the rate table while they still owed something.",
         &[],
         evicted,
+    );
+    let forgotten = tables.penalties.evictions();
+    out.counter(
+        "penalty_evictions_total",
+        "Clients forgotten by the penalty table before their time was over.",
+        &[],
+        forgotten,
     );
     let uncounted = tables.connections.uncounted();
     out.counter(

@@ -9,6 +9,7 @@ use breakwater_cache::Cache;
 use breakwater_waf::limit::Tables;
 use parking_lot::Mutex;
 
+use super::rule_cells::RuleCells;
 use super::{LineLog, ResourceCells, WorkerCells};
 use crate::peer::Peering;
 use crate::prefetch::Board;
@@ -30,6 +31,8 @@ pub(crate) struct Metrics {
     /// Bytes of memory used, and the ceiling; 0 is not known.
     pub(crate) memory_used: AtomicU64,
     pub(crate) memory_limit: AtomicU64,
+    /// Bytes of bodies that are held back for rules.
+    pub(crate) held_back: Arc<AtomicU64>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) tables: Arc<Tables>,
     pub(crate) fleet: Arc<Fleet>,
@@ -87,6 +90,7 @@ impl Metrics {
             worker_restarts: AtomicU64::new(0),
             memory_used: AtomicU64::new(0),
             memory_limit: AtomicU64::new(0),
+            held_back: Arc::default(),
             cache,
             tables,
             fleet,
@@ -190,6 +194,8 @@ impl Metrics {
 pub(crate) struct PolicyCells {
     events: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
     limits: Vec<(String, AtomicU64)>,
+    penalties: AtomicU64,
+    pub(crate) rules: Arc<RuleCells>,
 }
 
 impl PolicyCells {
@@ -201,6 +207,8 @@ impl PolicyCells {
                 .iter()
                 .map(|name| ((*name).to_owned(), AtomicU64::new(count(name))))
                 .collect(),
+            penalties: AtomicU64::new(previous.map_or(0, Self::penalties)),
+            rules: previous.map(|p| Arc::clone(&p.rules)).unwrap_or_default(),
         }
     }
 
@@ -226,6 +234,15 @@ impl PolicyCells {
         }
     }
 
+    /// Counts a client that came under the penalty.
+    pub(crate) fn penalized(&self) {
+        self.penalties.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn penalties(&self) -> u64 {
+        self.penalties.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn events(&self) -> Vec<((&'static str, &'static str), u64)> {
         self.events.lock().iter().map(|(key, n)| (*key, *n)).collect()
     }
@@ -246,8 +263,12 @@ mod tests {
         let first = PolicyCells::new(&["login"], None);
         first.refused_by("login");
         first.event("block", "limit");
+        first.penalized();
         let second = PolicyCells::new(&["login", "search"], Some(&first));
         assert_eq!(second.refusals().collect::<Vec<_>>(), [("login", 1), ("search", 0)]);
-        assert_eq!(second.events(), [(("block", "limit"), 1)]);
+        assert_eq!(
+            (second.events(), second.penalties()),
+            (vec![(("block", "limit"), 1)], 1)
+        );
     }
 }

@@ -15,6 +15,7 @@ use super::head::Body;
 use super::http2::{self, Upload};
 use super::lease::Lease;
 use super::server::Server;
+use crate::inspect::Held;
 use crate::telemetry::ResourceCells;
 
 /// A request whose head was sent.
@@ -114,6 +115,14 @@ pub(crate) struct ResponseBody {
     pub(super) from: Framed,
     /// Counts what comes.
     pub(super) cells: Arc<ResourceCells>,
+    /// Its beginning, which was read and given back.
+    pub(super) ahead: Option<Box<Ahead>>,
+}
+
+/// What was read of a body, and the room that it takes.
+pub(super) struct Ahead {
+    beginning: Bytes,
+    _held: Held,
 }
 
 /// What a body is read from.
@@ -136,6 +145,11 @@ impl ResponseBody {
     /// # Errors
     /// When the server is too slow, fails, or frames the body wrongly. The body is then incomplete.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, OriginError> {
+        if let Some(ahead) = self.ahead.take()
+            && !ahead.beginning.is_empty()
+        {
+            return Ok(Some(ahead.beginning));
+        }
         let piece = match &mut self.from {
             Framed::Http1(body) => body.next().await,
             Framed::Http2(body) => body.next().await,
@@ -143,6 +157,11 @@ impl ResponseBody {
         let size = piece.as_ref().map_or(0, Bytes::len);
         self.cells.origin_bytes.add(size as u64);
         Ok(piece)
+    }
+
+    /// Gives back what [`ResponseBody::next`] gave: it comes again, before the rest.
+    pub(crate) fn unread(&mut self, beginning: Bytes, held: Held) {
+        self.ahead = Some(Box::new(Ahead { beginning, _held: held }));
     }
 
     /// What is left of the request, where the protocol has both ways at once and the request is not sent to its end.

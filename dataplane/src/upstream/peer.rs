@@ -99,6 +99,7 @@ impl Upstream {
         let reusable = response.keep_alive && response.framing != ResponseFraming::UntilClose;
         let body = Http1Body::new(*connection, response.framing, reusable, patience);
         let body = ResponseBody {
+            ahead: None,
             from: Framed::Http1(Box::new(body)),
             cells: Arc::clone(&self.cells),
         };

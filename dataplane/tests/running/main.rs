@@ -68,5 +68,7 @@ mod upstream_tls;
 mod upstream_tls_faults;
 mod waf;
 mod waf_audit;
+mod waf_floods;
+mod waf_rules;
 mod websocket;
 mod websocket_limits;

@@ -112,11 +112,16 @@ pub(crate) fn waf_policy(target: ObjectId) -> WafPolicy {
         addresses: Addresses {
             allow: Vec::new(),
             deny: Vec::new(),
+            allow_lists: Vec::new(),
+            deny_lists: Vec::new(),
             default_allow: true,
         },
         uris: Uris::default(),
         limits: Vec::new(),
         block_status: 403,
+        headers: breakwater_snapshot::unit::HeaderRules::default(),
+        penalty: None,
+        rules: None,
         redact: Redact::default(),
     }
 }
@@ -128,6 +133,8 @@ pub(crate) fn limit(name: &str) -> Limit {
         methods: Vec::new(),
         requests: None,
         connections: None,
+        new_connections: None,
+        detect_only: false,
     }
 }
 

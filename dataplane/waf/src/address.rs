@@ -4,6 +4,7 @@
 //! the nesting: no allocation, and time that grows with the logarithm of the set. IPv4-mapped IPv6 addresses and
 //! prefixes (`::ffff:0:0/96` and longer) are IPv4; `::/0` is every IPv6 address and no IPv4 address.
 
+pub mod list;
 mod ranges;
 
 use std::net::IpAddr;
@@ -36,6 +37,18 @@ impl AddressSet {
                 Ipv6Net::new(v6, length).ok().map(|net| net.trunc().into())
             }
         }
+    }
+
+    /// Bytes it takes on the heap.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.v4.bytes() + self.v6.bytes()
+    }
+
+    /// Most steps of a binary search in it.
+    #[must_use]
+    pub fn most_steps(&self) -> u32 {
+        self.v4.most_steps().max(self.v6.most_steps())
     }
 
     /// Whether the set holds no address at all.

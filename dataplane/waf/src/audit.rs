@@ -249,6 +249,7 @@ mod tests {
                 mode,
                 redaction,
             }),
+            mode,
             reason: Reason::Address,
             status: 403,
             retry_after: None,

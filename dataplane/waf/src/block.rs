@@ -47,7 +47,22 @@ fn words(status: u16) -> (&'static str, &'static str) {
             "Service Unavailable",
             "The site cannot answer safely at the moment. Try again later.",
         ),
-        _ => ("Forbidden", "The request was refused by the site's security policy."),
+        _ => (title(status), "The request was refused by the site's security policy."),
+    }
+}
+
+/// Rules may refuse with other statuses than 403.
+const fn title(status: u16) -> &'static str {
+    match status {
+        300..=399 => "Elsewhere",
+        400 => "Bad Request",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        413 => "Content Too Large",
+        415 => "Unsupported Media Type",
+        501 => "Not Implemented",
+        500..=599 => "Server Error",
+        _ => "Forbidden",
     }
 }
 
@@ -83,6 +98,13 @@ mod tests {
             body.contains("<h1>403 Forbidden</h1>") && body.contains("<code>abc-123</code>"),
             "{body}"
         );
+    }
+
+    #[test]
+    fn a_rule_with_a_status_of_its_own_has_a_page_of_that_title() {
+        assert!(text(400, "x", false).contains("<h1>400 Bad Request</h1>"));
+        assert!(text(413, "x", false).contains("<h1>413 Content Too Large</h1>"));
+        assert!(text(451, "x", false).contains("<h1>451 Forbidden</h1>"));
     }
 
     #[test]

@@ -5,6 +5,9 @@
 //! acts on the [`policy::Verdict`]: nothing here sends, logs or waits. What must outlive a change of configuration (who
 //! spent how much of which limit) is in [`limit::Tables`], which the caller makes once and shares between threads.
 //!
+//! Rules in SecLang are another way in: [`seclang::parse`] reads them, [`engine::RuleSet`] compiles them once for all, and an
+//! [`engine::Transaction`] takes one request and its response through them.
+//!
 //! Invariants: every table has a size fixed when it is made; every string written to an audit line is bounded and
 //! escaped; a request that no list and no limit objects to is judged without allocating.
 //!
@@ -28,12 +31,19 @@
 pub mod address;
 pub mod audit;
 pub mod block;
+pub mod body;
+pub mod bundle;
 mod client;
+pub mod detect;
+pub mod engine;
 mod error;
 pub mod limit;
+pub mod operator;
 pub mod policy;
+pub mod seclang;
 #[cfg(test)]
 mod testing;
+pub mod transform;
 pub mod uri;
 
 pub use client::ClientKey;

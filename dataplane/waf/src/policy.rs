@@ -1,27 +1,29 @@
 //! A policy: what it was configured to do, compiled, and what it says of a request.
 //!
-//! The order is fixed: address lists, path lists, then limits as they were written. Under [`Mode::Enforce`] the first
-//! that objects decides and the rest is not asked. Under [`Mode::DetectOnly`] all are asked, and report; a request over
+//! The order is fixed: the penalty box, address lists, path lists, header rules, then limits as they were written. Under [`Mode::Enforce`] the first
+//! that objects decides and the rest is not asked; a limit that only detects never decides. Under [`Mode::DetectOnly`] all are asked, and report; a request over
 //! its limit is counted no differently, so what is reported is what Enforce would refuse. An allow list exempts from the
 //! deny list and the default of its own pair and from nothing else: an allowed address still has limits.
 //!
 //! Invariant: judging cannot fail, and allocates nothing unless something objects.
 //!
-//! Rules over fields and bodies come after these; a [`RequestView`] will grow accessors for them.
+//! Rules in SecLang come after these, by the [`engine`](crate::engine).
 
 mod config;
+mod fields;
 mod verdict;
 
 use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
-pub use config::{Addresses, By, Config, LimitConfig, MAX_PER_MS, Mode, RequestRate, Uris};
+pub use config::{Addresses, By, Config, LimitConfig, MAX_PER_MS, Mode, Penalty, RequestRate, Uris};
+pub use fields::{FieldRule, FieldSource, Headers, MAX_RULES, compile as compile_value};
 pub use verdict::{Admitted, Detail, Finding, Identity, Outcome, Reason, RequestView, Verdict};
 
 use crate::{
     ClientKey, ConfigError,
     address::{Decision, Lists},
     audit::Redaction,
-    limit::{Check, ConnectionGuard, Overdrawn, Tables},
+    limit::{Check, ConnectionGuard, Overdrawn, Tables, Terms},
     uri::UriSet,
 };
 
@@ -50,8 +52,10 @@ struct Live {
     addresses: Lists,
     allow: UriSet,
     deny: UriSet,
+    headers: fields::FieldSet,
     rates: Vec<Rate>,
     connections: Vec<Connections>,
+    penalty: Option<PenaltyBox>,
     tables: Arc<Tables>,
 }
 
@@ -61,9 +65,11 @@ struct Scope {
     name: Arc<str>,
     paths: UriSet,
     methods: Vec<String>,
+    /// The limit's: Enforce, unless policy or limit only detect.
+    mode: Mode,
 }
 
-/// A limit on a request rate. `id` names it in the tables: the same after a reload.
+/// A limit on a rate. `id` names it in the tables: the same after a reload.
 #[derive(Debug)]
 struct Rate {
     scope: Arc<Scope>,
@@ -72,12 +78,21 @@ struct Rate {
     burst: u32,
 }
 
-/// A limit on open connections; `id` as in [`Rate`].
+/// A limit on connections.
 #[derive(Debug)]
-struct Connections {
-    scope: Arc<Scope>,
+enum Connections {
+    /// How often they come.
+    New(Rate),
+    /// How many are open; `id` as in [`Rate`].
+    Open { scope: Arc<Scope>, id: u64, most: u32 },
+}
+
+/// The penalty box; `id` as in [`Rate`].
+#[derive(Debug)]
+struct PenaltyBox {
     id: u64,
-    most: u32,
+    terms: Terms,
+    mode: Mode,
 }
 
 impl Policy {
@@ -97,8 +112,14 @@ impl Policy {
             },
             allow: UriSet::new(&config.uris.allow).map_err(|error| error.below("uris.allow"))?,
             deny: UriSet::new(&config.uris.deny).map_err(|error| error.below("uris.deny"))?,
+            headers: fields::FieldSet::new(&config.headers)?,
             rates: Vec::new(),
             connections: Vec::new(),
+            penalty: config.penalty.map(|penalty| PenaltyBox {
+                id: tables.rates.key(("penalty", config.name.as_str(), penalty.terms)),
+                terms: penalty.terms,
+                mode: weaker(config.mode, penalty.mode),
+            }),
             tables: Arc::clone(tables),
         };
         for (index, limit) in config.limits.into_iter().enumerate() {
@@ -107,15 +128,20 @@ impl Policy {
                 name: limit.name.into(),
                 paths,
                 methods: limit.methods,
+                mode: weaker(config.mode, limit.mode),
             });
             let name = (config.name.as_str(), &*scope.name);
             if let Some(rate) = limit.requests {
-                live.rates.push(Rate::new(rate, name, &scope, tables));
+                live.rates.push(Rate::new("requests", rate, name, &scope, tables));
+            }
+            if let Some(rate) = limit.new_connections {
+                let rate = Rate::new("new connections", rate, name, &scope, tables);
+                live.connections.push(Connections::New(rate));
             }
             if let Some(most) = limit.connections {
                 let id = tables.rates.key(("connections", name));
                 let scope = Arc::clone(&scope);
-                live.connections.push(Connections { scope, id, most });
+                live.connections.push(Connections::Open { scope, id, most });
             }
         }
         let redaction = Redaction::new(config.redact_arguments, config.redact_headers);
@@ -166,7 +192,27 @@ impl Policy {
     pub fn denies_path(&self, path: &str) -> Option<Finding> {
         let live = self.live()?;
         let detail = Detail::Path(live.denied_path(path)?);
-        Some(self.finding(Reason::Uri, live.block_status, None, detail))
+        Some(self.finding(self.identity.mode, Reason::Uri, live.block_status, None, detail))
+    }
+
+    /// Takes note that a request of `client` was refused by this policy, whatever part of it did, but for the penalty
+    /// itself; whether the client is refused at once from now on. A policy that only detects refuses nothing, and takes
+    /// no note.
+    pub fn strike(&self, client: std::net::IpAddr, now_ms: u64) -> bool {
+        let Some((live, penalty)) = self.live().and_then(|live| Some((live, live.penalty.as_ref()?))) else {
+            return false;
+        };
+        if self.identity.mode == Mode::DetectOnly {
+            return false;
+        }
+        let key = live.tables.rates.key((penalty.id, ClientKey::from(client)));
+        live.tables.penalties.strike(key, now_ms, penalty.terms)
+    }
+
+    /// Whether [`Policy::admit_request`] has anything to say.
+    #[must_use]
+    pub fn counts_connections(&self) -> bool {
+        self.live().is_some_and(|live| !live.connections.is_empty())
     }
 
     /// The limits on open connections: name and number.
@@ -174,7 +220,10 @@ impl Policy {
         self.live()
             .into_iter()
             .flat_map(|live| &live.connections)
-            .map(|limit| (&*limit.scope.name, limit.most))
+            .filter_map(|limit| match limit {
+                Connections::Open { scope, most, .. } => Some((&*scope.name, *most)),
+                Connections::New(_) => None,
+            })
     }
 
     /// Counts a new connection of `client` against those limits that have neither paths nor methods, until the guard is
@@ -183,10 +232,10 @@ impl Policy {
     ///
     /// # Errors
     /// The limit that refuses it; then none counts it.
-    pub fn admit_connection(&self, client: std::net::IpAddr) -> Result<Admitted, Finding> {
+    pub fn admit_connection(&self, client: std::net::IpAddr, now_ms: u64) -> Result<Admitted, Finding> {
         let mut guard = ConnectionGuard::new();
         let mut verdict = Verdict::default();
-        let _ = self.admit(client.into(), None, &mut guard, &mut verdict);
+        let _ = self.admit(client.into(), None, now_ms, &mut guard, &mut verdict);
         match verdict.outcome {
             Outcome::Pass => Ok(Admitted {
                 guard,
@@ -198,11 +247,12 @@ impl Policy {
 
     /// Counts the connection that carries `request` against every limit on connections that the request falls under and
     /// that `guard`, the connection's own, does not hold yet. A connection that came under a limit stays counted until
-    /// the guard is dropped, whatever it carries later.
+    /// the guard is dropped, whatever it carries later. A limit on new connections counts it once; one that it refuses
+    /// may ask again with its next request.
     #[must_use]
-    pub fn admit_request(&self, request: &RequestView<'_>, guard: &mut ConnectionGuard) -> Verdict {
+    pub fn admit_request(&self, request: &RequestView<'_>, guard: &mut ConnectionGuard, now_ms: u64) -> Verdict {
         let mut verdict = Verdict::default();
-        let _ = self.admit(request.client.into(), Some(request), guard, &mut verdict);
+        let _ = self.admit(request.client.into(), Some(request), now_ms, guard, &mut verdict);
         verdict
     }
 
@@ -214,6 +264,14 @@ impl Policy {
                 return self.report(verdict, Reason::Policy, SERVICE_UNAVAILABLE, None, detail);
             }
         };
+        if let Some(penalty) = &live.penalty {
+            let key = live.tables.rates.key((penalty.id, ClientKey::from(request.client)));
+            if let Some(left_ms) = live.tables.penalties.remaining(key, now_ms) {
+                let detail = Detail::Penalty(left_ms.div_ceil(1000));
+                self.finding(penalty.mode, Reason::Penalty, live.block_status, None, detail)
+                    .put(verdict)?;
+            }
+        }
         match live.addresses.decide(request.client) {
             Decision::Pass => {}
             Decision::Denied(net) => {
@@ -226,14 +284,14 @@ impl Policy {
         if let Some(path) = live.denied_path(request.path) {
             self.report(verdict, Reason::Uri, live.block_status, None, Detail::Path(path))?;
         }
+        if let Some(text) = live.headers.objection(request.fields) {
+            self.report(verdict, Reason::Header, live.block_status, None, Detail::Field(text))?;
+        }
         if !live.rates.is_empty() {
-            let (rates, client) = (&live.tables.rates, ClientKey::from(request.client));
+            let client = ClientKey::from(request.client);
             for rate in live.rates.iter().filter(|rate| rate.scope.holds(request)) {
-                let key = rates.key((rate.id, client));
-                if let Check::Refused { retry_after_ms } = rates.check(key, now_ms, rate.interval, rate.burst) {
-                    let seconds = retry_after_ms.div_ceil(1000).try_into().unwrap_or(u32::MAX);
-                    let detail = Detail::Limit(Arc::clone(&rate.scope.name));
-                    self.report(verdict, Reason::Limit, TOO_MANY_REQUESTS, Some(seconds), detail)?;
+                if let Err(seconds) = rate.count(&live.tables, client, now_ms) {
+                    self.over(&rate.scope, Some(seconds)).put(verdict)?;
                 }
             }
         }
@@ -244,6 +302,7 @@ impl Policy {
         &self,
         client: ClientKey,
         request: Option<&RequestView<'_>>,
+        now_ms: u64,
         guard: &mut ConnectionGuard,
         verdict: &mut Verdict,
     ) -> ControlFlow<()> {
@@ -252,13 +311,26 @@ impl Policy {
         };
         let table = &live.tables.connections;
         for limit in &live.connections {
-            if !request.map_or_else(|| limit.scope.is_whole(), |request| limit.scope.holds(request)) {
+            let (Connections::New(Rate { scope, id, .. }) | Connections::Open { scope, id, .. }) = limit;
+            if !request.map_or_else(|| scope.is_whole(), |request| scope.holds(request)) {
                 continue;
             }
-            if table.open(guard, limit.id, client, limit.most) == Err(Overdrawn) {
-                let detail = Detail::Limit(Arc::clone(&limit.scope.name));
-                self.report(verdict, Reason::Limit, TOO_MANY_REQUESTS, None, detail)?;
-                table.pass_over(guard, limit.id, client);
+            match limit {
+                Connections::New(rate) => {
+                    if table.knows(guard, *id, client) {
+                        continue;
+                    }
+                    if let Err(seconds) = rate.count(&live.tables, client, now_ms) {
+                        self.over(scope, Some(seconds)).put(verdict)?;
+                    }
+                    table.pass_over(guard, *id, client);
+                }
+                Connections::Open { most, .. } => {
+                    if table.open(guard, *id, client, *most) == Err(Overdrawn) {
+                        self.over(scope, None).put(verdict)?;
+                        table.pass_over(guard, *id, client);
+                    }
+                }
             }
         }
         ControlFlow::Continue(())
@@ -273,12 +345,20 @@ impl Policy {
         retry_after: Option<u32>,
         detail: Detail,
     ) -> ControlFlow<()> {
-        self.finding(reason, status, retry_after, detail).put(verdict)
+        self.finding(self.identity.mode, reason, status, retry_after, detail)
+            .put(verdict)
     }
 
-    fn finding(&self, reason: Reason, status: u16, retry_after: Option<u32>, detail: Detail) -> Finding {
+    /// The objection of a limit.
+    fn over(&self, scope: &Scope, retry_after: Option<u32>) -> Finding {
+        let detail = Detail::Limit(Arc::clone(&scope.name));
+        self.finding(scope.mode, Reason::Limit, TOO_MANY_REQUESTS, retry_after, detail)
+    }
+
+    fn finding(&self, mode: Mode, reason: Reason, status: u16, retry_after: Option<u32>, detail: Detail) -> Finding {
         Finding {
             policy: Arc::clone(&self.identity),
+            mode,
             reason,
             status,
             retry_after,
@@ -337,12 +417,13 @@ pub fn admit_all<P: AsRef<Policy>>(
     policies: impl IntoIterator<Item = P>,
     request: &RequestView<'_>,
     guard: &mut ConnectionGuard,
+    now_ms: u64,
 ) -> Verdict {
     let mut verdict = Verdict::default();
     for policy in policies {
         if policy
             .as_ref()
-            .admit(request.client.into(), Some(request), guard, &mut verdict)
+            .admit(request.client.into(), Some(request), now_ms, guard, &mut verdict)
             .is_break()
         {
             break;
@@ -374,18 +455,37 @@ impl Scope {
 }
 
 impl Rate {
-    fn new(rate: RequestRate, name: (&str, &str), scope: &Arc<Scope>, tables: &Tables) -> Self {
+    fn new(what: &str, rate: RequestRate, name: (&str, &str), scope: &Arc<Scope>, tables: &Tables) -> Self {
         // Rounded up: never more than `count`.
         let interval = rate.per_ms.saturating_mul(1_000_000).div_ceil(rate.count.max(1).into());
         let burst = rate.burst.unwrap_or(rate.count);
         Self {
             scope: Arc::clone(scope),
-            id: tables.rates.key(("requests", name, interval, burst)),
+            id: tables.rates.key((what, name, interval, burst)),
             interval: Duration::from_nanos(interval),
             burst,
         }
     }
+
+    /// Counts one more of `client`, or says after how many seconds there is room.
+    fn count(&self, tables: &Tables, client: ClientKey, now_ms: u64) -> Result<(), u32> {
+        let key = tables.rates.key((self.id, client));
+        match tables.rates.check(key, now_ms, self.interval, self.burst) {
+            Check::Allowed => Ok(()),
+            Check::Refused { retry_after_ms } => Err(retry_after_ms.div_ceil(1000).try_into().unwrap_or(u32::MAX)),
+        }
+    }
 }
 
+/// Enforce only if both do.
+const fn weaker(policy: Mode, part: Mode) -> Mode {
+    match (policy, part) {
+        (Mode::Enforce, Mode::Enforce) => Mode::Enforce,
+        _ => Mode::DetectOnly,
+    }
+}
+
+#[cfg(test)]
+mod flood_tests;
 #[cfg(test)]
 mod tests;

@@ -5,8 +5,12 @@ use std::{net::IpAddr, sync::Arc};
 use allocation_counter::measure;
 use breakwater_waf::{
     address::Fallback,
-    limit::{ConnectionGuard, Tables},
-    policy::{Config, LimitConfig, Outcome, Policy, RequestRate, RequestView, admit_all, evaluate_all},
+    detect::{sqli, xss},
+    limit::{ConnectionGuard, Tables, Terms},
+    policy::{
+        Config, FieldRule, LimitConfig, Mode, Outcome, Penalty, Policy, RequestRate, RequestView, admit_all,
+        evaluate_all,
+    },
     uri::{Kind, Pattern},
 };
 
@@ -21,6 +25,20 @@ fn policy(tables: &Arc<Tables>) -> Arc<Policy> {
         Pattern::new(Kind::Exact, "/.git"),
         Pattern::new(Kind::Regex, "(?i)/.*[.]bak"),
     ];
+    config.headers.deny = vec![
+        FieldRule {
+            name: "x-debug".into(),
+            value: None,
+        },
+        FieldRule {
+            name: "user-agent".into(),
+            value: Some((Kind::Regex, "(?i).*sqlmap.*".into())),
+        },
+    ];
+    config.headers.require = vec![FieldRule {
+        name: "Accept".into(),
+        value: None,
+    }];
     config.limits = vec![LimitConfig {
         name: "all".into(),
         methods: vec!["GET".into()],
@@ -30,8 +48,21 @@ fn policy(tables: &Arc<Tables>) -> Arc<Policy> {
             burst: None,
         }),
         connections: Some(10),
+        new_connections: Some(RequestRate {
+            count: 10,
+            per_ms: 1000,
+            burst: None,
+        }),
         ..LimitConfig::default()
     }];
+    config.penalty = Some(Penalty {
+        terms: Terms {
+            strikes: 5,
+            per_ms: 1000,
+            for_ms: 1000,
+        },
+        mode: Mode::Enforce,
+    });
     Arc::new(Policy::new(config, tables).expect("a valid configuration"))
 }
 
@@ -40,25 +71,27 @@ fn a_request_that_passes_costs_no_allocation() {
     let policies = [policy(&Arc::new(Tables::new(1))), policy(&Arc::new(Tables::new(2)))];
     for client in ["198.51.100.7", "2001:db8::7", "::ffff:198.51.100.7"] {
         let client: IpAddr = client.parse().unwrap();
+        let fields: &[(&str, &[u8])] = &[("accept", b"*/*"), ("User-Agent", b"Mozilla/5.0 \xff")];
         let request = RequestView::new(
             client,
             "GET",
             "shop.example.com",
             "/static/app.js",
             Some("v=1&password=x"),
-        );
+        )
+        .with_fields(&fields);
         let mut guard = ConnectionGuard::new();
         // The first request makes the expressions' caches and puts the connection in the table.
         assert!(matches!(evaluate_all(&policies, &request, 0).outcome, Outcome::Pass));
         assert!(matches!(
-            admit_all(&policies, &request, &mut guard).outcome,
+            admit_all(&policies, &request, &mut guard, 0).outcome,
             Outcome::Pass
         ));
         let mut passed = 0;
         let allocations = measure(|| {
             for now_ms in 1..1000 {
                 let judged = evaluate_all(&policies, &request, now_ms);
-                let admitted = admit_all(&policies, &request, &mut guard);
+                let admitted = admit_all(&policies, &request, &mut guard, now_ms);
                 passed += usize::from(matches!(
                     (judged.outcome, admitted.outcome),
                     (Outcome::Pass, Outcome::Pass)
@@ -72,9 +105,24 @@ fn a_request_that_passes_costs_no_allocation() {
 #[test]
 fn the_counter_sees_what_a_refusal_allocates() {
     let mut config = Config::new("edge/shop");
-    config.mode = breakwater_waf::policy::Mode::DetectOnly;
+    config.mode = Mode::DetectOnly;
     config.uris.deny = vec![Pattern::new(Kind::Prefix, "/")];
     let policy = Policy::new(config, &Arc::new(Tables::new(1))).unwrap();
     let request = RequestView::new("192.0.2.1".parse().unwrap(), "GET", "h", "/", None);
     assert!(measure(|| drop(policy.evaluate(&request, 0))).count_total > 0);
+}
+
+#[test]
+fn the_detectors_allocate_nothing_once_their_tables_are_read() {
+    let inputs = [
+        "' union select a, b from c where d = 1 --",
+        "I'd like to order a \"table\", and two chairs # please",
+        "<a href=\"&#106;avascript:alert(1)\" onclick=x>",
+    ];
+    let verdicts = || inputs.map(|input| (sqli(input.as_bytes()).is_some(), xss(input.as_bytes())));
+    assert_eq!(verdicts(), [(true, false), (false, false), (false, true)]);
+    let allocated = measure(|| {
+        std::hint::black_box(verdicts());
+    });
+    assert_eq!(allocated.count_total, 0);
 }

@@ -279,7 +279,7 @@ fn policies(world: &World, index: &Index<'_>, out: &mut Builder) {
     let mut read = Vec::with_capacity(world.waf_policies.len());
     for object in &world.waf_policies {
         let mut findings = Findings::default();
-        let unit = waf_policy::read(&object.spec, &mut findings);
+        let unit = waf_policy::read(object, index, &mut findings);
         let invalid = findings.invalid();
         let (targets, accepted, resolved) = waf_policy::targets(object, index, &mut findings);
         let id = object.meta.id(Kind::WafPolicy);

@@ -4,13 +4,19 @@
 //! freshness, `Vary`) and what counters hold is left open.
 
 mod notes;
+mod rules;
 
 use std::net::IpAddr;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use breakwater_snapshot::unit::{
-    CachePolicy, Claim, Coding, Device, EdgeCache, Endpoint, Limit, Mode, PathMatch, Unit, WafPolicy, WsRoute,
+    CachePolicy, Claim, Coding, Device, EdgeCache, Endpoint, HeaderRule, HeaderRules, Limit, Mode, PathKind, PathMatch,
+    Penalty, RequestRate, Unit, WafPolicy, WsRoute,
 };
 use breakwater_snapshot::{Blob, ObjectId, Snapshot};
+use breakwater_waf::address::list;
+use breakwater_waf::policy::{FieldRule, Headers};
+use breakwater_waf::uri;
 use ipnet::IpNet;
 use serde::Serialize;
 
@@ -41,6 +47,8 @@ pub struct Request {
     pub claims: Vec<(String, String)>,
     /// The client's address, where it is known.
     pub client: Option<IpAddr>,
+    /// The version of the Core Rule Set that nodes have, where it is known.
+    pub crs: Option<String>,
 }
 
 impl Request {
@@ -137,6 +145,12 @@ pub struct PolicyView {
     pub lists: Vec<ListView>,
     /// The limits that count this request.
     pub limits: Vec<LimitView>,
+    /// What becomes of clients that are refused again and again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub penalty: Option<String>,
+    /// The rules that judge it, and what they do not look at in it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<Note>,
 }
 
 /// One list of a policy.
@@ -328,6 +342,7 @@ fn policy_view(id: &ObjectId, policy: &WafPolicy, request: &Request) -> (PolicyV
     let mut refusals = Vec::new();
     address_lists(policy, request, &mut lists, &mut refusals);
     uri_lists(policy, request, &mut lists, &mut refusals);
+    header_rules(policy, request, &mut lists, &mut refusals);
     let limits = policy
         .limits
         .iter()
@@ -351,6 +366,11 @@ fn policy_view(id: &ObjectId, policy: &WafPolicy, request: &Request) -> (PolicyV
         mode: policy.mode,
         lists,
         limits,
+        penalty: policy.penalty.as_ref().map(penalty_text),
+        rules: policy
+            .rules
+            .as_ref()
+            .map_or_else(Vec::new, |rules| rules::notes(rules, request)),
     };
     (view, refusal)
 }
@@ -361,16 +381,18 @@ fn address_lists(policy: &WafPolicy, request: &Request, lists: &mut Vec<ListView
         let client = request.client?;
         list.iter().find(|net| net.contains(&client)).map(ToString::to_string)
     };
-    let allowed = matching(&addresses.allow);
-    let denied = matching(&addresses.deny);
+    let allow = with_lists(&addresses.allow, &addresses.allow_lists);
+    let deny = with_lists(&addresses.deny, &addresses.deny_lists);
+    let allowed = matching(&allow);
+    let denied = matching(&deny);
     for (list, nets, entry, effect) in [
         (
             "addresses.allow",
-            &addresses.allow,
+            &allow,
             &allowed,
             "passes this policy's address lists",
         ),
-        ("addresses.deny", &addresses.deny, &denied, "is refused"),
+        ("addresses.deny", &deny, &denied, "is refused"),
     ] {
         if nets.is_empty() {
             continue;
@@ -398,6 +420,57 @@ fn address_lists(policy: &WafPolicy, request: &Request, lists: &mut Vec<ListView
             refusals.push("addresses.default Deny".to_owned());
         }
     }
+}
+
+fn header_rules(policy: &WafPolicy, request: &Request, lists: &mut Vec<ListView>, refusals: &mut Vec<String>) {
+    let given = &policy.headers;
+    if given.is_empty() {
+        return;
+    }
+    let effect = match header_objection(given, request) {
+        Some(text) => {
+            refusals.push(format!("headers {text}"));
+            format!("refused: {text}")
+        }
+        None => "the fields that were given pass".to_owned(),
+    };
+    lists.push(ListView {
+        list: "headers".to_owned(),
+        entry: None,
+        effect,
+    });
+}
+
+/// What nodes would say, by their own code.
+fn header_objection(rules: &HeaderRules, request: &Request) -> Option<String> {
+    let rule = |rule: &HeaderRule| FieldRule {
+        name: rule.name.clone(),
+        value: rule.value.clone().map(|(kind, text)| {
+            let kind = match kind {
+                PathKind::Exact => uri::Kind::Exact,
+                PathKind::Prefix => uri::Kind::Prefix,
+                PathKind::Regex => uri::Kind::Regex,
+            };
+            (kind, text)
+        }),
+    };
+    let headers = Headers {
+        deny: rules.deny.iter().map(rule).collect(),
+        require: rules.require.iter().map(rule).collect(),
+    };
+    let fields: Vec<(&str, &[u8])> = request
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_bytes()))
+        .collect();
+    headers.objection(&fields.as_slice()).ok()?.map(|text| text.to_string())
+}
+
+/// All prefixes of one side. What compiled unpacks.
+fn with_lists(nets: &[IpNet], lists: &[String]) -> Vec<IpNet> {
+    let lists = lists.iter().filter_map(|text| STANDARD.decode(text).ok());
+    let lists = lists.filter_map(|packed| list::unpack(&packed).ok());
+    nets.iter().copied().chain(lists.flatten()).collect()
 }
 
 fn uri_lists(policy: &WafPolicy, request: &Request, lists: &mut Vec<ListView>, refusals: &mut Vec<String>) {
@@ -436,19 +509,33 @@ fn first<'a>(list: &'a [PathMatch], path: &str) -> Option<&'a PathMatch> {
 }
 
 fn limit_text(limit: &Limit) -> String {
-    let requests = limit.requests.map(|rate| {
+    let rate = |what: &str, rate: RequestRate| {
         let burst = rate.burst.unwrap_or(rate.count);
         format!(
-            "{} requests in {} ms per client, {burst} at once",
+            "{} {what} in {} ms per client, {burst} at once",
             rate.count, rate.per_ms
         )
-    });
+    };
+    let requests = limit.requests.map(|spec| rate("requests", spec));
+    let new = limit.new_connections.map(|spec| rate("new connections", spec));
     let connections = limit.connections.map(|count| format!("{count} connections per client"));
-    [requests, connections]
+    let detects = limit.detect_only.then(|| "only reports".to_owned());
+    [requests, new, connections, detects]
         .into_iter()
         .flatten()
         .collect::<Vec<_>>()
         .join("; ")
+}
+
+fn penalty_text(penalty: &Penalty) -> String {
+    let Penalty {
+        count,
+        per_ms,
+        for_ms,
+        detect_only,
+    } = penalty;
+    let does = if *detect_only { "reported" } else { "refused" };
+    format!("a client that was refused {count} times in {per_ms} ms is {does} for {for_ms} ms")
 }
 
 fn cache_view(

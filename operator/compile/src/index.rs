@@ -8,12 +8,13 @@ use breakwater_snapshot::{Kind, ObjectId};
 
 use crate::findings::Findings;
 use crate::value::positive_millis;
-use crate::{EndpointSlice, Judgement, Reason, Service, World};
+use crate::{ConfigMap, EndpointSlice, Judgement, Reason, Service, World};
 
 pub(crate) struct Index<'a> {
     objects: HashSet<ObjectId>,
     services: HashMap<(&'a str, &'a str), &'a Service>,
     slices: HashMap<(&'a str, &'a str), Vec<&'a EndpointSlice>>,
+    config_maps: HashMap<(&'a str, &'a str), &'a ConfigMap>,
 }
 
 impl<'a> Index<'a> {
@@ -36,6 +37,54 @@ impl<'a> Index<'a> {
                 .map(|service| ((service.namespace.as_str(), service.name.as_str()), service))
                 .collect(),
             slices,
+            config_maps: config_maps(world),
+        }
+    }
+
+    /// The text that a reference to a ConfigMap is about.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(crate) fn config_map(&self, namespace: &str, reference: &crds::ConfigMapKey) -> Result<&'a str, String> {
+        let crds::ConfigMapKey { name, key } = reference;
+        let Some(map) = self.config_maps.get(&(namespace, name.as_str())) else {
+            return Err(format!(
+                "there is no ConfigMap {namespace}/{name}: create it, or correct the name"
+            ));
+        };
+        match map.data.get(key) {
+            Some(Some(text)) => Ok(text),
+            Some(None) => Err(format!(
+                "`{key}` of ConfigMap {namespace}/{name} holds no directive: SecLang is made of lines such as SecRule"
+            )),
+            None => {
+                let known: Vec<&str> = map.data.keys().map(String::as_str).collect();
+                let known = match known.as_slice() {
+                    [] => "none".to_owned(),
+                    known => known.join(", "),
+                };
+                Err(format!(
+                    "ConfigMap {namespace}/{name} has no key `{key}` in its data; it has {known}"
+                ))
+            }
+        }
+    }
+
+    /// A list of addresses in a ConfigMap of `namespace`: packed, in base64.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(crate) fn address_list(&self, namespace: &str, reference: &crds::ConfigMapKey) -> Result<&'a str, String> {
+        let crds::ConfigMapKey { name, key } = reference;
+        let map = self.config_maps.get(&(namespace, name.as_str()));
+        match map.and_then(|map| map.lists.get(key)) {
+            Some(Ok(list)) => Ok(list),
+            Some(Err(error)) => Err(format!("`{key}` of ConfigMap {namespace}/{name}, {error}")),
+            None if map.is_some_and(|map| map.data.contains_key(key)) => Err(format!(
+                "`{key}` of ConfigMap {namespace}/{name} is no list: it begins with neither an address nor a prefix"
+            )),
+            // No such map, or no such key: said as for rules.
+            None => self.config_map(namespace, reference),
         }
     }
 
@@ -94,6 +143,18 @@ impl<'a> Index<'a> {
         endpoints.dedup();
         Ok(endpoints)
     }
+}
+
+/// By namespace and name; of two of one name, which only files can have, always the same one.
+fn config_maps(world: &World) -> HashMap<(&str, &str), &ConfigMap> {
+    let mut maps: HashMap<_, &ConfigMap> = HashMap::new();
+    for map in &world.config_maps {
+        let known = maps.entry((map.namespace.as_str(), map.name.as_str())).or_insert(map);
+        if (&map.data, &map.lists) < (&known.data, &known.lists) {
+            *known = map;
+        }
+    }
+    maps
 }
 
 fn known_ports(service: &Service) -> String {

@@ -39,6 +39,7 @@ mod tls;
 mod value;
 mod verdict;
 mod waf_policy;
+mod waf_rules;
 mod world;
 mod ws_route;
 
@@ -52,5 +53,6 @@ pub use explain::{
 pub use value::{REGEX_SIZE_LIMIT, path_regex};
 pub use verdict::{Judgement, Problem, Reason, Severity, Verdict};
 pub use world::{
-    Broken, EndpointSlice, Meta, Object, Secret, Service, ServicePort, World, decode, raw_secrets, raw_targets,
+    Broken, ConfigMap, EndpointSlice, Meta, Object, Secret, Service, ServicePort, World, decode, raw_secrets,
+    raw_targets,
 };

@@ -3,17 +3,25 @@
 use std::collections::HashMap;
 
 use breakwater_crds as crds;
-use breakwater_snapshot::unit::{Addresses, ClientAddress, Limit, Mode, Redact, RequestRate, Uris, WafPolicy};
+use breakwater_snapshot::unit::{
+    Addresses, ClientAddress, HeaderRule, HeaderRules, Limit, Mode, PathKind, Penalty, Redact, RequestRate, Uris,
+    WafPolicy,
+};
 use breakwater_snapshot::{Kind, ObjectId};
+use breakwater_waf::policy::{MAX_PER_MS, compile_value};
 
 use crate::claims::Age;
 use crate::edge_cache::collect;
 use crate::findings::Findings;
 use crate::index::{Index, positive};
-use crate::{Judgement, Object, Reason, value};
+use crate::{Judgement, Object, Reason, value, waf_rules};
+
+/// Most refusals that a penalty can ask for.
+const MAX_STRIKES: u32 = 1_000_000;
 
 /// Reads every field but the targets.
-pub(crate) fn read(spec: &crds::WafPolicySpec, findings: &mut Findings) -> WafPolicy {
+pub(crate) fn read(object: &Object<crds::WafPolicySpec>, index: &Index<'_>, findings: &mut Findings) -> WafPolicy {
+    let spec = &object.spec;
     if spec.target_refs.is_empty() {
         findings.error(
             "spec.targetRefs",
@@ -45,6 +53,20 @@ pub(crate) fn read(spec: &crds::WafPolicySpec, findings: &mut Findings) -> WafPo
     let addresses = Addresses {
         allow: value::networks(findings, "spec.addresses.allow", &spec.addresses.allow),
         deny: value::networks(findings, "spec.addresses.deny", &spec.addresses.deny),
+        allow_lists: lists(
+            &object.meta.namespace,
+            "allowFrom",
+            &spec.addresses.allow_from,
+            index,
+            findings,
+        ),
+        deny_lists: lists(
+            &object.meta.namespace,
+            "denyFrom",
+            &spec.addresses.deny_from,
+            index,
+            findings,
+        ),
         default_allow: spec.addresses.default == crds::DefaultAction::Allow,
     };
     for net in addresses.deny.iter().filter(|net| addresses.allow.contains(net)) {
@@ -57,7 +79,19 @@ pub(crate) fn read(spec: &crds::WafPolicySpec, findings: &mut Findings) -> WafPo
         allow: value::paths(findings, "spec.uris.allow", &spec.uris.allow),
         deny: value::paths(findings, "spec.uris.deny", &spec.uris.deny),
     };
+    let headers = HeaderRules {
+        deny: header_rules(&spec.headers.deny, "spec.headers.deny", findings),
+        require: header_rules(&spec.headers.require, "spec.headers.require", findings),
+    };
     let limits = limits(&spec.limits, findings);
+    let penalty = spec.penalty.as_ref().map(|spec| penalty(spec, findings));
+    if penalty.is_some() && spec.mode == crds::WafMode::DetectOnly {
+        findings.warning(
+            "spec.penalty",
+            "under mode DetectOnly nothing is refused, so no client comes under the penalty",
+        );
+    }
+    let rules = waf_rules::read(&object.meta.namespace, spec, index, findings);
     if !matches!(spec.block.status, 403 | 404) {
         findings.error(
             "spec.block.status",
@@ -78,7 +112,10 @@ pub(crate) fn read(spec: &crds::WafPolicySpec, findings: &mut Findings) -> WafPo
         client,
         addresses,
         uris,
+        headers,
         limits,
+        penalty,
+        rules,
         block_status: spec.block.status,
         redact: Redact {
             arguments: sorted(redact.arguments.clone()),
@@ -90,6 +127,44 @@ pub(crate) fn read(spec: &crds::WafPolicySpec, findings: &mut Findings) -> WafPo
             )),
         },
     }
+}
+
+fn header_rules(list: &[crds::HeaderRule], field: &str, findings: &mut Findings) -> Vec<HeaderRule> {
+    let mut out = Vec::with_capacity(list.len());
+    for (i, rule) in list.iter().enumerate() {
+        let name = findings.take(format!("{field}[{i}].name"), value::header(rule.name.as_str()));
+        let value = rule.value.as_ref().map(|spec| {
+            let kind = match spec.kind {
+                crds::HeaderValueType::Exact => PathKind::Exact,
+                crds::HeaderValueType::Prefix => PathKind::Prefix,
+                crds::HeaderValueType::Regex => PathKind::Regex,
+            };
+            if kind == PathKind::Regex {
+                findings.take(format!("{field}[{i}].value.value"), compile_value(&spec.value));
+            }
+            (kind, spec.value.clone())
+        });
+        out.extend(name.map(|name| HeaderRule { name, value }));
+    }
+    out
+}
+
+/// The lists, in order. One that is missing or broken is an error: a list that is not there denies nobody.
+fn lists(
+    namespace: &str,
+    field: &str,
+    sources: &[crds::AddressSource],
+    index: &Index<'_>,
+    findings: &mut Findings,
+) -> Vec<String> {
+    let mut out = Vec::with_capacity(sources.len());
+    for (i, source) in sources.iter().enumerate() {
+        match index.address_list(namespace, &source.config_map) {
+            Ok(list) => out.push(list.to_owned()),
+            Err(message) => findings.error(format!("spec.addresses.{field}[{i}].configMap"), message),
+        }
+    }
+    out
 }
 
 fn limits(list: &[crds::Limit], findings: &mut Findings) -> Vec<Limit> {
@@ -108,8 +183,11 @@ fn limits(list: &[crds::Limit], findings: &mut Findings) -> Vec<Limit> {
                 format!("`{}` is the name of an earlier limit: give each its own", limit.name),
             );
         }
-        if limit.requests.is_none() && limit.connections.is_none() {
-            findings.error(&field, "the limit limits nothing: give requests or connections");
+        if limit.requests.is_none() && limit.connections.is_none() && limit.new_connections.is_none() {
+            findings.error(
+                &field,
+                "the limit limits nothing: give requests, connections or newConnections",
+            );
         }
         if limit.by != [crds::LimitBy::ClientAddress] {
             findings.error(
@@ -117,21 +195,10 @@ fn limits(list: &[crds::Limit], findings: &mut Findings) -> Vec<Limit> {
                 "a limit counts by ClientAddress: write [ClientAddress] or leave it out",
             );
         }
-        let requests = limit.requests.as_ref().map(|rate| {
-            for (name, count) in [("count", Some(rate.count)), ("burst", rate.burst)] {
-                if count == Some(0) {
-                    findings.error(
-                        format!("{field}.requests.{name}"),
-                        "`0` allows nothing: write at least 1",
-                    );
-                }
-            }
-            RequestRate {
-                count: rate.count,
-                per_ms: positive(findings, &format!("{field}.requests.per"), &rate.per),
-                burst: rate.burst,
-            }
-        });
+        let requests = limit.requests.as_ref();
+        let requests = requests.map(|spec| rate(spec, &format!("{field}.requests"), findings));
+        let new_connections = limit.new_connections.as_ref();
+        let new_connections = new_connections.map(|spec| rate(spec, &format!("{field}.newConnections"), findings));
         if limit
             .connections
             .as_ref()
@@ -150,9 +217,49 @@ fn limits(list: &[crds::Limit], findings: &mut Findings) -> Vec<Limit> {
             })),
             requests,
             connections: limit.connections.as_ref().map(|connections| connections.count),
+            new_connections,
+            detect_only: limit.mode == crds::WafMode::DetectOnly,
         });
     }
     out
+}
+
+fn rate(spec: &crds::RequestRate, field: &str, findings: &mut Findings) -> RequestRate {
+    for (name, count) in [("count", Some(spec.count)), ("burst", spec.burst)] {
+        if count == Some(0) {
+            findings.error(format!("{field}.{name}"), "`0` allows nothing: write at least 1");
+        }
+    }
+    RequestRate {
+        count: spec.count,
+        per_ms: span(&spec.per, &format!("{field}.per"), findings),
+        burst: spec.burst,
+    }
+}
+
+fn penalty(spec: &crds::Penalty, findings: &mut Findings) -> Penalty {
+    let count = spec.after.count;
+    if !(1..=MAX_STRIKES).contains(&count) {
+        findings.error(
+            "spec.penalty.after.count",
+            format!("`{count}` cannot be counted: write 1 to 1000000"),
+        );
+    }
+    Penalty {
+        count,
+        per_ms: span(&spec.after.per, "spec.penalty.after.per", findings),
+        for_ms: span(&spec.lasts, "spec.penalty.for", findings),
+        detect_only: spec.mode == crds::WafMode::DetectOnly,
+    }
+}
+
+/// A time that nodes remember clients for.
+fn span(spec: &crds::Duration, field: &str, findings: &mut Findings) -> u64 {
+    let ms = positive(findings, field, spec);
+    if ms > MAX_PER_MS {
+        findings.error(field, format!("`{spec}` is too long: 30 days (720h) at most"));
+    }
+    ms
 }
 
 /// The targets that exist, sorted, and what `Accepted` and `ResolvedRefs` say of them.

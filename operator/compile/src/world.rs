@@ -2,8 +2,12 @@
 //!
 //! Order means nothing: any permutation of the same objects compiles to the same bytes.
 
+use std::collections::BTreeMap;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use breakwater_crds::{CachePurgeSpec, EdgeCacheSpec, RecordedPurge, WafPolicySpec, WsRouteSpec};
 use breakwater_snapshot::{Kind, ObjectId};
+use breakwater_waf::address::list;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -29,6 +33,8 @@ pub struct World {
     pub endpoint_slices: Vec<EndpointSlice>,
     /// TLS Secrets that objects may name; others may be left out.
     pub secrets: Vec<Secret>,
+    /// ConfigMaps that policies may name; others may be left out.
+    pub config_maps: Vec<ConfigMap>,
     /// Labels of Nodes cannot be seen, so that none is selected by them.
     pub blind_to_nodes: bool,
 }
@@ -167,6 +173,45 @@ impl std::fmt::Debug for Secret {
             .field("name", &self.name)
             .field("kind", &self.kind)
             .finish_non_exhaustive()
+    }
+}
+
+/// A ConfigMap, as far as it may hold rules or lists of addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigMap {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its keys, each with its text where that may hold directives.
+    pub data: BTreeMap<String, Option<String>>,
+    /// Those of its keys that may be lists of addresses: packed, in base64, or what is wrong with them.
+    pub lists: BTreeMap<String, Result<String, String>>,
+}
+
+impl ConfigMap {
+    /// A ConfigMap with that data. Texts that are neither rules nor a list of addresses are not kept: a cluster has many
+    /// ConfigMaps, and few hold these.
+    pub fn new(
+        namespace: impl Into<String>,
+        name: impl Into<String>,
+        data: impl IntoIterator<Item = (String, String)>,
+    ) -> Self {
+        let keep = |text: String| text.contains("Sec").then_some(text);
+        let mut map = Self {
+            namespace: namespace.into(),
+            name: name.into(),
+            data: BTreeMap::new(),
+            lists: BTreeMap::new(),
+        };
+        for (key, text) in data {
+            if list::looks_like_a_list(&text) {
+                let packed = list::parse(&text).map(|nets| STANDARD.encode(list::pack(&nets)));
+                map.lists.insert(key.clone(), packed.map_err(|error| error.to_string()));
+            }
+            map.data.insert(key, keep(text));
+        }
+        map
     }
 }
 

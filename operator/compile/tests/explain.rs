@@ -47,10 +47,24 @@ kind: WafPolicy
 metadata: {name: block, created: 2}
 spec:
   targetRefs: [{kind: EdgeCache, name: shop}]
-  addresses: {allow: [198.51.100.7], deny: [198.51.100.0/24]}
+  addresses: {allow: [198.51.100.7], deny: [198.51.100.0/24], denyFrom: [{configMap: {name: lists, key: deny.txt}}]}
+  headers: {deny: [{name: X-Debug}]}
+  penalty: {after: {count: 5, per: 1m}, for: 10m}
   uris: {allow: [{type: Exact, value: /admin/health}], deny: [{value: /admin}]}
-  limits: [{name: login, paths: [{type: Exact, value: /login}], methods: [POST], requests: {count: 10, per: 1m}}]
+  limits:
+  - {name: login, paths: [{type: Exact, value: /login}], methods: [POST], requests: {count: 10, per: 1m}}
+  - {name: arrivals, newConnections: {count: 20, per: 1s}, mode: DetectOnly}
   block: {status: 404}
+  crs:
+    exclusions:
+    - {rules: {ids: [942100]}, targets: ["ARGS:q"], paths: [{value: /search}], methods: [GET]}
+    - {rules: {tags: [attack-xss]}}
+  seclang: {inline: 'SecRule ARGS:debug "@streq 1" "id:1000,phase:1,deny"'}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: lists}
+data: {deny.txt: "203.0.113.0/25"}
 "#;
 
 fn ask(path: &str, change: impl FnOnce(&mut Request)) -> Explanation {
@@ -114,6 +128,10 @@ fn the_allow_list_is_read_before_the_deny_list() {
         Some("404 by WafPolicy/default/block: addresses.deny 198.51.100.0/24")
     );
     assert_eq!(client("192.0.2.1"), None);
+    assert_eq!(
+        client("203.0.113.9").as_deref(),
+        Some("404 by WafPolicy/default/block: addresses.deny 203.0.113.0/25")
+    );
 }
 
 #[test]
@@ -122,9 +140,33 @@ fn a_limit_shows_only_where_it_counts() {
         let explanation = ask(path, |request| request.method = method.to_owned());
         explanation.policies[1].limits.len()
     };
-    assert_eq!(limits("POST", "/login"), 1);
-    assert_eq!(limits("GET", "/login"), 0);
-    assert_eq!(limits("POST", "/login/x"), 0);
+    assert_eq!(limits("POST", "/login"), 2);
+    assert_eq!(limits("GET", "/login"), 1);
+    assert_eq!(limits("POST", "/login/x"), 1);
+}
+
+#[test]
+fn a_header_rule_is_judged_by_the_fields_that_are_given() {
+    let refused = ask("/", |request| {
+        request.headers = vec![("x-debug".to_owned(), "1".to_owned())]
+    })
+    .refused;
+    assert_eq!(
+        refused.as_deref(),
+        Some("404 by WafPolicy/default/block: headers x-debug")
+    );
+}
+
+#[test]
+fn a_limit_that_only_reports_says_so_and_the_penalty_is_told() {
+    let explanation = ask("/", |_| {});
+    let policy = &explanation.policies[1];
+    assert_eq!(
+        policy.limits[0].limit,
+        "20 new connections in 1000 ms per client, 20 at once; only reports"
+    );
+    let expected = "a client that was refused 5 times in 60000 ms is refused for 600000 ms";
+    assert_eq!(policy.penalty.as_deref(), Some(expected));
 }
 
 #[test]
@@ -349,4 +391,36 @@ fn who_is_asked_before_the_servers_is_said() {
         said("{mode: Parent, parent: {urls: ['https://edge.example.net'], fallback: None}}").unwrap(),
         "what is not stored is asked of another edge, edge.example.net:443 over TLS; never of the servers"
     );
+}
+
+#[test]
+fn the_rules_in_force_are_told_with_the_exclusions_that_hold_for_the_request() {
+    let told = |path: &str, method: &str| {
+        let explanation = ask(path, |request| {
+            request.method = method.to_owned();
+            request.crs = Some("OWASP_CRS/4.28.0".to_owned());
+        });
+        let policy = explanation
+            .policies
+            .iter()
+            .find(|p| p.policy.ends_with("/block"))
+            .unwrap();
+        let notes = policy
+            .rules
+            .iter()
+            .map(|note| format!("{}: {}", note.about, note.effect));
+        notes.collect::<Vec<_>>()
+    };
+    let everywhere = "exclusion spec.crs.exclusions[1]: rules tagged attack-xss do not run";
+    let search = "exclusion spec.crs.exclusions[0]: rules 942100 do not see ARGS:q";
+    let notes = told("/search/x", "GET");
+    assert_eq!(
+        notes[0],
+        "crs: OWASP_CRS/4.28.0, paranoia level 1, refuses a request from a score of 5 and a response from 4"
+    );
+    assert!(notes.iter().any(|note| note == search) && notes.iter().any(|note| note == everywhere));
+    for notes in [told("/search/x", "POST"), told("/else", "GET")] {
+        assert!(!notes.iter().any(|note| note == search), "{notes:?}");
+        assert!(notes.iter().any(|note| note == everywhere));
+    }
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use breakwater_compile::{Broken, EndpointSlice, Meta, Object, Secret, Service, ServicePort, decode};
+use breakwater_compile::{Broken, ConfigMap, EndpointSlice, Meta, Object, Secret, Service, ServicePort, decode};
 use breakwater_crds::RecordedPurge;
 use breakwater_snapshot::{Kind, ObjectId};
 
@@ -98,6 +98,7 @@ impl<S: Clone + PartialEq> Slot<Custom<S>> {
 impl Item for Service {}
 impl Item for EndpointSlice {}
 impl Item for Secret {}
+impl Item for ConfigMap {}
 
 pub(super) fn key(object: &impl kube::Resource) -> Key {
     (object.namespace().unwrap_or_default(), object.name_any())
@@ -132,6 +133,14 @@ pub(super) fn secret(secret: &v1::Secret) -> Secret {
     Secret::new(namespace, name, secret.type_.as_deref().unwrap_or_default(), |key| {
         data?.get(key).map(|value| value.0.clone())
     })
+}
+
+/// A ConfigMap: its keys, the texts that hold rules, and lists of addresses. All else is dropped here, so that one which
+/// changes all the time, as some do, changes nothing.
+pub(super) fn config_map(map: &v1::ConfigMap) -> ConfigMap {
+    let (namespace, name) = key(map);
+    let data = map.data.iter().flatten();
+    ConfigMap::new(namespace, name, data.map(|(key, text)| (key.clone(), text.clone())))
 }
 
 /// An EndpointSlice; one that belongs to no Service names none and so is never looked at. An endpoint whose readiness
@@ -257,6 +266,24 @@ mod tests {
         assert_eq!(
             shown,
             r#"Secret { namespace: "default", name: "shop-tls", kind: "kubernetes.io/tls", .. }"#
+        );
+    }
+
+    #[test]
+    fn of_a_config_map_only_texts_with_rules_are_kept() {
+        let read = |data: &Value| {
+            let object = json!({
+                "apiVersion": "v1", "kind": "ConfigMap",
+                "metadata": {"namespace": "default", "name": "rules"}, "data": data,
+            });
+            config_map(&serde_json::from_value(object).unwrap())
+        };
+        let map = read(&json!({"own.conf": "SecRuleEngine On", "clock": "1"}));
+        assert_eq!(map.data.get("own.conf").unwrap().as_deref(), Some("SecRuleEngine On"));
+        assert_eq!(map.data.get("clock"), Some(&None));
+        assert_eq!(
+            map.change(&read(&json!({"own.conf": "SecRuleEngine On", "clock": "2"}))),
+            Change::default()
         );
     }
 

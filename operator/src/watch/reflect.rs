@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use breakwater_crds::{CachePurge, EdgeCache, WafPolicy, WsRoute};
 use breakwater_snapshot::Kind;
 
-use super::decode::{Custom, endpoint_slice, key, secret, service};
+use super::decode::{Custom, config_map, endpoint_slice, key, secret, service};
 use super::nodes::node;
 use super::slot::{Event, Item, Slot};
 use super::{Objects, Watched};
@@ -75,6 +75,13 @@ pub(super) fn start(
         Some(TLS_SECRETS),
         |o| &mut o.secrets,
         secret,
+    ));
+    tasks.spawn(with.clone().run::<v1::ConfigMap, _>(
+        typed(client, namespace),
+        "ConfigMap",
+        None,
+        |o| &mut o.config_maps,
+        config_map,
     ));
     tasks.spawn(with.clone().run::<discovery::EndpointSlice, _>(
         typed(client, namespace),

@@ -65,7 +65,7 @@ impl Request<'_> {
         if !changes {
             self.count(CacheResult::Bypass);
             let (response, body) = fetched?;
-            return proxy::answer(self.job, client, response, body, status).await;
+            return proxy::answer(self.worker, self.job, client, response, body, status).await;
         }
         let (response, body) = fetched?;
         self.invalidate(&response.headers);
@@ -82,7 +82,7 @@ impl Request<'_> {
         }
         self.count(CacheResult::Bypass);
         let fields = response.headers.clone();
-        let answered = proxy::answer(self.job, client, response, body, status).await;
+        let answered = proxy::answer(self.worker, self.job, client, response, body, status).await;
         // What was fetched while it was still at work.
         self.invalidate(&fields);
         answered
@@ -168,7 +168,7 @@ impl Request<'_> {
         let stands_in = stale.filter(|stale| match &fetched {
             Ok((response, _)) => stale.on_error.covers(Some(response.status.as_u16())),
             Err(Failure::Origin(_)) => stale.on_error.covers(None),
-            Err(Failure::Client(_) | Failure::TooLarge) => false,
+            Err(_) => false,
         });
         if let Some(stale) = stands_in {
             return self.send_stale(client, stale).await;
@@ -259,15 +259,20 @@ impl Request<'_> {
         };
         let Some((writer, mut reader)) = fill else {
             self.count(result);
-            let mut outcome = proxy::answer(self.job, client, response, body, status).await?;
+            let mut outcome = proxy::answer(self.worker, self.job, client, response, body, status).await?;
             outcome.cache = Some(result);
             return Ok(outcome);
         };
+        fetch.inspection.replace(self.job.inspection.take());
         fetch.keep((response, body), (asked, received), writer);
         let outcome = match reader.head().await {
             HeadOutcome::Head(head) => {
                 let source = Source::Fill(&mut reader);
                 self.stream(client, &head, source, status, result).await?
+            }
+            HeadOutcome::Failed(failure) if self.job.asked.refused.get() => {
+                self.count(result);
+                return Err(self.refused(failure.status));
             }
             HeadOutcome::Failed(failure) => {
                 self.count(result);

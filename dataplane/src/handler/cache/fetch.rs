@@ -7,6 +7,7 @@ mod owner;
 mod rest;
 mod tell;
 
+use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,14 +23,15 @@ use breakwater_cache::purge::Purged;
 use breakwater_cache::vary::values_of;
 use breakwater_cache::{Target, Timestamp};
 use breakwater_wire::hop::strip_hop_by_hop;
-use breakwater_wire::http1::{OwnedResponse, ResponseFraming};
+use breakwater_wire::http1::{OwnedResponse, ResponseFraming, Version};
 use bytes::Bytes;
 use http::{HeaderMap, header};
 
 use crate::config::{Local, ResourceKind, Site, WorkerConfig};
 use crate::filter::{self, Content};
 use crate::handler::hit::{self, Authority};
-use crate::handler::{Asked, forward, public};
+use crate::handler::{self, Asked, forward, inspected, public};
+use crate::inspect::{About, Inspection};
 use crate::telemetry::ResourceCells;
 use crate::upstream::{Asker, Body, By, OriginError, ResponseBody};
 use crate::worker::Worker;
@@ -101,6 +103,10 @@ pub(super) struct Fetch {
     pub(super) prefixes: Vec<u64>,
     /// What is stored and needs confirmation.
     pub(super) stale: Option<(Arc<Object>, OnError)>,
+    /// What rules have still to judge.
+    pub(super) inspection: RefCell<Option<Box<Inspection>>>,
+    /// For the audit line of what they find.
+    pub(super) request_id: String,
     /// For the node that owns the URL, where it is asked before the origin.
     pub(super) question: Option<Box<Question>>,
 }
@@ -297,6 +303,10 @@ impl Fetch {
         {
             return writer.answer(Arc::clone(object));
         }
+        let body = match self.inspect(&response, body).await {
+            Ok(body) => body,
+            Err(failure) => return writer.fail(failure),
+        };
         let filters = site.filters.as_deref();
         let mut content = match Content::new(filters, &self.asked_with, &mut response, body, &local.cells) {
             Ok(content) => content,
@@ -389,6 +399,35 @@ impl Fetch {
             // What ends the message, so that the connection can be used again.
             let _ = content.next().await;
         }
+    }
+
+    /// Has the response judged, where rules look at responses. What they refuse is not stored, and nobody gets it.
+    async fn inspect(&self, response: &OwnedResponse, body: ResponseBody) -> Result<ResponseBody, Failure> {
+        if !self.config.resource(self.index).inspects_responses {
+            return Ok(body);
+        }
+        let mut inspection = self.inspection.take().unwrap_or_else(|| {
+            let about = About {
+                client: self.client,
+                method: "GET".to_owned(),
+                host: self.authority.host.to_ascii_lowercase(),
+                path: self.path.clone(),
+                query: self.query.clone(),
+                request_id: self.request_id.clone(),
+            };
+            let line = (self.line.as_str(), Version::Http11);
+            let fields = inspected::lines(&self.asked_with);
+            let of_response = Inspection::of_response(&self.worker, &self.config, self.index, about, line, &fields);
+            Box::new(of_response)
+        });
+        let judged = inspected::judge(&self.worker, &mut inspection, response, body, true).await;
+        judged.map_err(|error| match inspected::failure_of(&error) {
+            Some((status, reason)) => {
+                self.asked.refused.set(matches!(error, handler::Failure::Refused(_)));
+                Failure { status, reason }
+            }
+            None => failure(&inspected::origin_error(error)),
+        })
     }
 
     /// Has what comes written to a file, if its time has come.

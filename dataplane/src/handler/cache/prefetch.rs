@@ -4,6 +4,7 @@
 //! they go the way of a client's request that left the hit path, with a client that only takes. Policies are not asked:
 //! they are about clients.
 
+use std::cell::RefCell;
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::time::Instant;
@@ -147,6 +148,7 @@ pub(crate) fn job(worker: &Worker, config: &Rc<WorkerConfig>, index: u32, ask: &
         secure,
         tls: route.tls,
         asked: Rc::default(),
+        inspection: RefCell::default(),
         prefetch: true,
         asked_by: None,
         request,

@@ -39,6 +39,8 @@ pub(crate) struct Http1<S> {
     stream: S,
     received: BytesMut,
     body: BodyDecoder,
+    /// The beginning of the body, which was read and given back.
+    ahead: Bytes,
     trailers: Trailers,
     /// The client takes fields behind a response.
     takes_trailers: bool,
@@ -63,6 +65,7 @@ impl<S: Transport> Http1<S> {
             stream,
             received: received.into(),
             body: BodyDecoder::new(request.framing),
+            ahead: Bytes::new(),
             trailers: Trailers::default(),
             takes_trailers: accepts_trailers(&request.headers),
             expects_continue: request.expect_continue,
@@ -143,7 +146,7 @@ impl<S: Transport> Http1<S> {
 
 impl<S: Transport> Client for Http1<S> {
     fn has_body(&self) -> bool {
-        !self.body.is_done()
+        !self.body.is_done() || !self.ahead.is_empty()
     }
 
     fn answered(&self) -> Option<u16> {
@@ -158,7 +161,14 @@ impl<S: Transport> Client for Http1<S> {
         self.keep_alive
     }
 
+    fn unread(&mut self, beginning: Bytes) {
+        self.ahead = beginning;
+    }
+
     async fn next_body(&mut self) -> Result<Option<Bytes>, ClientError> {
+        if !self.ahead.is_empty() {
+            return Ok(Some(std::mem::take(&mut self.ahead)));
+        }
         if std::mem::take(&mut self.expects_continue) && self.received.is_empty() {
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
         }

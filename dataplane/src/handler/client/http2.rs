@@ -270,6 +270,8 @@ impl Inner {
 /// The body of a request over HTTP/2.
 pub(crate) struct RequestBody {
     channel: Rc<Channel>,
+    /// Its beginning, which was read and given back.
+    ahead: Bytes,
     /// `100 Continue` is owed before it is read.
     expects_continue: bool,
     /// None: it takes as long as it takes.
@@ -279,6 +281,9 @@ pub(crate) struct RequestBody {
 impl RequestBody {
     /// The next piece, or none at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
+        if !self.ahead.is_empty() {
+            return Ok(Some(std::mem::take(&mut self.ahead)));
+        }
         if std::mem::take(&mut self.expects_continue) && self.channel.inner.borrow().incoming.is_empty() {
             self.channel.send_interim(100, &HeaderMap::new()).await?;
         }
@@ -323,6 +328,7 @@ impl Http2 {
             worker: Rc::clone(worker),
             request: Some(RequestBody {
                 channel: Rc::clone(&channel),
+                ahead: Bytes::new(),
                 expects_continue: request.expect_continue,
                 patience: Some(Patience::with_body(worker)),
             }),
@@ -356,7 +362,8 @@ impl Http2 {
 impl Client for Http2 {
     fn has_body(&self) -> bool {
         let inner = self.channel.inner.borrow();
-        !inner.incoming_ended || !inner.incoming.is_empty() || inner.trailers.is_some()
+        let ahead = self.request.as_ref().is_some_and(|request| !request.ahead.is_empty());
+        ahead || !inner.incoming_ended || !inner.incoming.is_empty() || inner.trailers.is_some()
     }
 
     fn answered(&self) -> Option<u16> {
@@ -367,6 +374,12 @@ impl Client for Http2 {
 
     fn keeps_alive(&self) -> bool {
         true
+    }
+
+    fn unread(&mut self, beginning: Bytes) {
+        if let Some(request) = &mut self.request {
+            request.ahead = beginning;
+        }
     }
 
     async fn next_body(&mut self) -> Result<Option<Bytes>, ClientError> {

@@ -73,6 +73,8 @@ impl Client for Sink {
         Ok(None)
     }
 
+    fn unread(&mut self, _: Bytes) {}
+
     fn take_trailers(&mut self) -> Option<HeaderMap> {
         None
     }

@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
-use crate::telemetry::cells::BUCKETS;
-
 /// By name.
 #[derive(Default)]
 pub(super) struct Families(BTreeMap<&'static str, MetricFamily>);
@@ -45,9 +43,10 @@ impl Families {
         name: &'static str,
         help: &str,
         labels: &[(&str, &str)],
+        bounds: &[f64],
         parts: impl Iterator<Item = (Vec<u64>, f64)>,
     ) {
-        let mut counts = [0; BUCKETS.len() + 1];
+        let mut counts = vec![0; bounds.len() + 1];
         let mut sum = 0.0;
         for (part, seconds) in parts {
             counts.iter_mut().zip(part).for_each(|(count, n)| *count += n);
@@ -56,7 +55,7 @@ impl Families {
         let mut histogram = Histogram::default();
         let mut below = 0;
         let mut buckets = Vec::new();
-        for (bound, count) in BUCKETS.iter().zip(counts) {
+        for (bound, count) in bounds.iter().zip(&counts) {
             below += count;
             let mut bucket = Bucket::default();
             bucket.set_upper_bound(*bound);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use breakwater_websocket::Side;
 
 use super::families::{Families, sum};
-use crate::telemetry::cells::{CacheResult, ParentResult};
+use crate::telemetry::cells::{BUCKETS, CacheResult, ParentResult};
 use crate::telemetry::{Metrics, ResourceCells};
 use crate::upstream::Refusal;
 
@@ -25,6 +25,7 @@ pub(super) fn resources(metrics: &Metrics, out: &mut Families) {
             "request_duration_seconds",
             "Time from a request's head to the last byte handed to the kernel.",
             &[("resource", r)],
+            &BUCKETS,
             workers.iter().map(|cells| cells.durations.read()),
         );
         for (code, n) in sum(workers.iter().flat_map(|cells| cells.origin.seen())) {

@@ -92,6 +92,19 @@ impl<A: Bits> Ranges<A> {
         (length != NONE).then_some(length)
     }
 
+    /// Bytes on the heap.
+    pub(super) fn bytes(&self) -> usize {
+        self.starts.capacity() * size_of::<A>() + self.lengths.capacity() + self.index.capacity() * size_of::<u32>()
+    }
+
+    /// Most steps of the binary search of [`Ranges::find`].
+    pub(super) fn most_steps(&self) -> u32 {
+        let windows = self.index.windows(2);
+        let widest = windows.filter_map(|w| w.last()?.checked_sub(*w.first()?)).max();
+        let widest = widest.map_or(self.starts.len(), |most| most as usize);
+        usize::BITS - widest.leading_zeros()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.starts.is_empty()
     }

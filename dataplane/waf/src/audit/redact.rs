@@ -9,6 +9,17 @@ use std::borrow::Cow;
 /// What a value is replaced by.
 const REPLACEMENT: &str = "***";
 
+/// Collections that rules name with what they matched, and whether their names are arguments', request fields', or
+/// cookies'.
+const COLLECTIONS: [(&str, Option<bool>); 6] = [
+    ("ARGS:", Some(true)),
+    ("ARGS_GET:", Some(true)),
+    ("ARGS_POST:", Some(true)),
+    ("FILES:", Some(true)),
+    ("REQUEST_HEADERS:", Some(false)),
+    ("REQUEST_COOKIES:", None),
+];
+
 /// Names whose values are replaced.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Redaction {
@@ -70,6 +81,26 @@ impl Redaction {
                 .any(|argument| argument.eq_ignore_ascii_case(part.trim()))
         };
         matches(&name) || name.split(['[', ']']).any(matches)
+    }
+
+    /// A rule's log data, or its replacement if it speaks of a hidden argument or field: what it matched may be part of the
+    /// value. `Matched Data: x found within ARGS:password: xyz` becomes `*** within ARGS:password`.
+    #[must_use]
+    pub fn data<'a>(&self, data: &'a str) -> Cow<'a, str> {
+        let found = COLLECTIONS.into_iter().find_map(|(collection, of_arguments)| {
+            data.match_indices(collection).find_map(|(at, _)| {
+                let name = data.get(at + collection.len()..)?;
+                let end = name.find([':', ' ', ',', '"', '\'']).unwrap_or(name.len());
+                let name = name.get(..end)?;
+                let hidden = match of_arguments {
+                    Some(true) => name.split('.').any(|part| self.hides_argument(part)),
+                    Some(false) => self.headers.iter().any(|header| header.eq_ignore_ascii_case(name)),
+                    None => self.headers.iter().any(|header| header.eq_ignore_ascii_case("cookie")),
+                };
+                hidden.then(|| format!("{REPLACEMENT} within {collection}{name}"))
+            })
+        });
+        found.map_or(Cow::Borrowed(data), Cow::Owned)
     }
 
     /// The part of an argument up to its first hidden value, `=` included; none if there is nothing to hide. All after
@@ -181,6 +212,35 @@ mod tests {
         assert_eq!(redaction.header_value("authorization", "Basic x"), "***");
         assert_eq!(redaction.header_value("COOKIE", "a=b"), "***");
         assert_eq!(redaction.header_value("accept", "text/html"), "text/html");
+    }
+
+    #[test]
+    fn log_data_about_a_hidden_argument_field_or_cookie_is_replaced() {
+        let redaction = redaction();
+        let shown = |data: &str| redaction.data(data).into_owned();
+        for (data, hidden) in [
+            (
+                "Matched Data: x found within ARGS:password: xyz",
+                "*** within ARGS:password",
+            ),
+            (
+                "x within ARGS_POST:user[password]: xyz",
+                "*** within ARGS_POST:user[password]",
+            ),
+            ("xyz ARGS:json.login.PassWord", "*** within ARGS:json.login.PassWord"),
+            (
+                "a found within REQUEST_HEADERS:Authorization: a",
+                "*** within REQUEST_HEADERS:Authorization",
+            ),
+            (
+                "a found within REQUEST_COOKIES:session: a",
+                "*** within REQUEST_COOKIES:session",
+            ),
+        ] {
+            assert_eq!(shown(data), hidden);
+        }
+        let data = "Matched Data: x found within ARGS:q: xyz";
+        assert!(matches!(redaction.data(data), Cow::Borrowed(same) if same == data));
     }
 
     #[test]

@@ -23,6 +23,10 @@ use crate::ClientKey;
 /// Locks; a power of two.
 const SHARDS: usize = 64;
 
+/// Most places one connection takes. A proxy that speaks for many clients over one connection takes one for each; what is
+/// beyond passes uncounted, as from a full table.
+const MAX_HELD: usize = 1024;
+
 /// Which limit, and for whom.
 type Key = (u64, ClientKey);
 
@@ -70,14 +74,10 @@ impl ConnectionTable {
         client: ClientKey,
         most: u32,
     ) -> Result<(), Overdrawn> {
-        let key = (limit, client);
-        if guard
-            .held
-            .iter()
-            .any(|held| held.key == key && Arc::ptr_eq(&held.table, self))
-        {
+        if self.knows(guard, limit, client) {
             return Ok(());
         }
+        let key = (limit, client);
         let counted = match self.count(key, most) {
             Count::Counted => true,
             Count::NoRoom => false,
@@ -100,6 +100,23 @@ impl ConnectionTable {
     /// Gives back what [`ConnectionTable::enter`] counted.
     pub fn leave(&self, limit: u64, client: ClientKey) {
         self.close((limit, client));
+    }
+
+    /// Whether `guard` was shown to `limit` already, or can be shown to no more.
+    pub(crate) fn knows(self: &Arc<Self>, guard: &ConnectionGuard, limit: u64, client: ClientKey) -> bool {
+        let key = (limit, client);
+        if guard
+            .held
+            .iter()
+            .any(|held| held.key == key && Arc::ptr_eq(&held.table, self))
+        {
+            return true;
+        }
+        let full = guard.held.len() >= MAX_HELD;
+        if full {
+            self.uncounted.fetch_add(1, Relaxed);
+        }
+        full
     }
 
     /// Remembers in `guard` that `limit` was asked and did not count the connection, so that it is not asked again.
@@ -306,6 +323,15 @@ mod tests {
         // An uncounted connection that closes takes nothing from those that are counted.
         drop(guards);
         assert_eq!(table.clients(), 0);
+    }
+
+    #[test]
+    fn one_connection_takes_a_bounded_number_of_places() {
+        let (table, mut guard) = (table(1 << 20), ConnectionGuard::new());
+        for client in 0..3000 {
+            table.open(&mut guard, 7, ClientKey::V4(client), 1).unwrap();
+        }
+        assert_eq!((guard.len(), table.uncounted()), (MAX_HELD, 3000 - MAX_HELD as u64));
     }
 
     #[test]

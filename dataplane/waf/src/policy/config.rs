@@ -2,7 +2,13 @@
 
 use ipnet::IpNet;
 
-use crate::{ConfigError, address::Fallback, uri::Pattern};
+use super::Headers;
+use crate::{
+    ConfigError,
+    address::Fallback,
+    limit::{MAX_STRIKES, Terms},
+    uri::Pattern,
+};
 
 /// Longest span of a rate: 30 days.
 pub const MAX_PER_MS: u64 = 30 * 24 * 3_600_000;
@@ -18,8 +24,12 @@ pub struct Config {
     pub addresses: Addresses,
     /// Lists of paths.
     pub uris: Uris,
+    /// Rules over header fields.
+    pub headers: Headers,
     /// Limits per client; their names are unique within the policy.
     pub limits: Vec<LimitConfig>,
+    /// What becomes of clients that are refused again and again.
+    pub penalty: Option<Penalty>,
     /// The status of a refusal by a list: 403 or 404.
     pub block_status: u16,
     /// Query arguments whose values are replaced in audit lines.
@@ -37,7 +47,9 @@ impl Config {
             mode: Mode::default(),
             addresses: Addresses::default(),
             uris: Uris::default(),
+            headers: Headers::default(),
             limits: Vec::new(),
+            penalty: None,
             block_status: 403,
             redact_arguments: Vec::new(),
             redact_headers: Vec::new(),
@@ -50,6 +62,9 @@ impl Config {
                 "block.status",
                 format!("{} is neither 403 nor 404", self.block_status),
             ));
+        }
+        if let Some(penalty) = self.penalty {
+            penalty.check()?;
         }
         for (index, limit) in self.limits.iter().enumerate() {
             let at = format!("limits[{index}]");
@@ -93,7 +108,40 @@ pub struct Uris {
     pub deny: Vec<Pattern>,
 }
 
-/// A limit per client, on a request rate, on open connections, or on both.
+/// Clients that the policy refused as often as `terms` say are refused at once for a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Penalty {
+    /// How often, and for how long.
+    pub terms: Terms,
+    /// Whether it refuses; under [`Mode::DetectOnly`] it reports.
+    pub mode: Mode,
+}
+
+impl Penalty {
+    fn check(self) -> Result<(), ConfigError> {
+        let Terms {
+            strikes,
+            per_ms,
+            for_ms,
+        } = self.terms;
+        if strikes == 0 || strikes > MAX_STRIKES {
+            let message = format!("{strikes} is not between 1 and {MAX_STRIKES}");
+            return Err(ConfigError::new("penalty.after.count", message));
+        }
+        span("penalty.after.per", per_ms)?;
+        span("penalty.for", for_ms)
+    }
+}
+
+fn span(field: &str, ms: u64) -> Result<(), ConfigError> {
+    if ms == 0 || ms > MAX_PER_MS {
+        let message = format!("{ms} ms is not between 1 ms and 30 days");
+        return Err(ConfigError::new(field, message));
+    }
+    Ok(())
+}
+
+/// A limit per client: on a request rate, on new connections, on open ones, or on several of these.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LimitConfig {
     /// Its name in metrics and audit lines.
@@ -108,6 +156,10 @@ pub struct LimitConfig {
     pub requests: Option<RequestRate>,
     /// Connections open at once.
     pub connections: Option<u32>,
+    /// A rate of new connections.
+    pub new_connections: Option<RequestRate>,
+    /// Whether it refuses; under [`Mode::DetectOnly`] it reports, whatever the policy's mode.
+    pub mode: Mode,
 }
 
 /// What makes two requests one client's.
@@ -119,7 +171,7 @@ pub enum By {
     ClientAddress,
 }
 
-/// `count` requests in `per_ms`, `burst` of them at once: see [`RateTable`](crate::limit::RateTable).
+/// `count` requests, or connections, in `per_ms`, `burst` of them at once: see [`RateTable`](crate::limit::RateTable).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestRate {
     /// How many requests.
@@ -145,19 +197,20 @@ impl LimitConfig {
                 "is empty: metrics and audit lines need a name",
             ));
         }
-        if let Some(rate) = self.requests {
-            positive("requests.count", rate.count.into())?;
-            positive("requests.burst", rate.burst.unwrap_or(1).into())?;
-            if rate.per_ms == 0 || rate.per_ms > MAX_PER_MS {
-                let message = format!("{} ms is not between 1 ms and 30 days", rate.per_ms);
-                return Err(ConfigError::new("requests.per", message));
-            }
+        for (field, rate) in [("requests", self.requests), ("newConnections", self.new_connections)] {
+            let Some(rate) = rate else { continue };
+            positive(&format!("{field}.count"), rate.count.into())?;
+            positive(&format!("{field}.burst"), rate.burst.unwrap_or(1).into())?;
+            span(&format!("{field}.per"), rate.per_ms)?;
         }
         if let Some(most) = self.connections {
             positive("connections.count", most.into())?;
         }
-        if self.requests.is_none() && self.connections.is_none() {
-            return Err(ConfigError::new("", "limits nothing: give `requests` or `connections`"));
+        if self.requests.is_none() && self.connections.is_none() && self.new_connections.is_none() {
+            return Err(ConfigError::new(
+                "",
+                "limits nothing: give `requests`, `connections` or `newConnections`",
+            ));
         }
         Ok(())
     }

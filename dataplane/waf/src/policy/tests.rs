@@ -8,43 +8,43 @@ use crate::{
     uri::{Kind, Pattern},
 };
 
-const CLIENT: &str = "192.0.2.1";
+pub(super) const CLIENT: &str = "192.0.2.1";
 
-fn ip(address: &str) -> IpAddr {
+pub(super) fn ip(address: &str) -> IpAddr {
     address.parse().unwrap()
 }
 
-fn tables() -> Arc<Tables> {
+pub(super) fn tables() -> Arc<Tables> {
     Arc::new(Tables::new(1))
 }
 
-fn build(change: impl FnOnce(&mut Config)) -> Result<Policy, ConfigError> {
+pub(super) fn build(change: impl FnOnce(&mut Config)) -> Result<Policy, ConfigError> {
     build_in(&tables(), change)
 }
 
-fn build_in(tables: &Arc<Tables>, change: impl FnOnce(&mut Config)) -> Result<Policy, ConfigError> {
+pub(super) fn build_in(tables: &Arc<Tables>, change: impl FnOnce(&mut Config)) -> Result<Policy, ConfigError> {
     let mut config = Config::new("edge/shop");
     change(&mut config);
     Policy::new(config, tables)
 }
 
-fn view<'a>(client: &str, method: &'a str, path: &'a str) -> RequestView<'a> {
+pub(super) fn view<'a>(client: &str, method: &'a str, path: &'a str) -> RequestView<'a> {
     RequestView::new(ip(client), method, "shop.example.com", path, None)
 }
 
 /// The finding that blocks, as (reason, status, detail).
-fn blocked(verdict: &Verdict) -> Option<(Reason, u16, String)> {
+pub(super) fn blocked(verdict: &Verdict) -> Option<(Reason, u16, String)> {
     match &verdict.outcome {
         Outcome::Pass => None,
         Outcome::Block(finding) => Some((finding.reason, finding.status, finding.detail.to_string())),
     }
 }
 
-fn detected(verdict: &Verdict) -> Vec<Reason> {
+pub(super) fn detected(verdict: &Verdict) -> Vec<Reason> {
     verdict.detections.iter().map(|finding| finding.reason).collect()
 }
 
-fn rate(name: &str, count: u32, burst: Option<u32>) -> LimitConfig {
+pub(super) fn rate(name: &str, count: u32, burst: Option<u32>) -> LimitConfig {
     let requests = Some(RequestRate {
         count,
         per_ms: 60_000,
@@ -57,7 +57,7 @@ fn rate(name: &str, count: u32, burst: Option<u32>) -> LimitConfig {
     }
 }
 
-fn connections(name: &str, most: u32) -> LimitConfig {
+pub(super) fn connections(name: &str, most: u32) -> LimitConfig {
     LimitConfig {
         name: name.into(),
         connections: Some(most),
@@ -312,7 +312,7 @@ fn a_policy_that_never_was_valid_refuses_everything_with_503() {
         Some((Reason::Policy, 503, "uris.deny[0]: unclosed group".into()))
     );
     assert_eq!(policy.connection_limits().count(), 0);
-    assert!(policy.admit_connection(ip(CLIENT)).is_ok());
+    assert!(policy.admit_connection(ip(CLIENT), 0).is_ok());
 }
 
 #[test]
@@ -320,20 +320,20 @@ fn a_connection_over_its_limit_is_refused_until_another_closes() {
     let tables = tables();
     let policy = build_in(&tables, |config| config.limits = vec![connections("sockets", 2)]).unwrap();
     assert_eq!(policy.connection_limits().collect::<Vec<_>>(), [("sockets", 2)]);
-    let first = policy.admit_connection(ip(CLIENT)).unwrap();
-    let _second = policy.admit_connection(ip(CLIENT)).unwrap();
-    let refused = policy.admit_connection(ip(CLIENT)).unwrap_err();
+    let first = policy.admit_connection(ip(CLIENT), 0).unwrap();
+    let _second = policy.admit_connection(ip(CLIENT), 0).unwrap();
+    let refused = policy.admit_connection(ip(CLIENT), 0).unwrap_err();
     assert_eq!(
         (refused.status, refused.reason, refused.retry_after),
         (429, Reason::Limit, None)
     );
-    assert!(policy.admit_connection(ip("192.0.2.2")).is_ok());
+    assert!(policy.admit_connection(ip("192.0.2.2"), 0).is_ok());
     drop(first);
     // A reload with another number goes on counting those that are open.
     let wider = build_in(&tables, |config| config.limits = vec![connections("sockets", 3)]).unwrap();
-    let _third = wider.admit_connection(ip(CLIENT)).unwrap();
-    let _fourth = wider.admit_connection(ip(CLIENT)).unwrap();
-    assert!(wider.admit_connection(ip(CLIENT)).is_err());
+    let _third = wider.admit_connection(ip(CLIENT), 0).unwrap();
+    let _fourth = wider.admit_connection(ip(CLIENT), 0).unwrap();
+    assert!(wider.admit_connection(ip(CLIENT), 0).is_err());
 }
 
 #[test]
@@ -343,8 +343,8 @@ fn a_refused_connection_is_counted_by_no_limit() {
         config.limits = vec![connections("wide", 9), connections("narrow", 1)]
     })
     .unwrap();
-    let admitted = policy.admit_connection(ip(CLIENT)).unwrap();
-    assert!(policy.admit_connection(ip(CLIENT)).is_err());
+    let admitted = policy.admit_connection(ip(CLIENT), 0).unwrap();
+    assert!(policy.admit_connection(ip(CLIENT), 0).is_err());
     drop(admitted);
     assert_eq!(tables.connections.clients(), 0);
 }
@@ -359,17 +359,17 @@ fn a_limit_with_paths_counts_a_connection_from_its_first_such_request() {
     .unwrap();
     let (mut one, mut two) = (ConnectionGuard::new(), ConnectionGuard::new());
     let (chat, other) = (view(CLIENT, "GET", "/chat/1"), view(CLIENT, "GET", "/"));
-    assert!(policy.admit_connection(ip(CLIENT)).unwrap().guard.is_empty());
+    assert!(policy.admit_connection(ip(CLIENT), 0).unwrap().guard.is_empty());
     for _ in 0..3 {
-        assert_eq!(blocked(&policy.admit_request(&chat, &mut one)), None);
-        assert_eq!(blocked(&policy.admit_request(&other, &mut two)), None);
+        assert_eq!(blocked(&policy.admit_request(&chat, &mut one, 0)), None);
+        assert_eq!(blocked(&policy.admit_request(&other, &mut two, 0)), None);
     }
     assert_eq!(
-        blocked(&policy.admit_request(&chat, &mut two)),
+        blocked(&policy.admit_request(&chat, &mut two, 0)),
         Some((Reason::Limit, 429, "chat".into()))
     );
     drop(one);
-    assert_eq!(blocked(&policy.admit_request(&chat, &mut two)), None);
+    assert_eq!(blocked(&policy.admit_request(&chat, &mut two, 0)), None);
 }
 
 #[test]
@@ -379,18 +379,21 @@ fn detect_only_reports_a_connection_over_its_limit_once() {
         config.limits = vec![connections("sockets", 1)];
     })
     .unwrap();
-    let first = policy.admit_connection(ip(CLIENT)).unwrap();
+    let first = policy.admit_connection(ip(CLIENT), 0).unwrap();
     assert!(first.detections.is_empty());
     let mut guard = ConnectionGuard::new();
     let request = view(CLIENT, "GET", "/");
-    assert_eq!(detected(&policy.admit_request(&request, &mut guard)), [Reason::Limit]);
-    assert_eq!(detected(&policy.admit_request(&request, &mut guard)), []);
-    assert_eq!(policy.admit_connection(ip(CLIENT)).unwrap().detections.len(), 1);
+    assert_eq!(
+        detected(&policy.admit_request(&request, &mut guard, 0)),
+        [Reason::Limit]
+    );
+    assert_eq!(detected(&policy.admit_request(&request, &mut guard, 0)), []);
+    assert_eq!(policy.admit_connection(ip(CLIENT), 0).unwrap().detections.len(), 1);
     // Those that were let through over the limit take nothing from the count when they close.
     drop(guard);
-    assert_eq!(policy.admit_connection(ip(CLIENT)).unwrap().detections.len(), 1);
+    assert_eq!(policy.admit_connection(ip(CLIENT), 0).unwrap().detections.len(), 1);
     drop(first);
-    assert_eq!(policy.admit_connection(ip(CLIENT)).unwrap().detections.len(), 0);
+    assert_eq!(policy.admit_connection(ip(CLIENT), 0).unwrap().detections.len(), 0);
 }
 
 #[test]
@@ -402,8 +405,8 @@ fn one_limit_may_have_both_a_rate_and_connections() {
         }];
     })
     .unwrap();
-    let _held = policy.admit_connection(ip(CLIENT)).unwrap();
-    assert!(policy.admit_connection(ip(CLIENT)).is_err());
+    let _held = policy.admit_connection(ip(CLIENT), 0).unwrap();
+    assert!(policy.admit_connection(ip(CLIENT), 0).is_err());
     assert_eq!(blocked(&policy.evaluate(&view(CLIENT, "GET", "/"), 0)), None);
     assert!(blocked(&policy.evaluate(&view(CLIENT, "GET", "/"), 0)).is_some());
 }
@@ -476,8 +479,8 @@ fn a_bad_configuration_names_the_field_and_the_reason() {
 
 #[test]
 fn reasons_are_written_the_same_in_lines_and_labels() {
-    use Reason::{Address, Body, Limit, Policy, Protocol, Rule, Uri};
-    for reason in [Address, Uri, Limit, Rule, Protocol, Body, Policy] {
+    use Reason::{Address, Body, Header, Limit, Penalty, Policy, Protocol, Rule, Uri};
+    for reason in [Address, Uri, Header, Limit, Penalty, Rule, Protocol, Body, Policy] {
         assert_eq!(
             serde_json::to_string(&reason).unwrap(),
             format!("\"{}\"", reason.as_str())

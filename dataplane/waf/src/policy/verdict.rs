@@ -4,7 +4,7 @@ use std::{fmt, net::IpAddr, ops::ControlFlow, sync::Arc};
 
 use ipnet::IpNet;
 
-use super::Mode;
+use super::{FieldSource, Mode};
 use crate::{
     audit::{Action, Redaction},
     limit::ConnectionGuard,
@@ -24,6 +24,8 @@ pub struct RequestView<'a> {
     pub path: &'a str,
     /// The query, without its question mark, as sent.
     pub query: Option<&'a str>,
+    /// The header fields; rules over them see none where they are not shown.
+    pub fields: Option<&'a dyn FieldSource>,
 }
 
 impl<'a> RequestView<'a> {
@@ -36,6 +38,16 @@ impl<'a> RequestView<'a> {
             host,
             path,
             query,
+            fields: None,
+        }
+    }
+
+    /// The same with its header fields.
+    #[must_use]
+    pub fn with_fields(self, fields: &'a dyn FieldSource) -> Self {
+        Self {
+            fields: Some(fields),
+            ..self
         }
     }
 }
@@ -45,7 +57,7 @@ impl<'a> RequestView<'a> {
 pub struct Verdict {
     /// Whether it passes.
     pub outcome: Outcome,
-    /// What policies that only detect object to. Takes no memory while empty.
+    /// What policies, or parts of them, that only detect object to. Takes no memory while empty.
     pub detections: Vec<Finding>,
 }
 
@@ -64,6 +76,8 @@ pub enum Outcome {
 pub struct Finding {
     /// Whose it is.
     pub policy: Arc<Identity>,
+    /// Whether it blocks: the policy's mode, or that of the part that objects if it only detects.
+    pub mode: Mode,
     /// Which part of the policy objects.
     pub reason: Reason,
     /// The status to answer with, if the policy blocks.
@@ -78,12 +92,12 @@ impl Finding {
     /// What is done about it: `action` in audit lines and metrics.
     #[must_use]
     pub fn action(&self) -> Action {
-        self.policy.mode.into()
+        self.mode.into()
     }
 
-    /// Goes where its policy's mode puts it, and breaks if that decides.
+    /// Goes where its mode puts it, and breaks if that decides.
     pub(super) fn put(self, verdict: &mut Verdict) -> ControlFlow<()> {
-        match self.policy.mode {
+        match self.mode {
             Mode::Enforce => {
                 verdict.outcome = Outcome::Block(self);
                 ControlFlow::Break(())
@@ -101,7 +115,7 @@ impl Finding {
 pub struct Admitted {
     /// Keep it as long as the connection is open.
     pub guard: ConnectionGuard,
-    /// What a policy that only detects objects to.
+    /// What a policy, or a limit, that only detects objects to.
     pub detections: Vec<Finding>,
 }
 
@@ -124,8 +138,12 @@ pub enum Reason {
     Address,
     /// The path lists.
     Uri,
+    /// The rules over header fields.
+    Header,
     /// A limit.
     Limit,
+    /// The client was refused too often.
+    Penalty,
     /// A rule.
     Rule,
     /// The request is not what the protocol allows.
@@ -143,7 +161,9 @@ impl Reason {
         match self {
             Self::Address => "address",
             Self::Uri => "uri",
+            Self::Header => "header",
             Self::Limit => "limit",
+            Self::Penalty => "penalty",
             Self::Rule => "rule",
             Self::Protocol => "protocol",
             Self::Body => "body",
@@ -162,8 +182,12 @@ pub enum Detail {
     Default,
     /// This pattern of the deny list.
     Path(Arc<str>),
+    /// This rule over header fields.
+    Field(Arc<str>),
     /// The limit of this name.
     Limit(Arc<str>),
+    /// The penalty, for so many more seconds.
+    Penalty(u64),
     /// What is wrong with the policy.
     Message(Arc<str>),
 }
@@ -184,7 +208,8 @@ impl fmt::Display for Detail {
         match self {
             Self::Prefix(net) => net.fmt(f),
             Self::Default => f.write_str("default"),
-            Self::Path(text) | Self::Limit(text) | Self::Message(text) => f.write_str(text),
+            Self::Penalty(seconds) => write!(f, "for {seconds} s more"),
+            Self::Path(text) | Self::Field(text) | Self::Limit(text) | Self::Message(text) => f.write_str(text),
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use breakwater_compile::{Broken, EndpointSlice, Meta, Object, Secret, Service, ServicePort, World, decode};
+use breakwater_compile::{Broken, ConfigMap, EndpointSlice, Meta, Object, Secret, Service, ServicePort, World, decode};
 use breakwater_snapshot::{Kind, ObjectId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -75,6 +75,12 @@ fn add(world: &mut World, document: &Value) {
                 .flat_map(|endpoint| endpoint["addresses"].as_array().into_iter().flatten().map(text))
                 .collect(),
         }),
+        "ConfigMap" => {
+            let data = document["data"].as_object().into_iter().flatten();
+            let data = data.map(|(key, value)| (key.clone(), text(value)));
+            let map = ConfigMap::new(meta.namespace, meta.name, data);
+            world.config_maps.push(map);
+        }
         "Secret" => world.secrets.push(secret(meta, document)),
         other => panic!("a case has an object of unknown kind {other}"),
     }
@@ -137,6 +143,7 @@ pub(crate) fn shuffle(mut world: World, seed: u64) -> World {
     mix(&mut world.services, &mut state);
     mix(&mut world.endpoint_slices, &mut state);
     mix(&mut world.secrets, &mut state);
+    mix(&mut world.config_maps, &mut state);
     world
 }
 

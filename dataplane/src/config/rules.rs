@@ -1,0 +1,389 @@
+//! The rules of a policy: a compiled set that it shares with others, and what it has of its own over it.
+//!
+//! Invariant: policies with the same text of rules share one compiled set, and it is compiled again only when the text
+//! changes. Exclusions that hold on some paths only are resolved once for each combination that occurs, not once for
+//! each request; bounded: [`MOST_OVERLAYS`] are kept of a policy, others are made for their request.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Weak};
+
+use breakwater_snapshot::Digest;
+use breakwater_snapshot::unit;
+use breakwater_waf::bundle::{self, Crs, Own, Source};
+use breakwater_waf::engine::{Bound, Exclusion, Overlay, RuleSet, Stores};
+use breakwater_waf::seclang::RuleRange;
+use breakwater_waf::uri::UriSet;
+use parking_lot::Mutex;
+
+use super::build::patterns;
+
+/// Combinations of exclusions of one policy that are kept.
+const MOST_OVERLAYS: usize = 256;
+
+/// Records of collections (IP, SESSION and the like) that the rules of one policy may keep.
+const MOST_RECORDS: usize = 16 * 1024;
+
+/// Mistakes of one policy that are told.
+const MOST_MISTAKES: usize = 3;
+
+/// Rules of a policy, ready for requests.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    overlays: Overlays,
+    /// What rules remember of clients from one request to the next.
+    pub(crate) stores: Arc<Stores>,
+    /// The status of a refusal by a rule that says no other.
+    pub(crate) block_status: u16,
+    /// Bytes of a request's body that are inspected.
+    pub(crate) inspect: usize,
+    /// A longer one is refused.
+    pub(crate) reject_larger: bool,
+    /// Bytes of a response's body that are inspected; none: no response is.
+    pub(crate) inspect_response: Option<usize>,
+}
+
+impl Rules {
+    /// What holds for a request.
+    pub(crate) fn bound(&self, method: &str, path: &str) -> Arc<Bound> {
+        self.overlays.find(method, path)
+    }
+}
+
+/// Compiled sets that are in use, by the digest of what they were compiled from.
+#[derive(Debug, Default)]
+pub(super) struct RuleSets {
+    crs: Option<Arc<Crs>>,
+    known: HashMap<Digest, Weak<RuleSet>>,
+    /// Rules of the Core Rule Set that cannot be run, and why.
+    left_out: BTreeSet<String>,
+    /// By policy: a change of its rules forgets nothing.
+    stores: HashMap<String, Weak<Stores>>,
+}
+
+impl RuleSets {
+    /// Sets for a node with this Core Rule Set.
+    pub(super) fn new(crs: Option<Arc<Crs>>) -> Self {
+        Self { crs, ..Self::default() }
+    }
+
+    /// The version of a Core Rule Set, for people.
+    pub(super) fn describe(crs: Option<&Crs>) -> Option<String> {
+        Some(crs?.version().unwrap_or("unknown").to_owned())
+    }
+
+    /// Rules of the Core Rule Set that are left out, and why; known once a policy uses it.
+    pub(super) fn left_out(&self) -> Vec<String> {
+        self.left_out.iter().cloned().collect()
+    }
+
+    /// Forgets what no policy uses any more.
+    pub(super) fn prune(&mut self) {
+        self.known.retain(|_, set| set.strong_count() > 0);
+        self.stores.retain(|_, stores| stores.strong_count() > 0);
+    }
+
+    /// Builds the rules of a policy.
+    ///
+    /// # Errors
+    /// What is wrong, for a person.
+    pub(super) fn build(&mut self, policy: &str, unit: &unit::Rules, block_status: u16) -> Result<Rules, String> {
+        let overlays = Overlays::new(self.set(unit)?, unit)?;
+        let known = self.stores.get(policy).and_then(Weak::upgrade);
+        let stores = known.unwrap_or_else(|| Arc::new(Stores::new(MOST_RECORDS)));
+        self.stores.insert(policy.to_owned(), Arc::downgrade(&stores));
+        Ok(Rules {
+            overlays,
+            stores,
+            block_status,
+            inspect: size(unit.inspect),
+            reject_larger: unit.reject_larger,
+            inspect_response: unit.inspect_response.map(size),
+        })
+    }
+
+    fn set(&mut self, unit: &unit::Rules) -> Result<Arc<RuleSet>, String> {
+        let crs = match (unit.crs, &self.crs) {
+            (None, _) => None,
+            (Some(_), Some(crs)) => Some(&**crs),
+            (Some(_), None) => {
+                return Err(
+                    "spec.crs: this node has no Core Rule Set: start it with --crs-dir DIR, where DIR/rules has its files"
+                        .to_owned(),
+                );
+            }
+        };
+        // The Core Rule Set stays the same for as long as the process lives.
+        let content = serde_json::to_vec(&(crs.is_some(), &unit.seclang)).unwrap_or_default();
+        let digest = Digest::of(&content);
+        if let Some(set) = self.known.get(&digest).and_then(Weak::upgrade) {
+            return Ok(set);
+        }
+        let sources: Vec<_> = unit
+            .seclang
+            .iter()
+            .map(|source| Source {
+                name: &source.name,
+                text: &source.text,
+            })
+            .collect();
+        let own = Own::parse(&sources).map_err(|errors| told(&errors))?;
+        let bundle::Compiled { rules, left_out } = bundle::compile(crs, &own).map_err(|errors| told(&errors))?;
+        for warning in rules.warnings() {
+            tracing::debug!(%warning, "rules");
+        }
+        for mistake in left_out {
+            let mistake = mistake.to_string();
+            if !self.left_out.contains(&mistake) {
+                tracing::warn!("a rule of the Core Rule Set is left out: {mistake}");
+                self.left_out.insert(mistake);
+            }
+        }
+        let set = Arc::new(rules);
+        self.known.insert(digest, Arc::downgrade(&set));
+        Ok(set)
+    }
+}
+
+fn told(errors: &[impl ToString]) -> String {
+    let mut text: Vec<String> = errors.iter().take(MOST_MISTAKES).map(ToString::to_string).collect();
+    if errors.len() > MOST_MISTAKES {
+        text.push(format!("and {} more", errors.len() - MOST_MISTAKES));
+    }
+    text.join("; ")
+}
+
+fn size(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+/// What a policy has of its own over a rule set, by what holds for a request.
+#[derive(Debug)]
+struct Overlays {
+    set: Arc<RuleSet>,
+    overlay: Overlay,
+    /// What holds for every request.
+    everywhere: Arc<Bound>,
+    somewhere: Vec<Scoped>,
+    /// By the indices of those of `somewhere` that hold.
+    made: Mutex<HashMap<Vec<u16>, Arc<Bound>>>,
+}
+
+/// An exclusion that holds for some requests.
+#[derive(Debug)]
+struct Scoped {
+    /// None: all paths.
+    paths: Option<UriSet>,
+    /// Empty: all methods.
+    methods: Vec<String>,
+    exclusion: Exclusion,
+}
+
+impl Scoped {
+    fn holds(&self, method: &str, path: &str) -> bool {
+        (self.methods.is_empty() || self.methods.iter().any(|listed| listed == method))
+            && self.paths.as_ref().is_none_or(|paths| paths.matches(path).is_some())
+    }
+}
+
+impl Overlays {
+    fn new(set: Arc<RuleSet>, unit: &unit::Rules) -> Result<Self, String> {
+        let mut overlay = Overlay {
+            variables: unit.crs.map_or_else(Vec::new, variables),
+            exclusions: Vec::new(),
+            detect_only: unit.detect_only.iter().map(range).collect(),
+        };
+        let mut somewhere = Vec::new();
+        for exclusion in &unit.exclusions {
+            let targets = exclusion.targets.iter().map(|target| bundle::target(target));
+            let compiled = Exclusion {
+                rules: exclusion.rules.iter().map(range).collect(),
+                targets: targets.collect::<Result<_, _>>()?,
+            };
+            if exclusion.paths.is_empty() && exclusion.methods.is_empty() {
+                overlay.exclusions.push(compiled);
+                continue;
+            }
+            let paths = match exclusion.paths.as_slice() {
+                [] => None,
+                paths => Some(UriSet::new(&patterns(paths)).map_err(|error| error.to_string())?),
+            };
+            somewhere.push(Scoped {
+                paths,
+                methods: exclusion.methods.clone(),
+                exclusion: compiled,
+            });
+        }
+        Ok(Self {
+            everywhere: Arc::new(Bound::new(&set, &overlay)),
+            set,
+            overlay,
+            somewhere,
+            made: Mutex::default(),
+        })
+    }
+
+    fn find(&self, method: &str, path: &str) -> Arc<Bound> {
+        let holding = self.holding(method, path);
+        if holding.is_empty() {
+            return Arc::clone(&self.everywhere);
+        }
+        if let Some(bound) = self.made.lock().get(&holding) {
+            return Arc::clone(bound);
+        }
+        let bound = Arc::new(Bound::new(&self.set, &self.with(&holding)));
+        let mut made = self.made.lock();
+        if made.len() < MOST_OVERLAYS {
+            made.insert(holding, Arc::clone(&bound));
+        }
+        bound
+    }
+
+    fn holding(&self, method: &str, path: &str) -> Vec<u16> {
+        let somewhere = (0_u16..).zip(&self.somewhere);
+        somewhere
+            .filter(|(_, scoped)| scoped.holds(method, path))
+            .map(|(index, _)| index)
+            .collect()
+    }
+
+    fn with(&self, holding: &[u16]) -> Overlay {
+        let mut overlay = self.overlay.clone();
+        let held = holding
+            .iter()
+            .filter_map(|index| self.somewhere.get(usize::from(*index)));
+        overlay.exclusions.extend(held.map(|scoped| scoped.exclusion.clone()));
+        overlay
+    }
+}
+
+/// What the Core Rule Set reads of its setup.
+fn variables(crs: unit::Crs) -> Vec<(String, String)> {
+    let level = crs.paranoia_level.to_string();
+    let detection = crs.detection_paranoia_level.to_string();
+    [
+        // Version 4, and version 3, which called them otherwise.
+        ("blocking_paranoia_level", level.clone()),
+        ("detection_paranoia_level", detection.clone()),
+        ("paranoia_level", level),
+        ("executing_paranoia_level", detection),
+        ("inbound_anomaly_score_threshold", crs.inbound.to_string()),
+        ("outbound_anomaly_score_threshold", crs.outbound.to_string()),
+        ("early_blocking", u8::from(crs.early_blocking).to_string()),
+        // Without it the rules say that nobody set them up. A setup file overwrites it.
+        ("crs_setup_version", "policy".to_owned()),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect()
+}
+
+fn range(selection: &unit::RuleSelection) -> RuleRange {
+    match selection {
+        unit::RuleSelection::Ids(ids) => RuleRange::Ids(ids.clone()),
+        unit::RuleSelection::Tag(tag) => RuleRange::Tag(tag.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use breakwater_snapshot::unit::{PathKind, PathMatch, RuleExclusion, RuleSelection, SecLangSource};
+
+    fn unit(text: &str) -> unit::Rules {
+        unit::Rules {
+            crs: None,
+            seclang: vec![SecLangSource {
+                name: "spec.seclang.inline".to_owned(),
+                text: text.to_owned(),
+            }],
+            exclusions: Vec::new(),
+            detect_only: Vec::new(),
+            inspect: 1024,
+            reject_larger: false,
+            inspect_response: None,
+        }
+    }
+
+    const RULE: &str = "SecRule ARGS:debug \"@streq 1\" \"id:1000,phase:1,deny,status:403\"";
+
+    #[test]
+    fn policies_with_the_same_rules_share_one_set_and_others_do_not() {
+        let mut sets = RuleSets::default();
+        let one = sets.build("p", &unit(RULE), 403).unwrap();
+        let mut other = unit(RULE);
+        other.inspect = 5;
+        let two = sets.build("q", &other, 404).unwrap();
+        assert!(Arc::ptr_eq(&one.overlays.set, &two.overlays.set));
+        let three = sets.build("p", &unit(&RULE.replace("1000", "1001")), 403).unwrap();
+        assert!(!Arc::ptr_eq(&one.overlays.set, &three.overlays.set));
+        assert!(Arc::ptr_eq(&one.stores, &three.stores) && !Arc::ptr_eq(&one.stores, &two.stores));
+        assert_eq!(sets.known.len(), 2);
+        drop(three);
+        sets.prune();
+        assert_eq!(sets.known.len(), 1);
+    }
+
+    #[test]
+    fn the_core_rule_set_is_missed_with_what_to_do() {
+        let mut rules = unit(RULE);
+        rules.crs = Some(unit::Crs {
+            paranoia_level: 1,
+            detection_paranoia_level: 1,
+            inbound: 5,
+            outbound: 4,
+            early_blocking: false,
+        });
+        let error = RuleSets::default().build("p", &rules, 403).unwrap_err();
+        assert!(error.contains("--crs-dir"), "{error}");
+    }
+
+    #[test]
+    fn a_mistake_is_told_with_its_line() {
+        let error = RuleSets::default()
+            .build("p", &unit("\nSecNonsense On"), 403)
+            .unwrap_err();
+        assert!(error.starts_with("spec.seclang.inline:2: "), "{error}");
+    }
+
+    #[test]
+    fn an_exclusion_holds_on_its_paths_and_methods_and_is_resolved_once() {
+        let mut unit = unit(RULE);
+        let exclusion = |path: Option<&str>, methods: &[&str], id: u32| RuleExclusion {
+            rules: vec![RuleSelection::Ids(vec![(id, id)])],
+            targets: Vec::new(),
+            paths: path
+                .map(|value| PathMatch {
+                    kind: PathKind::Prefix,
+                    value: value.to_owned(),
+                })
+                .into_iter()
+                .collect(),
+            methods: methods.iter().map(|method| (*method).to_owned()).collect(),
+        };
+        unit.exclusions = vec![
+            exclusion(None, &[], 1),
+            exclusion(Some("/search"), &[], 2),
+            exclusion(Some("/search"), &["POST"], 3),
+        ];
+        let rules = RuleSets::default().build("p", &unit, 403).unwrap();
+        let overlays = &rules.overlays;
+        let ids = |method, path| -> Vec<u32> {
+            let overlay = overlays.with(&overlays.holding(method, path));
+            let ranges = overlay.exclusions.iter().flat_map(|exclusion| &exclusion.rules);
+            ranges
+                .filter_map(|range| match range {
+                    RuleRange::Ids(ids) => ids.first().map(|(id, _)| *id),
+                    _ => None,
+                })
+                .collect()
+        };
+        assert_eq!(ids("GET", "/"), [1]);
+        assert_eq!(ids("GET", "/search/x"), [1, 2]);
+        assert_eq!(ids("POST", "/search"), [1, 2, 3]);
+        assert!(Arc::ptr_eq(
+            &overlays.find("GET", "/search"),
+            &overlays.find("PUT", "/search/y")
+        ));
+        assert!(Arc::ptr_eq(&overlays.find("GET", "/"), &overlays.everywhere));
+    }
+}

@@ -1,0 +1,374 @@
+//! Rules over one request and its response: a transaction for each policy that has rules, told of at its end.
+//!
+//! Request heads are judged within the poll, before anything stored is served; bodies and responses by handlers, who read
+//! and hold back what rules want to see ([`crate::handler`]). Invariant: however a request ends, each of its transactions
+//! is finished, counted, and told to the audit log if a rule matched: when the [`Inspection`] is dropped.
+//!
+//! Costs nothing for a resource without rules.
+
+mod hold;
+mod report;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use breakwater_waf::engine::{self, Intervention, Transaction};
+use breakwater_waf::policy::Mode;
+use breakwater_wire::http1::Version;
+
+use crate::access;
+use crate::config::{Protection, Resource, Rules, WorkerConfig};
+use crate::telemetry::Direction;
+use crate::worker::Worker;
+pub(crate) use hold::Held;
+
+/// The status of a request whose body is longer than a policy lets through.
+const TOO_LARGE: u16 = 413;
+
+/// What rules refuse with unless they say otherwise; a policy may hide behind another.
+const FORBIDDEN: u16 = 403;
+
+/// A field: name and value.
+pub(crate) type Field<'f> = (&'f [u8], &'f [u8]);
+
+/// A request, as rules and audit lines see it.
+#[derive(Clone, Debug)]
+pub(crate) struct About {
+    pub(crate) client: IpAddr,
+    pub(crate) method: String,
+    /// Lower case, without port.
+    pub(crate) host: String,
+    /// Normalised.
+    pub(crate) path: String,
+    pub(crate) query: Option<String>,
+    pub(crate) request_id: String,
+}
+
+/// A refusal by a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) status: u16,
+    /// Where the client is sent instead.
+    pub(crate) location: Option<String>,
+}
+
+/// The transactions of a request and its response.
+pub(crate) struct Inspection {
+    worker: Rc<Worker>,
+    config: Rc<WorkerConfig>,
+    index: u32,
+    about: About,
+    runs: Vec<Run>,
+    /// Only what is found of the response counts and is told: the request was judged elsewhere, or is nobody's.
+    of_response: bool,
+    body_judged: bool,
+}
+
+/// The transaction of one policy.
+struct Run {
+    /// Its place among the policies of the resource.
+    policy: usize,
+    transaction: Transaction,
+    spent: Duration,
+    /// It refused what it judged.
+    refused: Option<Refusal>,
+    /// It saw a response.
+    responded: bool,
+}
+
+impl Inspection {
+    /// Begins to judge a request, whose line and fields are as received, and runs phase 1.
+    pub(crate) fn begin(
+        worker: &Rc<Worker>,
+        config: &Rc<WorkerConfig>,
+        index: u32,
+        about: About,
+        line: (&str, Version),
+        fields: &[Field<'_>],
+    ) -> (Self, Option<Refusal>) {
+        let mut inspection = Self::new(worker, config, index, about, false);
+        let refusal = inspection.request_head(line, fields);
+        (inspection, refusal)
+    }
+
+    /// Begins to judge the response to a request that was judged elsewhere, or that is nobody's: its own phases run
+    /// because later ones build on them, and nothing comes of them.
+    pub(crate) fn of_response(
+        worker: &Rc<Worker>,
+        config: &Rc<WorkerConfig>,
+        index: u32,
+        about: About,
+        line: (&str, Version),
+        fields: &[Field<'_>],
+    ) -> Self {
+        let mut inspection = Self::new(worker, config, index, about, true);
+        let _ = inspection.request_head(line, fields);
+        let _ = inspection.request_body(&[], false);
+        inspection.body_judged = true;
+        inspection.runs.iter_mut().for_each(|run| run.refused = None);
+        inspection
+    }
+
+    fn new(worker: &Rc<Worker>, config: &Rc<WorkerConfig>, index: u32, about: About, of_response: bool) -> Self {
+        Self {
+            worker: Rc::clone(worker),
+            config: Rc::clone(config),
+            index,
+            about,
+            runs: Vec::new(),
+            of_response,
+            body_judged: false,
+        }
+    }
+
+    fn request_head(&mut self, (target, version): (&str, Version), fields: &[Field<'_>]) -> Option<Refusal> {
+        let config = Rc::clone(&self.config);
+        for (policy, protection) in config.resource(self.index).protections.iter().enumerate() {
+            let Some(rules) = &protection.rules else { continue };
+            let begun = Instant::now();
+            let mut transaction = self.transaction(protection, rules);
+            transaction.request_line(
+                self.about.method.as_bytes(),
+                target.as_bytes(),
+                version_text(version).as_bytes(),
+            );
+            for (name, value) in fields {
+                transaction.request_header(name, value);
+            }
+            let intervention = transaction.run_request_headers();
+            let mut run = Run {
+                policy,
+                transaction,
+                spent: begun.elapsed(),
+                refused: None,
+                responded: false,
+            };
+            let refusal = run.settle(rules, intervention);
+            self.runs.push(run);
+            if refusal.is_some() && !self.of_response {
+                return refusal;
+            }
+        }
+        None
+    }
+
+    fn transaction(&self, protection: &Protection, rules: &Rules) -> Transaction {
+        let About { method, path, .. } = &self.about;
+        let connection = engine::Connection {
+            client: self.about.client,
+            client_port: 0,
+            server: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            server_port: 0,
+            unique_id: &self.about.request_id,
+            now_ms: unix_ms(),
+        };
+        let detects = protection.policy.identity().mode == Mode::DetectOnly;
+        Transaction::bound(&rules.bound(method, path), &connection, detects).with_stores(&rules.stores)
+    }
+
+    fn resource(&self) -> &Resource {
+        self.config.resource(self.index)
+    }
+
+    /// Bytes of the request's body that rules want to see; none: they read no body of this request.
+    pub(crate) fn wants_request_body(&self) -> Option<usize> {
+        let wanting = self.runs.iter().filter(|run| run.transaction.wants_request_body());
+        wanting
+            .filter_map(|run| Some(rules_of(self.resource(), run)?.inspect))
+            .max()
+    }
+
+    /// Refuses a request whose body is, or is announced to be, longer than what may pass uninspected.
+    pub(crate) fn request_body_of(&mut self, length: u64) -> Option<Refusal> {
+        let resource = self.config.resource(self.index);
+        for run in &mut self.runs {
+            let Some(rules) = rules_of(resource, run) else { continue };
+            if !rules.reject_larger || !run.transaction.wants_request_body() || length <= rules.inspect as u64 {
+                continue;
+            }
+            let Some(protection) = resource.protections.get(run.policy) else {
+                continue;
+            };
+            let detail = format!("the body is larger than {} bytes", rules.inspect);
+            report::body_limit(&self.worker, resource, protection, &self.about, TOO_LARGE, &detail);
+            if protection.policy.identity().mode == Mode::Enforce {
+                access::strike(&self.worker, protection, self.about.client);
+                return Some(Refusal {
+                    status: TOO_LARGE,
+                    location: None,
+                });
+            }
+        }
+        None
+    }
+
+    /// Shows rules the body, whole or the beginning of one that goes on, and runs phase 2.
+    pub(crate) fn request_body(&mut self, body: &[u8], goes_on: bool) -> Option<Refusal> {
+        self.each(
+            Direction::Request,
+            body,
+            goes_on,
+            |rules| Some(rules.inspect),
+            |transaction, body, truncated| transaction.run_request_body(body, truncated),
+        )
+    }
+
+    /// The request's body was judged, or there was none.
+    pub(crate) fn body_judged(&mut self) {
+        self.body_judged = true;
+    }
+
+    /// Whether it was.
+    pub(crate) fn is_body_judged(&self) -> bool {
+        self.body_judged
+    }
+
+    /// Whether anything is left to be judged once the request was.
+    pub(crate) fn awaits_response(&self) -> bool {
+        let resource = self.resource();
+        let inspects = |run| rules_of(resource, run).is_some_and(|rules| rules.inspect_response.is_some());
+        self.runs.iter().any(inspects)
+    }
+
+    /// Shows rules the head of the response, and runs phase 3.
+    pub(crate) fn response_head(&mut self, status: u16, fields: &[Field<'_>]) -> Option<Refusal> {
+        let resource = self.config.resource(self.index);
+        for run in &mut self.runs {
+            let Some(rules) = rules_of(resource, run).filter(|rules| rules.inspect_response.is_some()) else {
+                continue;
+            };
+            let begun = Instant::now();
+            let intervention = run
+                .transaction
+                .run_response_headers(status, &mut fields.iter().copied());
+            run.spent += begun.elapsed();
+            run.responded = true;
+            let refusal = run.settle(rules, intervention);
+            if refusal.is_some() {
+                return refusal;
+            }
+        }
+        None
+    }
+
+    /// Bytes of the response's body that rules want to see; none: they read no body of this response.
+    pub(crate) fn wants_response_body(&self) -> Option<usize> {
+        let wanting = self.runs.iter().filter(|run| run.responded);
+        let wanting = wanting.filter(|run| run.transaction.wants_response_body());
+        wanting
+            .filter_map(|run| rules_of(self.resource(), run)?.inspect_response)
+            .max()
+    }
+
+    /// Shows rules the body of the response, as [`Inspection::request_body`], and runs phase 4.
+    pub(crate) fn response_body(&mut self, body: &[u8], goes_on: bool) -> Option<Refusal> {
+        self.each(
+            Direction::Response,
+            body,
+            goes_on,
+            |rules| rules.inspect_response,
+            |transaction, body, truncated| transaction.run_response_body(body, truncated),
+        )
+    }
+
+    fn each(
+        &mut self,
+        direction: Direction,
+        body: &[u8],
+        goes_on: bool,
+        limit: impl Fn(&Rules) -> Option<usize>,
+        run_phase: impl Fn(&mut Transaction, &[u8], bool) -> Option<Intervention>,
+    ) -> Option<Refusal> {
+        let resource = self.config.resource(self.index);
+        for run in &mut self.runs {
+            let Some(rules) = rules_of(resource, run) else { continue };
+            let Some(limit) = limit(rules) else { continue };
+            let shown = body.get(..limit).unwrap_or(body);
+            let truncated = goes_on || shown.len() < body.len();
+            if !body.is_empty()
+                && let Some(protection) = resource.protections.get(run.policy)
+            {
+                protection.cells.rules.inspected(direction, shown.len(), truncated);
+            }
+            let begun = Instant::now();
+            let intervention = run_phase(&mut run.transaction, shown, truncated);
+            run.spent += begun.elapsed();
+            let refusal = run.settle(rules, intervention);
+            if refusal.is_some() && (direction == Direction::Response || !self.of_response) {
+                return refusal;
+            }
+        }
+        None
+    }
+}
+
+impl Run {
+    /// What becomes of what a phase asks for.
+    fn settle(&mut self, rules: &Rules, intervention: Option<Intervention>) -> Option<Refusal> {
+        let refusal = intervention.map(|intervention| Refusal {
+            status: match intervention.status {
+                FORBIDDEN => rules.block_status,
+                status @ 300..=599 => status,
+                _ => rules.block_status,
+            },
+            location: intervention.redirect.filter(|location| is_field_value(location)),
+        });
+        if refusal.is_some() {
+            self.refused.clone_from(&refusal);
+        }
+        refusal
+    }
+}
+
+impl Drop for Inspection {
+    fn drop(&mut self) {
+        let resource = self.config.resource(self.index);
+        for run in &mut self.runs {
+            let Some(protection) = resource.protections.get(run.policy) else {
+                continue;
+            };
+            let begun = Instant::now();
+            let mut found = run.transaction.finish();
+            run.spent += begun.elapsed();
+            if run.refused.is_some() && !run.responded && !self.of_response {
+                access::strike(&self.worker, protection, self.about.client);
+            }
+            let outbound = run.responded.then_some(found.outbound);
+            protection.cells.rules.ended(run.spent, found.inbound, outbound);
+            if self.of_response {
+                report::only_of_response(&mut found);
+            }
+            report::transaction(
+                &self.worker,
+                resource,
+                protection,
+                &self.about,
+                &found,
+                run.refused.as_ref().map(|refusal| refusal.status),
+            );
+        }
+    }
+}
+
+fn rules_of<'r>(resource: &'r Resource, run: &Run) -> Option<&'r Rules> {
+    resource.protections.get(run.policy)?.rules.as_ref()
+}
+
+/// A `Location` is written into a head.
+fn is_field_value(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| (0x21..0x7f).contains(&b))
+}
+
+const fn version_text(version: Version) -> &'static str {
+    match version {
+        Version::Http10 => "HTTP/1.0",
+        Version::Http11 => "HTTP/1.1",
+        Version::Http2 => "HTTP/2.0",
+    }
+}
+
+fn unix_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}

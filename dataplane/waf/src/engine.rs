@@ -1,0 +1,204 @@
+//! The rule engine: a compiled set of rules, shared by all routes, and the transactions that run through it.
+//!
+//! A [`RuleSet`] is compiled once and never changes. What one policy has of its own (thresholds, exclusions, modes) is a
+//! small [`Overlay`] beside it. A [`Transaction`] is one request and its response.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+mod bits;
+mod bound;
+mod byteset;
+mod compile;
+mod names;
+mod operator;
+mod program;
+mod scan;
+mod store;
+mod transaction;
+mod values;
+
+pub use bound::Bound;
+pub use store::Stores;
+pub use transaction::Transaction;
+
+use program::Program;
+
+use crate::seclang::{Directive, LimitAction, Phase, Position, RuleRange, Severity, Target};
+
+/// A data file for `@pmFromFile` and `@ipMatchFromFile`: by its name as written and where it is named.
+pub type ReadFile<'f> = dyn Fn(&str, &Position) -> Result<Vec<u8>, String> + 'f;
+
+/// Why rules cannot be compiled.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{position}: {message}")]
+pub struct CompileError {
+    /// Where.
+    pub position: Position,
+    /// What is wrong, and what to do.
+    pub message: String,
+}
+
+/// Compiled rules.
+#[derive(Debug, Default)]
+pub struct RuleSet {
+    program: Program,
+    signatures: Vec<String>,
+    warnings: Vec<CompileError>,
+    left_out: Vec<CompileError>,
+    bodies: BodySettings,
+}
+
+impl RuleSet {
+    /// Compiles directives, in order; patterns and data files are read here.
+    ///
+    /// # Errors
+    /// Every mistake, in order, at most a hundred.
+    pub fn compile(directives: &[Directive], read: &ReadFile<'_>) -> Result<Self, Vec<CompileError>> {
+        let compile::Compiled {
+            program,
+            signatures,
+            warnings,
+            left_out,
+            bodies,
+        } = compile::compile(directives, read)?;
+        Ok(Self {
+            program,
+            signatures,
+            warnings,
+            left_out,
+            bodies,
+        })
+    }
+
+    /// `SecComponentSignature`, such as `OWASP_CRS/4.28.0`.
+    #[must_use]
+    pub fn signatures(&self) -> &[String] {
+        &self.signatures
+    }
+
+    /// How many rules it has.
+    #[must_use]
+    pub fn rules(&self) -> usize {
+        self.program.rules.len()
+    }
+
+    /// Settings that the host decides, and other things worth a word.
+    #[must_use]
+    pub fn warnings(&self) -> &[CompileError] {
+        &self.warnings
+    }
+
+    /// Rules that cannot be run here and never match, and why: rule sets written for others have some. Whoever takes
+    /// rules from a user refuses them.
+    #[must_use]
+    pub fn left_out(&self) -> &[CompileError] {
+        &self.left_out
+    }
+
+    /// The limits of bodies that its settings ask for.
+    #[must_use]
+    pub fn body_settings(&self) -> BodySettings {
+        self.bodies.clone()
+    }
+
+    fn program(&self) -> &Program {
+        &self.program
+    }
+}
+
+/// What the rules' settings say about bodies.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BodySettings {
+    /// `SecRequestBodyAccess`, `SecRequestBodyLimit`, `SecRequestBodyLimitAction`; none: not said.
+    pub request: (Option<bool>, Option<u64>, Option<LimitAction>),
+    /// `SecResponseBodyAccess`, `SecResponseBodyLimit`, `SecResponseBodyLimitAction`; none: not said.
+    pub response: (Option<bool>, Option<u64>, Option<LimitAction>),
+    /// `SecResponseBodyMimeType`; empty: not said.
+    pub response_types: Vec<String>,
+}
+
+/// What one policy has of its own over a rule set it shares.
+#[derive(Clone, Debug, Default)]
+pub struct Overlay {
+    /// TX variables that are set before phase 1: `("blocking_paranoia_level", "2")`.
+    pub variables: Vec<(String, String)>,
+    /// What never runs, or does not see a target, and where.
+    pub exclusions: Vec<Exclusion>,
+    /// Rules that report but do not block or score.
+    pub detect_only: Vec<RuleRange>,
+}
+
+/// One exclusion.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exclusion {
+    /// Which rules.
+    pub rules: Vec<RuleRange>,
+    /// What they do not see; none: they do not run.
+    pub targets: Vec<Target>,
+}
+
+/// Who talks to whom.
+#[derive(Clone, Copy, Debug)]
+pub struct Connection<'a> {
+    /// The client, behind trusted proxies.
+    pub client: IpAddr,
+    /// Its port; 0 where it is not known.
+    pub client_port: u16,
+    /// Our address.
+    pub server: IpAddr,
+    /// Our port.
+    pub server_port: u16,
+    /// The transaction's name in logs.
+    pub unique_id: &'a str,
+    /// Milliseconds since 1970.
+    pub now_ms: u64,
+}
+
+/// What a rule does to the transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Intervention {
+    /// The status to answer with.
+    pub status: u16,
+    /// Where to send the client instead.
+    pub redirect: Option<String>,
+    /// Close without answer.
+    pub drop: bool,
+    /// The rule that did it.
+    pub rule: u32,
+}
+
+/// A rule that matched and wants to be logged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleMatch {
+    /// Its id.
+    pub id: u32,
+    /// Its message, macros expanded.
+    pub msg: String,
+    /// Its log data, macros expanded; bounded.
+    pub data: String,
+    /// Its severity.
+    pub severity: Option<Severity>,
+    /// Its tags.
+    pub tags: Vec<Arc<str>>,
+    /// The phase it ran in.
+    pub phase: Phase,
+}
+
+/// What is to be said about a transaction.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Rules that matched and are not `nolog`, in order; bounded.
+    pub matches: Vec<RuleMatch>,
+    /// TX:blocking_inbound_anomaly_score.
+    pub inbound: u32,
+    /// TX:blocking_outbound_anomaly_score.
+    pub outbound: u32,
+    /// What refused it, or would have under `DetectionOnly`.
+    pub intervention: Option<Intervention>,
+    /// A rule asked for no audit line (`ctl:auditEngine=Off`).
+    pub silent: bool,
+}
+
+#[cfg(test)]
+mod tests;

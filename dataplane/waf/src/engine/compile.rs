@@ -1,0 +1,443 @@
+//! Directives to a [`Program`]: what stands in the text in order becomes what runs in order.
+//!
+//! Updates and removals apply to rules that stand before them, default actions to rules that stand after them; `block`
+//! becomes what it means in its phase, `skipAfter` becomes a place in its phase. Every mistake is told with its position;
+//! one that is found does not hide the next.
+//!
+//! Left to others: [`links`] makes one link of a chain, [`tables`] gives numbers to what is shared.
+
+use std::collections::HashMap;
+
+use super::bits::Bits;
+use super::program::{Disrupt, Program, Rule, Settings, Skip, Text};
+use super::{BodySettings, CompileError, ReadFile};
+use crate::seclang::{
+    self, Action, Directive, DirectiveKind, Disruptive, Expr, ExprPart, Located, Phase, Position, RuleRange, Setting,
+    SkipTo, TargetUpdate,
+};
+
+mod links;
+mod select;
+pub(super) mod tables;
+
+pub(super) use select::Ranges;
+pub(super) use tables::select_target;
+
+use tables::Tables;
+
+/// Most mistakes that are told.
+const MISTAKES: usize = 100;
+
+/// What compiling gives.
+#[derive(Debug, Default)]
+pub(super) struct Compiled {
+    pub(super) program: Program,
+    pub(super) signatures: Vec<String>,
+    pub(super) warnings: Vec<CompileError>,
+    pub(super) left_out: Vec<CompileError>,
+    pub(super) bodies: BodySettings,
+}
+
+/// A rule on its way: the text's own, and what directives after it did to it.
+#[derive(Debug)]
+pub(super) struct Draft {
+    rule: seclang::Rule,
+    position: Position,
+    defaults: Vec<Located<Action>>,
+    id: u32,
+    phase: Phase,
+    /// Its place among rules and markers.
+    place: usize,
+    removed: bool,
+}
+
+/// Compiles directives.
+pub(super) fn compile(directives: &[Directive], read: &ReadFile<'_>) -> Result<Compiled, Vec<CompileError>> {
+    let mut compiler = Compiler::default();
+    for (place, directive) in directives.iter().enumerate() {
+        compiler.directive(place, directive);
+    }
+    compiler.finish(read)
+}
+
+#[derive(Debug, Default)]
+struct Compiler {
+    drafts: Vec<Draft>,
+    markers: HashMap<String, Vec<usize>>,
+    defaults: HashMap<usize, Vec<Located<Action>>>,
+    ids: HashMap<u32, Position>,
+    settings: Settings,
+    signatures: Vec<String>,
+    bodies: BodySettings,
+    warnings: Vec<CompileError>,
+    /// One for each rule at most.
+    left_out: Vec<CompileError>,
+    errors: Vec<CompileError>,
+}
+
+impl Compiler {
+    fn directive(&mut self, place: usize, directive: &Directive) {
+        let position = &directive.position;
+        match &directive.value {
+            DirectiveKind::Rule(rule) => self.rule(place, rule, position),
+            DirectiveKind::Marker(name) => self.markers.entry(name.clone()).or_default().push(place),
+            DirectiveKind::DefaultAction(phase, actions) => {
+                self.defaults.insert(phase_index(*phase), actions.clone());
+            }
+            DirectiveKind::Remove(range) => {
+                let matched = self.each_in(range, position, |draft| draft.removed = true);
+                self.warn_unless(matched, position, "no rule before it is removed by this");
+            }
+            DirectiveKind::UpdateTarget(range, update) => {
+                let matched = self.each_in(range, position, |draft| update_targets(&mut draft.rule, update));
+                self.warn_unless(matched, position, "no rule before it is changed by this");
+            }
+            DirectiveKind::UpdateAction { id, link, actions } => self.update_actions(*id, *link, actions, position),
+            DirectiveKind::Setting(setting) => self.setting(setting, position),
+            DirectiveKind::ComponentSignature(text) => self.signatures.push(text.clone()),
+            #[allow(unreachable_patterns, reason = "the parser may learn more")]
+            _ => self.error(position, "this directive is not supported"),
+        }
+    }
+
+    fn rule(&mut self, place: usize, rule: &seclang::Rule, position: &Position) {
+        let mut id = None;
+        let mut phase = Phase::default();
+        for action in &rule.actions {
+            match &action.value {
+                Action::Id(value) => id = Some(*value),
+                Action::Phase(value) => phase = *value,
+                _ => {}
+            }
+        }
+        let Some(id) = id else {
+            return self.error(position, "a rule needs an id");
+        };
+        if let Some(first) = self.ids.get(&id) {
+            let message = format!("rule {id} is already defined at {first}; an id names one rule");
+            return self.error(position, &message);
+        }
+        self.ids.insert(id, position.clone());
+        let defaults = self.defaults.get(&phase_index(phase)).cloned().unwrap_or_default();
+        let rule = rule.clone();
+        self.drafts.push(Draft {
+            rule,
+            position: position.clone(),
+            defaults,
+            id,
+            phase,
+            place,
+            removed: false,
+        });
+    }
+
+    /// Does something to each rule of a range; whether there was one.
+    fn each_in(&mut self, range: &RuleRange, position: &Position, mut change: impl FnMut(&mut Draft)) -> bool {
+        let ranges = match Ranges::patterns(range) {
+            Ok(ranges) => ranges,
+            Err(message) => {
+                self.error(position, &message);
+                return true;
+            }
+        };
+        let mut matched = false;
+        for draft in self.drafts.iter_mut().filter(|draft| ranges.has_draft(draft)) {
+            matched = true;
+            change(draft);
+        }
+        matched
+    }
+
+    fn update_actions(&mut self, id: u32, link: u32, actions: &[Located<Action>], position: &Position) {
+        let Some(draft) = self.drafts.iter_mut().find(|draft| draft.id == id) else {
+            let message = format!("no rule {id} stands before this");
+            return self.warn(position, &message);
+        };
+        let mut rule = &mut draft.rule;
+        for _ in 0..link {
+            match rule.next.as_mut() {
+                Some(next) => rule = &mut next.value,
+                None => {
+                    let message = format!("rule {id} has no link {link}");
+                    return self.error(position, &message);
+                }
+            }
+        }
+        let same_kind = |a: &Action, b: &Action| match (a, b) {
+            (Action::Log | Action::NoLog, Action::Log | Action::NoLog)
+            | (Action::AuditLog | Action::NoAuditLog, Action::AuditLog | Action::NoAuditLog) => true,
+            // More of these add up.
+            (Action::Tag(_) | Action::Setvar(_) | Action::Ctl(_), _) => false,
+            (Action::Transform(_) | Action::TransformNone, Action::Transform(_) | Action::TransformNone) => true,
+            _ => std::mem::discriminant(a) == std::mem::discriminant(b),
+        };
+        rule.actions.retain(|old| {
+            matches!(old.value, Action::Id(_) | Action::Phase(_) | Action::Chain)
+                || !actions.iter().any(|new| same_kind(&new.value, &old.value))
+        });
+        let new = actions
+            .iter()
+            .filter(|new| !matches!(new.value, Action::Id(_) | Action::Phase(_) | Action::Chain));
+        rule.actions.extend(new.cloned());
+    }
+
+    fn setting(&mut self, setting: &Setting, position: &Position) {
+        match setting {
+            Setting::RuleEngine(engine) => self.settings.engine = Some(*engine),
+            Setting::RequestBodyAccess(on) => {
+                self.settings.request_access = Some(*on);
+                self.bodies.request.0 = Some(*on);
+            }
+            Setting::ResponseBodyAccess(on) => {
+                self.settings.response_access = Some(*on);
+                self.bodies.response.0 = Some(*on);
+            }
+            Setting::RequestBodyLimit(bytes) => self.bodies.request.1 = Some(*bytes),
+            Setting::RequestBodyLimitAction(action) => self.bodies.request.2 = Some(*action),
+            Setting::ResponseBodyLimit(bytes) => self.bodies.response.1 = Some(*bytes),
+            Setting::ResponseBodyLimitAction(action) => self.bodies.response.2 = Some(*action),
+            Setting::RequestBodyJsonDepthLimit(depth) => self.settings.json_depth = *depth as usize,
+            Setting::ResponseBodyMimeType(types) => {
+                for kind in types {
+                    if !self.bodies.response_types.contains(kind) {
+                        self.bodies.response_types.push(kind.clone());
+                    }
+                }
+            }
+            Setting::ResponseBodyMimeTypesClear => self.bodies.response_types.clear(),
+            Setting::ArgumentsLimit(count) => self.settings.arguments = *count as usize,
+            Setting::ArgumentSeparator(byte) => self.settings.separator = *byte,
+            Setting::CollectionTimeout(seconds) => self.settings.collection_timeout = *seconds,
+            Setting::RequestBodyNoFilesLimit(_) | Setting::AuditEngine(_) => {
+                self.warn(position, "this is decided by the policy and has no effect here");
+            }
+            Setting::HostDecides(name) => {
+                let message = format!("{name} is decided by the host and has no effect here");
+                self.warn(position, &message);
+            }
+            #[allow(unreachable_patterns, reason = "the parser may learn more")]
+            _ => self.error(position, "this setting is not supported"),
+        }
+    }
+
+    fn finish(mut self, read: &ReadFile<'_>) -> Result<Compiled, Vec<CompileError>> {
+        let mut tables = Tables::new(read);
+        let mut program = Program {
+            left_out: Bits::with_size(self.drafts.len()),
+            ..Program::default()
+        };
+        let drafts = std::mem::take(&mut self.drafts);
+        // Places of each phase's rules, for what skips to them.
+        let mut phases: [Vec<&Draft>; 5] = Default::default();
+        for draft in drafts.iter().filter(|draft| !draft.removed) {
+            if let Some(phase) = phases.get_mut(phase_index(draft.phase)) {
+                phase.push(draft);
+            }
+        }
+        for draft in drafts.iter().filter(|draft| !draft.removed) {
+            let index = program.rules.len() as u32;
+            let peers = phases.get(phase_index(draft.phase)).map_or(&[][..], Vec::as_slice);
+            let rule = self.compile_rule(draft, peers, &drafts, &mut tables);
+            program.rules.push(rule);
+            if let Some(reason) = tables.left_out.take() {
+                // It keeps its place, so that what skips goes where it would, but it never runs.
+                program.left_out.insert(index as usize);
+                self.left_out.push(CompileError {
+                    position: draft.position.clone(),
+                    message: format!("rule {} cannot be run: {reason}", draft.id),
+                });
+            }
+            if let Some(phase) = program.phases.get_mut(phase_index(draft.phase)) {
+                phase.push(index);
+            }
+            if self.errors.len() >= MISTAKES {
+                break;
+            }
+        }
+        if self.errors.is_empty() {
+            self.errors = tables.into_program(&mut program);
+        }
+        if !self.errors.is_empty() {
+            self.errors.truncate(MISTAKES);
+            return Err(self.errors);
+        }
+        self.settings.response_types.clone_from(&self.bodies.response_types);
+        program.settings = self.settings;
+        Ok(Compiled {
+            program,
+            signatures: self.signatures,
+            warnings: self.warnings,
+            left_out: self.left_out,
+            bodies: self.bodies,
+        })
+    }
+
+    fn compile_rule(&mut self, draft: &Draft, peers: &[&Draft], all: &[Draft], tables: &mut Tables<'_>) -> Rule {
+        let mut made = Rule {
+            id: draft.id,
+            phase: draft.phase,
+            links: Box::default(),
+            gate: None,
+            msg: Text::default(),
+            data: Text::default(),
+            tags: Box::default(),
+            severity: None,
+            log: true,
+            disruptive: Disrupt::Pass,
+            status: 403,
+            skip: Skip::No,
+        };
+        let mut default = Disruptive::Pass;
+        let mut own_disruptive = None;
+        let mut tags = Vec::new();
+        let own = draft.rule.actions.iter().map(|action| (action, false));
+        for (action, by_default) in draft.defaults.iter().map(|action| (action, true)).chain(own) {
+            let position = &action.position;
+            match &action.value {
+                Action::Disruptive(kind) if by_default => default = kind.clone(),
+                Action::Disruptive(kind) => own_disruptive = Some(kind.clone()),
+                Action::Status(status) => made.status = *status,
+                Action::Msg(text) => made.msg = self.text(tables, text, position),
+                Action::Logdata(text) => made.data = self.text(tables, text, position),
+                Action::Tag(text) => tags.push(written(text).into()),
+                Action::Severity(severity) => made.severity = Some(*severity),
+                Action::Log => made.log = true,
+                Action::NoLog => made.log = false,
+                Action::Skip(to) => made.skip = self.skip(to, draft, peers, all, position),
+                _ => {}
+            }
+        }
+        // A rule that says nothing does what the default action of its phase says, as `block` does.
+        let kind = match &own_disruptive {
+            None | Some(Disruptive::Block) => &default,
+            Some(kind) => kind,
+        };
+        made.disruptive = match kind {
+            Disruptive::Pass | Disruptive::Block => Disrupt::Pass,
+            Disruptive::Allow(scope) => Disrupt::Allow(*scope),
+            Disruptive::Deny => Disrupt::Deny,
+            Disruptive::Drop => Disrupt::Drop,
+            Disruptive::Redirect(to) => Disrupt::Redirect(self.text(tables, to, &draft.position)),
+        };
+        if matches!(made.disruptive, Disrupt::Redirect(_)) && !(300..400).contains(&made.status) {
+            made.status = 302;
+        }
+        made.tags = tags.into_boxed_slice();
+        let mut links = Vec::new();
+        let mut next = Some((&draft.rule, &draft.position));
+        while let Some((rule, position)) = next {
+            match tables.link(rule, position, &draft.rule, &draft.defaults) {
+                Ok(link) => links.push(link),
+                Err(errors) => self.errors.extend(errors),
+            }
+            next = rule.next.as_deref().map(|next| (&next.value, &next.position));
+        }
+        made.gate = links.first().and_then(|first| links::gate(first, tables));
+        made.links = links.into_boxed_slice();
+        made
+    }
+
+    fn text(&mut self, tables: &mut Tables<'_>, expr: &Expr, position: &Position) -> Text {
+        tables.text(expr).unwrap_or_else(|message| {
+            self.error(position, &message);
+            Text::default()
+        })
+    }
+
+    /// Where a rule that skips goes on in its phase.
+    fn skip(&mut self, to: &SkipTo, from: &Draft, peers: &[&Draft], all: &[Draft], position: &Position) -> Skip {
+        let place = match to {
+            SkipTo::Count(count) => return Skip::Count(*count),
+            SkipTo::After(name) => {
+                let marker = self
+                    .markers
+                    .get(name)
+                    .and_then(|places| places.iter().find(|place| **place > from.place));
+                let rule = || {
+                    let id: u32 = name.parse().ok()?;
+                    all.iter()
+                        .find(|draft| draft.id == id && draft.place > from.place)
+                        .map(|draft| draft.place)
+                };
+                marker.copied().or_else(rule)
+            }
+        };
+        let end = peers.len();
+        let at = match place {
+            Some(place) => peers.iter().position(|peer| peer.place > place).unwrap_or(end),
+            None => {
+                self.warn(
+                    position,
+                    "no such marker or rule follows: a match skips the rest of the phase",
+                );
+                end
+            }
+        };
+        Skip::To(at as u32)
+    }
+
+    fn error(&mut self, position: &Position, message: &str) {
+        self.errors.push(CompileError {
+            position: position.clone(),
+            message: message.to_owned(),
+        });
+    }
+
+    fn warn(&mut self, position: &Position, message: &str) {
+        if self.warnings.len() < MISTAKES {
+            self.warnings.push(CompileError {
+                position: position.clone(),
+                message: message.to_owned(),
+            });
+        }
+    }
+
+    fn warn_unless(&mut self, fine: bool, position: &Position, message: &str) {
+        if !fine {
+            self.warn(position, message);
+        }
+    }
+}
+
+/// The place of a phase in tables.
+pub(super) fn phase_index(phase: Phase) -> usize {
+    match phase {
+        Phase::RequestHeaders => 0,
+        Phase::RequestBody => 1,
+        Phase::ResponseHeaders => 2,
+        Phase::ResponseBody => 3,
+        Phase::Logging => 4,
+    }
+}
+
+/// New targets go to the starter, what is left out is left out of the whole chain.
+fn update_targets(rule: &mut seclang::Rule, update: &TargetUpdate) {
+    if let Some(old) = &update.replaces {
+        rule.targets
+            .retain(|target| target.variable != old.variable || target.key != old.key || target.count != old.count);
+    }
+    rule.targets.extend(update.targets.iter().cloned());
+    let left_out: Vec<_> = update.targets.iter().filter(|target| target.exclude).collect();
+    let mut next = rule.next.as_deref_mut();
+    while let Some(link) = next {
+        if !link.value.targets.is_empty() {
+            link.value
+                .targets
+                .extend(left_out.iter().map(|target| (*target).clone()));
+        }
+        next = link.value.next.as_deref_mut();
+    }
+}
+
+/// A text as it was written.
+pub(super) fn written(expr: &Expr) -> String {
+    let mut out = String::new();
+    for part in &expr.0 {
+        match part {
+            ExprPart::Text(text) => out.push_str(text),
+            ExprPart::Macro(variable, None) => out.push_str(&format!("%{{{}}}", variable.name())),
+            ExprPart::Macro(variable, Some(key)) => out.push_str(&format!("%{{{}.{key}}}", variable.name())),
+        }
+    }
+    out
+}

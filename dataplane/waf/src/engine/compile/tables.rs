@@ -1,0 +1,336 @@
+//! What rules share, each once: names of TX, constants, sequences of transformations, lists of targets.
+
+use std::collections::HashMap;
+
+use regex_syntax::hir::Hir;
+
+use super::select::Ranges;
+use super::{CompileError, ReadFile};
+use crate::engine::bits::Bits;
+use crate::engine::names::TxNames;
+use crate::engine::operator::{Test, number, pattern};
+use crate::engine::program::{Name, Piece, Program, Select, Target, TargetList, Text, Value};
+use crate::engine::scan::{self, Wanted};
+use crate::seclang::{self, Expr, ExprPart, Key, RuleRange, Variable};
+use crate::transform::Transformation;
+
+/// Most pipelines and steps that a program has; CRS has 41 and 20.
+const PIPELINES: usize = 1024;
+
+/// Tables in the making.
+pub(super) struct Tables<'r> {
+    pub(super) read: &'r ReadFile<'r>,
+    pub(super) files: HashMap<String, Vec<u8>>,
+    pub(super) tx: TxNames,
+    constants: Vec<Box<[u8]>>,
+    constant_index: HashMap<Vec<u8>, u32>,
+    pipelines: Vec<Box<[u8]>>,
+    pipeline_index: HashMap<Vec<Transformation>, u32>,
+    steps: Vec<Transformation>,
+    lists: Vec<TargetList>,
+    list_index: HashMap<String, u32>,
+    selections: Vec<Ranges>,
+    buckets: Vec<(u32, u32)>,
+    bucket_index: HashMap<(u32, u32), u32>,
+    /// All patterns and lists of phrases, and which may be looked for together.
+    wanted: Vec<(Wanted, String)>,
+    wanted_at: Vec<seclang::Position>,
+    /// Why the rule that is compiled cannot run.
+    pub(super) left_out: Option<String>,
+}
+
+impl<'r> Tables<'r> {
+    pub(super) fn new(read: &'r ReadFile<'r>) -> Self {
+        Self {
+            read,
+            files: HashMap::new(),
+            tx: TxNames::default(),
+            constants: Vec::new(),
+            constant_index: HashMap::new(),
+            pipelines: vec![Box::default()],
+            pipeline_index: HashMap::from([(Vec::new(), 0)]),
+            steps: Vec::new(),
+            lists: Vec::new(),
+            list_index: HashMap::new(),
+            selections: Vec::new(),
+            buckets: Vec::new(),
+            bucket_index: HashMap::new(),
+            wanted: Vec::new(),
+            wanted_at: Vec::new(),
+            left_out: None,
+        }
+    }
+
+    /// Puts the tables into a program whose rules are there, and compiles its patterns.
+    pub(super) fn into_program(self, program: &mut Program) -> Vec<CompileError> {
+        program.selections = self.selections.iter().map(|ranges| rules_in(program, ranges)).collect();
+        program.constants = self.constants;
+        program.tx = self.tx;
+        program.pipelines = self.pipelines;
+        program.steps = self.steps;
+        program.lists = self.lists;
+        for target in program.lists.iter_mut().flat_map(|list| list.targets.iter_mut()) {
+            if let (Variable::Tx, Select::Pattern(regex)) = (target.variable, &target.key) {
+                let slots = (0..program.tx.len()).filter_map(|slot| u16::try_from(slot).ok());
+                let slots = slots.filter(|slot| regex.is_match(program.tx.name(*slot))).collect();
+                target.key = Select::Slots(regex.clone(), slots);
+            }
+        }
+        program.buckets = self.buckets;
+        let trees: Vec<(usize, &Hir)> = self
+            .wanted
+            .iter()
+            .enumerate()
+            .filter_map(|(number, (wanted, _))| match wanted {
+                Wanted::Pattern(tree) => Some((number, tree)),
+                Wanted::Phrases(_) => None,
+            })
+            .collect();
+        let only_trees: Vec<&Hir> = trees.iter().map(|(_, tree)| *tree).collect();
+        let (regexes, (groups, group_of, bits)) = pattern::compile_all(&only_trees, || scan::group(&self.wanted));
+        let mut by_number = vec![None; self.wanted.len()];
+        let mut errors = Vec::new();
+        for ((number, _), regex) in trees.iter().zip(regexes) {
+            if regex.is_none() {
+                let position = self.wanted_at.get(*number);
+                let message = "the pattern's program would be too large; write it with fewer or shorter repetitions";
+                errors.extend(position.map(|position| CompileError::from((position, message.to_owned()))));
+            }
+            if let Some(place) = by_number.get_mut(*number) {
+                *place = regex;
+            }
+        }
+        program.groups = groups;
+        program.group_of = group_of;
+        for link in program.rules.iter_mut().flat_map(|rule| rule.links.iter_mut()) {
+            if let Some(filter) = link.test.filter_mut() {
+                filter.bit = bits.get(filter.number as usize).copied().flatten();
+            }
+            if let Test::Pattern(pattern) = &mut link.test {
+                pattern.regex = by_number.get_mut(pattern.filter.number as usize).and_then(Option::take);
+            }
+        }
+        super::links::mark_readers(program);
+        errors
+    }
+
+    pub(super) fn constant(&mut self, bytes: &[u8]) -> u32 {
+        if let Some(index) = self.constant_index.get(bytes) {
+            return *index;
+        }
+        let index = self.constants.len() as u32;
+        self.constants.push(bytes.into());
+        self.constant_index.insert(bytes.to_vec(), index);
+        index
+    }
+
+    pub(super) fn pipeline(&mut self, steps: &[Transformation]) -> Result<u32, String> {
+        if let Some(index) = self.pipeline_index.get(steps) {
+            return Ok(*index);
+        }
+        if self.pipelines.len() >= PIPELINES {
+            return Err(format!(
+                "there are more than {PIPELINES} different sequences of transformations"
+            ));
+        }
+        let numbers = steps
+            .iter()
+            .map(|step| {
+                let known = self.steps.iter().position(|known| known == step);
+                known.unwrap_or_else(|| {
+                    self.steps.push(*step);
+                    self.steps.len() - 1
+                }) as u8
+            })
+            .collect();
+        let index = self.pipelines.len() as u32;
+        self.pipelines.push(numbers);
+        self.pipeline_index.insert(steps.to_vec(), index);
+        Ok(index)
+    }
+
+    /// The bucket of a list and a pipeline; none if the list's values change within a phase.
+    pub(super) fn bucket(&mut self, list: u32, pipeline: u32) -> Option<u32> {
+        if !self.lists.get(list as usize)?.steady {
+            return None;
+        }
+        let key = (list, pipeline);
+        Some(*self.bucket_index.entry(key).or_insert_with(|| {
+            self.buckets.push(key);
+            self.buckets.len() as u32 - 1
+        }))
+    }
+
+    /// Notes something to look for; its number.
+    pub(super) fn want(&mut self, wanted: Wanted, key: String, position: &seclang::Position) -> u32 {
+        self.wanted.push((wanted, key));
+        self.wanted_at.push(position.clone());
+        self.wanted.len() as u32 - 1
+    }
+
+    /// The list of a rule's targets.
+    pub(super) fn list(&mut self, targets: &[seclang::Target]) -> Result<u32, String> {
+        let name = format!("{targets:?}");
+        if let Some(index) = self.list_index.get(&name) {
+            return Ok(*index);
+        }
+        let mut list = TargetList {
+            steady: true,
+            ..TargetList::default()
+        };
+        for target in targets {
+            let made = self.target(target)?;
+            if target.exclude {
+                list.excluded.push(made);
+            } else {
+                list.steady &= is_steady(target.variable);
+                list.matched |= target.variable == Variable::MatchedVars;
+                list.targets.push(made);
+            }
+        }
+        let index = self.lists.len() as u32;
+        self.lists.push(list);
+        self.list_index.insert(name, index);
+        Ok(index)
+    }
+
+    pub(super) fn targets(&self, list: u32) -> Option<&TargetList> {
+        self.lists.get(list as usize)
+    }
+
+    pub(super) fn target(&mut self, target: &seclang::Target) -> Result<Target, String> {
+        if let (Variable::Tx, Some(Key::Name(name))) = (target.variable, &target.key) {
+            let slot = self.tx_slot(name)?;
+            return Ok(Target {
+                count: target.count,
+                variable: Variable::Tx,
+                key: Select::Slot(slot),
+            });
+        }
+        select_target(target)
+    }
+
+    pub(super) fn tx_slot(&mut self, name: &str) -> Result<u16, String> {
+        self.tx
+            .intern(name.as_bytes())
+            .ok_or_else(|| "there are too many names of TX variables".to_owned())
+    }
+
+    pub(super) fn text(&mut self, expr: &Expr) -> Result<Text, String> {
+        let mut pieces = Vec::with_capacity(expr.0.len());
+        for part in &expr.0 {
+            pieces.push(match part {
+                ExprPart::Text(text) => Piece::Bytes(text.as_bytes().into()),
+                ExprPart::Macro(Variable::Tx, Some(name)) => Piece::Slot(self.tx_slot(name)?),
+                ExprPart::Macro(variable, key) => {
+                    let key = key.clone().map(Key::Name);
+                    let target = seclang::Target {
+                        exclude: false,
+                        count: false,
+                        variable: *variable,
+                        key,
+                    };
+                    Piece::Macro(Box::new(select_target(&target)?))
+                }
+            });
+        }
+        Ok(Text(pieces.into_boxed_slice()))
+    }
+
+    pub(super) fn value(&mut self, expr: &Expr) -> Result<Value, String> {
+        Ok(match expr.0.as_slice() {
+            [] => Value::Constant(self.constant(b"")),
+            [ExprPart::Text(text)] => {
+                let value = number(text.as_bytes());
+                if value.to_string() == *text {
+                    Value::Number(value)
+                } else {
+                    Value::Constant(self.constant(text.as_bytes()))
+                }
+            }
+            [ExprPart::Macro(Variable::Tx, Some(name))] => Value::Slot(self.tx_slot(name)?),
+            _ => Value::Text(self.text(expr)?),
+        })
+    }
+
+    /// A name within a collection.
+    pub(super) fn name(&mut self, collection: Variable, expr: &Expr) -> Result<Name, String> {
+        match (collection, expr.0.as_slice()) {
+            (Variable::Tx, [ExprPart::Text(name)]) => Ok(Name::Slot(self.tx_slot(name)?)),
+            _ => Ok(Name::Text(self.text(expr)?)),
+        }
+    }
+
+    pub(super) fn selection(&mut self, range: &RuleRange) -> u32 {
+        self.selections.push(Ranges::whole(range));
+        self.selections.len() as u32 - 1
+    }
+
+    /// A data file, read once.
+    pub(super) fn file(&mut self, name: &str, position: &seclang::Position) -> Result<&[u8], String> {
+        if !self.files.contains_key(name) {
+            let bytes = (self.read)(name, position)?;
+            self.files.insert(name.to_owned(), bytes);
+        }
+        Ok(self.files.get(name).map_or(&[], |bytes| bytes))
+    }
+}
+
+/// The rules that a range is about.
+pub(in crate::engine) fn rules_in(program: &Program, ranges: &Ranges) -> Bits {
+    let mut bits = Bits::with_size(program.rules.len());
+    for (index, rule) in program.rules.iter().enumerate() {
+        if ranges.has_rule(rule) {
+            bits.insert(index);
+        }
+    }
+    bits
+}
+
+/// A target whose name needs no slot.
+pub(in crate::engine) fn select_target(target: &seclang::Target) -> Result<Target, String> {
+    let key = match &target.key {
+        None => Select::All,
+        Some(Key::Name(name)) => Select::Name(name.to_ascii_lowercase().into_bytes().into_boxed_slice()),
+        Some(Key::Regex(text)) => {
+            let regex = pattern::compile(text, true).map_err(|error| format!("the name /{text}/: {error}"))?;
+            Select::Pattern(Box::new(regex))
+        }
+    };
+    Ok(Target {
+        count: target.count,
+        variable: target.variable,
+        key,
+    })
+}
+
+/// Whether a variable changes between phases only.
+fn is_steady(variable: Variable) -> bool {
+    !matches!(
+        variable,
+        Variable::Tx
+            | Variable::Ip
+            | Variable::Global
+            | Variable::Session
+            | Variable::User
+            | Variable::Resource
+            | Variable::MatchedVar
+            | Variable::MatchedVarName
+            | Variable::MatchedVars
+            | Variable::MatchedVarsNames
+            | Variable::HighestSeverity
+            | Variable::ReqbodyProcessor
+            | Variable::Sessionid
+            | Variable::Userid
+            | Variable::Rule
+    )
+}
+
+impl From<(&seclang::Position, String)> for CompileError {
+    fn from((position, message): (&seclang::Position, String)) -> Self {
+        Self {
+            position: position.clone(),
+            message,
+        }
+    }
+}

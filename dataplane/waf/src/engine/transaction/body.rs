@@ -1,0 +1,155 @@
+//! The request's body: what its processor makes of it.
+
+use super::lists::List;
+use super::{Transaction, Val};
+use crate::body::{self, BodyError, Limits, MultipartFlags};
+use crate::engine::Intervention;
+use crate::seclang::{BodyProcessor, Phase, Variable};
+
+impl Transaction {
+    /// The body, whole or as much as is inspected; `truncated` when there is more. Runs phase 2; call it with nothing for a
+    /// request without body.
+    pub fn run_request_body(&mut self, body: &[u8], truncated: bool) -> Option<Intervention> {
+        if !self.is_over(Phase::RequestBody) {
+            self.read_body(body, truncated);
+        }
+        self.run(Phase::RequestBody)
+    }
+
+    fn read_body(&mut self, body: &[u8], truncated: bool) {
+        self.set_int(Variable::RequestBodyLength, body.len() as i64);
+        self.set_int(Variable::InboundDataError, i64::from(truncated));
+        self.set_flags(&MultipartFlags::default());
+        if body.is_empty() {
+            return;
+        }
+        let bound = self.program();
+        let settings = &bound.program().settings;
+        let limits = Limits {
+            items: settings.arguments,
+            depth: settings.json_depth,
+        };
+        let mut show = self.state.force_body;
+        let mut error = None;
+        match self.state.processor {
+            None => {}
+            Some(BodyProcessor::Urlencoded) => {
+                show = true;
+                let raw = self.values.push(body);
+                self.arguments(List::ArgsPost, raw);
+            }
+            Some(BodyProcessor::Json) => {
+                // As libmodsecurity 3 does; rules look for names of JSON in it.
+                show = true;
+                let arguments = body::json(body, limits);
+                for (name, value) in &arguments.pairs {
+                    self.argument(List::ArgsPost, name, value);
+                }
+                error = arguments.error;
+            }
+            Some(BodyProcessor::Xml) => {
+                let xml = body::xml(body, limits);
+                let name = self.values.push(b"");
+                let text = self.values.push(&xml.text);
+                self.lists.push(List::XmlText, name, text);
+                for attribute in &xml.attributes {
+                    let value = self.values.push(attribute);
+                    self.lists.push(List::XmlAttributes, name, value);
+                }
+                // What was not taken apart is seen whole.
+                show |= xml.error.is_some();
+                error = xml.error;
+            }
+            Some(BodyProcessor::Multipart) => {
+                error = self.read_multipart(body, limits);
+                show |= error.is_some();
+            }
+        }
+        if show {
+            self.set(Variable::RequestBody, body);
+        }
+        // A body that is cut off cannot be well formed; that it was cut off is said in INBOUND_DATA_ERROR.
+        if let Some(BodyError(message)) = error.filter(|_| !truncated) {
+            for variable in [Variable::ReqbodyError, Variable::ReqbodyProcessorError] {
+                self.set_int(variable, 1);
+            }
+            self.set(Variable::ReqbodyErrorMsg, message.as_bytes());
+            self.set(Variable::ReqbodyProcessorErrorMsg, message.as_bytes());
+        }
+    }
+
+    fn read_multipart(&mut self, body: &[u8], limits: Limits) -> Option<BodyError> {
+        let content_type = self
+            .state
+            .content_type
+            .map(|id| self.values.get(id).to_vec())
+            .unwrap_or_default();
+        let multipart = body::multipart(&content_type, body, limits);
+        self.set_flags(&multipart.flags);
+        let mut files = 0_i64;
+        for part in &multipart.parts {
+            let name = self.values.push(&part.name);
+            self.lists.push(List::PartNames, name, name);
+            for header in &part.headers {
+                let line = self.values.push(header);
+                self.lists.push(List::PartHeaders, name, line);
+            }
+            let Some(filename) = &part.filename else {
+                self.argument(List::ArgsPost, &part.name, part.content);
+                continue;
+            };
+            let filename = self.values.push(filename);
+            self.lists.push(List::Files, name, filename);
+            self.lists.push(List::PartFilenames, name, filename);
+            let size = self.values.push(part.content.len().to_string().as_bytes());
+            self.lists.push(List::FilesSizes, name, size);
+            files += part.content.len() as i64;
+            if self.bound.program().reads_files {
+                let content = self.values.push(part.content);
+                self.lists.push(List::FilesContent, name, content);
+            }
+        }
+        self.set_int(Variable::FilesCombinedSize, files);
+        multipart.error
+    }
+
+    fn set_flags(&mut self, flags: &MultipartFlags) {
+        let all = [
+            (Variable::MultipartBoundaryQuoted, flags.boundary_quoted),
+            (Variable::MultipartBoundaryWhitespace, flags.boundary_whitespace),
+            (Variable::MultipartCrlfLfLines, flags.crlf_lf_lines),
+            (Variable::MultipartDataAfter, flags.data_after),
+            (Variable::MultipartDataBefore, flags.data_before),
+            (Variable::MultipartFileLimitExceeded, flags.file_limit_exceeded),
+            (Variable::MultipartHeaderFolding, flags.header_folding),
+            (Variable::MultipartInvalidHeaderFolding, flags.invalid_header_folding),
+            (Variable::MultipartInvalidPart, flags.invalid_part),
+            (Variable::MultipartInvalidQuoting, flags.invalid_quoting),
+            (Variable::MultipartLfLine, flags.lf_line),
+            (Variable::MultipartMissingSemicolon, flags.missing_semicolon),
+        ];
+        for (variable, on) in all {
+            self.set_int(variable, i64::from(on));
+        }
+        self.set_int(
+            Variable::MultipartUnmatchedBoundary,
+            i64::from(flags.unmatched_boundary),
+        );
+        // What ModSecurity's own manual sums up; an unmatched boundary and mixed line ends have variables of their own.
+        let strict = flags.boundary_quoted
+            || flags.boundary_whitespace
+            || flags.data_before
+            || flags.data_after
+            || flags.header_folding
+            || flags.lf_line
+            || flags.missing_semicolon
+            || flags.invalid_quoting
+            || flags.invalid_part
+            || flags.invalid_header_folding
+            || flags.file_limit_exceeded;
+        self.set_int(Variable::MultipartStrictError, i64::from(strict));
+        if self.scalar(Variable::FilesCombinedSize) == Val::Unset {
+            self.set_int(Variable::FilesCombinedSize, 0);
+        }
+    }
+}

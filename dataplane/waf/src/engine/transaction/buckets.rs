@@ -1,0 +1,132 @@
+//! Values that many rules look at in the same form: found and transformed once in a phase, and often ruled out all at once.
+
+use super::resolve::Found;
+use super::{Transaction, Val};
+use crate::engine::byteset::ByteSet;
+use crate::engine::operator::Test;
+use crate::engine::program::{Link, Program};
+
+/// What is known about the values of one bucket in this phase.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Bucket {
+    known: bool,
+    start: u32,
+    end: u32,
+    /// All bytes of all values.
+    bytes: ByteSet,
+    /// For each bit whether it was looked for, and may be in any value.
+    done: u128,
+    maybe: u128,
+}
+
+/// The buckets of a transaction.
+#[derive(Debug, Default)]
+pub(super) struct Buckets {
+    all: Vec<Bucket>,
+    found: Vec<Found>,
+}
+
+impl Buckets {
+    /// Forgets everything: collections have changed.
+    pub(super) fn renew(&mut self, count: usize) {
+        self.all.clear();
+        self.all.resize(count, Bucket::default());
+        self.found.clear();
+    }
+
+    /// One of the values.
+    pub(super) fn value(&self, index: u32) -> Option<Found> {
+        self.found.get(index as usize).copied()
+    }
+}
+
+impl Transaction {
+    /// The values of a bucket, as a range for [`Buckets::value`].
+    pub(super) fn bucket(&mut self, program: &Program, index: u32) -> std::ops::Range<u32> {
+        let Some(bucket) = self.buckets.all.get(index as usize) else {
+            return 0..0;
+        };
+        if bucket.known {
+            return bucket.start..bucket.end;
+        }
+        let Some((list, pipeline)) = program.buckets.get(index as usize).copied() else {
+            return 0..0;
+        };
+        let start = self.buckets.found.len();
+        let mut bytes = ByteSet::default();
+        if let Some(list) = program.lists.get(list as usize) {
+            let mut found = std::mem::take(&mut self.buckets.found);
+            self.resolve_list(program, list, &mut found);
+            for value in found.iter_mut().skip(start) {
+                if pipeline == 0 && matches!(value.val, Val::Int(_)) {
+                    // Digits are the only bytes of a number, but for its sign.
+                    bytes.union(&ByteSet::of(b"-0123456789"));
+                    continue;
+                }
+                let id = self.value_id(program, value.val);
+                let made = self.values.transformed(program, id, pipeline);
+                bytes.union(&self.values.bytes(made));
+                value.val = Val::Id(made);
+            }
+            self.buckets.found = found;
+        }
+        let (start, end) = (start as u32, self.buckets.found.len() as u32);
+        // What does not fit into the buffer of values is forgotten when its rule is done.
+        let known = !self.values.full();
+        if let Some(bucket) = self.buckets.all.get_mut(index as usize) {
+            *bucket = Bucket {
+                known,
+                start,
+                end,
+                bytes,
+                done: 0,
+                maybe: 0,
+            };
+        }
+        start..end
+    }
+
+    /// Whether no value of a bucket, which was asked for before, passes a link's test.
+    pub(super) fn is_ruled_out(&mut self, program: &Program, link: &Link, index: u32) -> bool {
+        let Some(bucket) = self.buckets.all.get(index as usize) else {
+            return false;
+        };
+        if bucket.start == bucket.end {
+            return true;
+        }
+        if let Some(filter) = link.test.filter() {
+            return !filter.needs.may_match(&bucket.bytes)
+                || filter.bit.is_some_and(|bit| !self.bucket_may_hold(program, index, bit));
+        }
+        match &link.test {
+            Test::ByteRange(allowed) => !bucket.bytes.leaves(allowed),
+            Test::UrlEncoding => !bucket.bytes.has(b'%'),
+            _ => false,
+        }
+    }
+
+    fn bucket_may_hold(&mut self, program: &Program, index: u32, bit: u8) -> bool {
+        let mask = 1_u128 << (bit & 127);
+        let Some(bucket) = self.buckets.all.get(index as usize).copied() else {
+            return true;
+        };
+        if bucket.done & mask != 0 {
+            return bucket.maybe & mask != 0;
+        }
+        let mut maybe = false;
+        for at in bucket.start..bucket.end {
+            maybe = match self.buckets.value(at).map(|found| found.val) {
+                Some(Val::Id(id)) => self.values.may_hold(program, id, bit),
+                _ => true,
+            };
+            if maybe {
+                break;
+            }
+        }
+        if let Some(bucket) = self.buckets.all.get_mut(index as usize) {
+            bucket.done |= mask;
+            bucket.maybe |= if maybe { mask } else { 0 };
+        }
+        maybe
+    }
+}

@@ -1,0 +1,55 @@
+//! What is to be said about a transaction.
+
+use super::{Transaction, Val};
+use crate::engine::bound::Bound;
+use crate::engine::program::{Program, Rule, Text};
+use crate::engine::{Report, RuleMatch};
+use crate::seclang::Phase;
+
+/// Most matches of one transaction that are told.
+const MATCHES: usize = 200;
+
+/// Longest message and longest data of one match.
+const TEXT: usize = 1024;
+
+impl Transaction {
+    /// Phase 5, and what is to be said.
+    pub fn finish(&mut self) -> Report {
+        let _ = self.run(Phase::Logging);
+        let bound = self.program();
+        let program = bound.program();
+        self.report.inbound = self.score(&bound, program, b"blocking_inbound_anomaly_score");
+        self.report.outbound = self.score(&bound, program, b"blocking_outbound_anomaly_score");
+        std::mem::take(&mut self.report)
+    }
+
+    fn score(&self, bound: &Bound, program: &Program, name: &[u8]) -> u32 {
+        match self.tx.get_named(program, name) {
+            Val::Unset => 0,
+            val => u32::try_from(self.number_of(bound, program, val).max(0)).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// Notes that a rule matched, with what it says about it.
+    pub(super) fn report_match(&mut self, bound: &Bound, program: &Program, rule: &Rule) {
+        if self.report.matches.len() >= MATCHES {
+            return;
+        }
+        let msg = self.said(bound, program, &rule.msg);
+        let data = self.said(bound, program, &rule.data);
+        self.report.matches.push(RuleMatch {
+            id: rule.id,
+            msg,
+            data,
+            severity: rule.severity,
+            tags: rule.tags.to_vec(),
+            phase: rule.phase,
+        });
+    }
+
+    fn said(&mut self, bound: &Bound, program: &Program, text: &Text) -> String {
+        let mut out = Vec::new();
+        self.expand(bound, program, text, TEXT, &mut out);
+        String::from_utf8_lossy(&out).into_owned()
+    }
+}

@@ -1,0 +1,114 @@
+//! `urlDecode`, `urlDecodeUni`, `urlEncode`.
+//!
+//! A `%` that begins no encoding stays. `%uHHHH` is the best fit of code page 20127 (US-ASCII), all of it, which is what
+//! `SecUnicodeMapFile unicode.mapping 20127` of the recommended settings asks for; a code that it does not have is its
+//! lower byte, full-width ASCII as ASCII.
+
+use std::borrow::Cow;
+
+use memchr::memchr2;
+
+use super::digits::{hex_pair, narrow};
+use super::encodings::hex_digits;
+use super::settle;
+
+pub(super) fn decode(input: &[u8]) -> Cow<'_, [u8]> {
+    decode_with(input, |rest| match rest {
+        [a, b, tail @ ..] => Some((hex_pair(*a, *b)?, tail)),
+        _ => None,
+    })
+}
+
+pub(super) fn decode_uni(input: &[u8]) -> Cow<'_, [u8]> {
+    decode_with(input, |rest| match rest {
+        [b'u' | b'U', a, b, c, d, tail @ ..] => {
+            let (high, low) = (hex_pair(*a, *b)?, hex_pair(*c, *d)?);
+            let byte = best_fit(u16::from_be_bytes([high, low])).unwrap_or_else(|| narrow(Some(high), low));
+            Some((byte, tail))
+        }
+        [a, b, tail @ ..] => Some((hex_pair(*a, *b)?, tail)),
+        _ => None,
+    })
+}
+
+/// Letters, digits and `*` stay, a blank becomes `+`; lower case.
+pub(super) fn encode(input: &[u8]) -> Cow<'_, [u8]> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'*';
+    if input.iter().all(|&byte| plain(byte)) {
+        return Cow::Borrowed(input);
+    }
+    let mut output = Vec::with_capacity(input.len() * 3);
+    for &byte in input {
+        match byte {
+            b' ' => output.push(b'+'),
+            _ if plain(byte) => output.push(byte),
+            _ => {
+                output.push(b'%');
+                output.extend_from_slice(&hex_digits(byte));
+            }
+        }
+    }
+    Cow::Owned(output)
+}
+
+/// Copies `input` with blanks for `+`; what stands behind a `%` is given to `escape`, which returns what it means and
+/// the rest, if it means anything.
+fn decode_with<'i>(input: &'i [u8], escape: impl for<'a> Fn(&'a [u8]) -> Option<(u8, &'a [u8])>) -> Cow<'i, [u8]> {
+    let Some(first) = memchr2(b'%', b'+', input) else {
+        return Cow::Borrowed(input);
+    };
+    let (plain, mut rest) = input.split_at(first);
+    let mut output = Vec::with_capacity(input.len());
+    output.extend_from_slice(plain);
+    // Escapes stand close together where there are any: a search for each would cost more than a look at each byte.
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = tail;
+        match byte {
+            b'%' => {
+                let (byte, after) = escape(tail).unwrap_or((b'%', tail));
+                output.push(byte);
+                rest = after;
+            }
+            b'+' => output.push(b' '),
+            byte => output.push(byte),
+        }
+    }
+    settle(input, output)
+}
+
+/// What code page 20127 has for a character beyond ASCII; full-width ASCII is not in the table.
+fn best_fit(code: u16) -> Option<u8> {
+    let after = BEST_FIT.partition_point(|(start, _)| *start <= code);
+    let (start, run) = BEST_FIT.get(after.checked_sub(1)?)?;
+    let byte = run.get(usize::from(code - start)).copied()?;
+    (byte != 0).then_some(byte)
+}
+
+/// Runs of characters: the first code, and the byte for each; 0 where there is none. Ascending.
+const BEST_FIT: [(u16, &[u8]); 21] = [
+    (0x00a0, b" !c\0$Y|\0\0Ca<\0-R\0\0\0\x323\0\0\0.,1o>"),
+    (
+        0x00c0,
+        b"AAAAAAACEEEEIIIIDNOOOOO\0OUUUUY\0\0aaaaaaaceeeeiiii\0nooooo\0ouuuuy\0yAaAaAaCcCcCcCcDdDdEeEeEeEeEeGgGgGgGgHhHhIiIi\
+          IiIiIi\0\0JjKk\0LlLlLl\0\0LlNnNnNn\0\0\0OoOoOoOoRrRrRrSsSsSsSsTtTtTtUuUuUuUuUuUuWwYyYZ\0ZzZz\0b",
+    ),
+    (0x0189, b"D"),
+    (0x0191, b"Ff"),
+    (0x0197, b"I\0\0l"),
+    (0x019f, b"OOo"),
+    (0x01ab, b"t\0\0TUu"),
+    (0x01b6, b"z"),
+    (0x01cd, b"AaIiOoUuUuUuUuUu\0Aa"),
+    (0x01e4, b"GgGgKkOoOo\0\0j"),
+    (0x0261, b"g"),
+    (0x02b9, b"'\"\0'"),
+    (0x02c4, b"^\0^\0'\0\0`\0_"),
+    (0x02dc, b"~"),
+    (0x0300, b"`\0^~"),
+    (0x030e, b"\""),
+    (0x0331, b"__"),
+    (0x2000, b"       "),
+    (0x2010, b"--\0--\0\0\0'',\0\"\"\"\0\0\0.\0\0\0."),
+    (0x2032, b"'\0\0`\0\0\0<>"),
+    (0x2122, b"T"),
+];

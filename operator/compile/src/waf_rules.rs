@@ -1,0 +1,251 @@
+//! Compiles the rules of a WafPolicy: what can be said of them without the Core Rule Set, which only nodes have.
+
+use breakwater_crds as crds;
+use breakwater_snapshot::unit::{Crs, RuleExclusion, RuleSelection, Rules, SecLangSource};
+use breakwater_waf::bundle::{self, Mistake, Own, Source};
+use breakwater_waf::seclang::{Action, Directive, DirectiveKind, Phase, Rule};
+
+use crate::edge_cache::collect;
+use crate::findings::Findings;
+use crate::index::Index;
+use crate::value;
+use crate::waf_policy::sorted;
+
+/// Most bytes of SecLang in one policy, over all its sources.
+const MAX_SECLANG: usize = 1 << 20;
+
+/// Most bytes of a body that rules can be asked to look at.
+const MAX_INSPECT: u64 = 16 << 20;
+
+const INLINE: &str = "spec.seclang.inline";
+
+/// Reads `spec.crs`, `spec.seclang` and `spec.body`. None where a policy has no rules.
+pub(crate) fn read(
+    namespace: &str,
+    spec: &crds::WafPolicySpec,
+    index: &Index<'_>,
+    findings: &mut Findings,
+) -> Option<Rules> {
+    if spec.crs.is_none() && spec.seclang.is_none() {
+        if spec.body.is_some() {
+            findings.warning("spec.body", "nothing looks at bodies: give crs or seclang");
+        }
+        return None;
+    }
+    let body = spec.body.clone().unwrap_or_default();
+    let inspect_response = body
+        .response
+        .as_ref()
+        .and_then(|response| size(findings, "spec.body.response.inspect", &response.inspect));
+    let seclang = spec.seclang.as_ref();
+    let sources = seclang.map_or_else(Vec::new, |seclang| sources(namespace, seclang, index, findings));
+    own_rules(&sources, spec.crs.is_some(), inspect_response.is_some(), findings);
+    let crs = spec.crs.as_ref();
+    Some(Rules {
+        crs: crs.map(|crs| core(crs, findings)),
+        seclang: sources,
+        exclusions: crs.map_or_else(Vec::new, |crs| exclusions(&crs.exclusions, findings)),
+        detect_only: crs.map_or_else(Vec::new, |crs| {
+            let lists = crs.modes.iter().enumerate();
+            lists
+                .flat_map(|(i, mode)| selection(&mode.rules, &format!("spec.crs.modes[{i}].rules"), findings))
+                .collect()
+        }),
+        inspect: size(findings, "spec.body.inspect", &body.inspect).unwrap_or_default(),
+        reject_larger: body.on_exceed == crds::OnExceed::Reject,
+        inspect_response,
+    })
+}
+
+fn size(findings: &mut Findings, field: &str, quantity: &crds::Quantity) -> Option<u64> {
+    let bytes = findings.take(field, value::positive_bytes(quantity))?;
+    if bytes > MAX_INSPECT {
+        findings.error(
+            field,
+            format!("`{quantity}` is more than rules can be asked to look at: 16Mi at most"),
+        );
+    }
+    Some(bytes)
+}
+
+fn core(spec: &crds::Crs, findings: &mut Findings) -> Crs {
+    let detection = spec.detection_paranoia_level.unwrap_or(spec.paranoia_level);
+    for (field, level) in [
+        ("paranoiaLevel", spec.paranoia_level),
+        ("detectionParanoiaLevel", detection),
+    ] {
+        if !(1..=4).contains(&level) {
+            findings.error(
+                format!("spec.crs.{field}"),
+                format!("`{level}` is not a paranoia level: write 1, 2, 3 or 4"),
+            );
+        }
+    }
+    if detection < spec.paranoia_level {
+        findings.error(
+            "spec.crs.detectionParanoiaLevel",
+            format!(
+                "`{detection}` is below paranoiaLevel, whose rules run: write {} or more, or leave it out",
+                spec.paranoia_level
+            ),
+        );
+    }
+    let thresholds = &spec.thresholds;
+    for (field, threshold) in [("inbound", thresholds.inbound), ("outbound", thresholds.outbound)] {
+        if threshold == 0 {
+            findings.error(
+                format!("spec.crs.thresholds.{field}"),
+                "`0` would refuse everything: write at least 1",
+            );
+        }
+    }
+    Crs {
+        paranoia_level: spec.paranoia_level,
+        detection_paranoia_level: detection,
+        inbound: thresholds.inbound,
+        outbound: thresholds.outbound,
+        early_blocking: spec.early_blocking,
+    }
+}
+
+fn exclusions(list: &[crds::RuleExclusion], findings: &mut Findings) -> Vec<RuleExclusion> {
+    let mut out = Vec::with_capacity(list.len());
+    for (i, exclusion) in list.iter().enumerate() {
+        let field = format!("spec.crs.exclusions[{i}]");
+        for (j, target) in exclusion.targets.iter().enumerate() {
+            findings.take(format!("{field}.targets[{j}]"), bundle::target(target));
+        }
+        out.push(RuleExclusion {
+            rules: selection(&exclusion.rules, &format!("{field}.rules"), findings),
+            targets: exclusion.targets.clone(),
+            paths: value::paths(findings, &format!("{field}.paths"), &exclusion.paths),
+            methods: sorted(collect(
+                findings,
+                &format!("{field}.methods"),
+                &exclusion.methods,
+                |name| value::method(name.as_str()),
+            )),
+        });
+    }
+    out
+}
+
+fn selection(spec: &crds::RuleSelector, field: &str, findings: &mut Findings) -> Vec<RuleSelection> {
+    let mut ids: Vec<(u32, u32)> = spec.ids.iter().map(|id| (*id, *id)).collect();
+    for (i, text) in spec.ranges.iter().enumerate() {
+        ids.extend(findings.take(format!("{field}.ranges[{i}]"), range(text)));
+    }
+    if ids.is_empty() && spec.tags.is_empty() {
+        findings.error(field, "it names no rule: give ids, ranges or tags");
+    }
+    ids.sort_unstable();
+    ids.dedup();
+    let tags = sorted(spec.tags.clone()).into_iter().map(RuleSelection::Tag);
+    let ids = (!ids.is_empty()).then_some(RuleSelection::Ids(ids));
+    ids.into_iter().chain(tags).collect()
+}
+
+fn range(text: &str) -> Result<(u32, u32), String> {
+    let parsed = text.split_once('-').and_then(|(from, to)| {
+        let (from, to) = (from.trim().parse().ok()?, to.trim().parse().ok()?);
+        (from <= to).then_some((from, to))
+    });
+    parsed.ok_or_else(|| format!("`{text}` is not a range of rule ids: write it as 942000-942999"))
+}
+
+/// The texts, in order. One that is missing is an error: rules that are not there protect nothing.
+fn sources(namespace: &str, spec: &crds::SecLang, index: &Index<'_>, findings: &mut Findings) -> Vec<SecLangSource> {
+    let mut sources = Vec::new();
+    for (i, reference) in spec.config_maps.iter().enumerate() {
+        let field = format!("spec.seclang.configMaps[{i}]");
+        let name = format!("ConfigMap/{namespace}/{}/{}", reference.name, reference.key);
+        match index.config_map(namespace, reference) {
+            Ok(text) => sources.push(SecLangSource {
+                name,
+                text: text.to_owned(),
+            }),
+            Err(message) => findings.error(field, message),
+        }
+    }
+    sources.extend(spec.inline.as_ref().map(|text| SecLangSource {
+        name: INLINE.to_owned(),
+        text: text.clone(),
+    }));
+    if sources.is_empty() && spec.config_maps.is_empty() {
+        findings.error("spec.seclang", "it has no rules: give inline or configMaps");
+    }
+    let size: usize = sources.iter().map(|source| source.text.len()).sum();
+    if size > MAX_SECLANG {
+        findings.error(
+            "spec.seclang",
+            format!("{size} bytes of rules are too many: 1Mi at most, over all sources"),
+        );
+    }
+    sources
+}
+
+/// Reads the rules as nodes do, as far as that goes without the Core Rule Set.
+fn own_rules(sources: &[SecLangSource], with_crs: bool, responses: bool, findings: &mut Findings) {
+    if sources.is_empty() || sources.iter().map(|source| source.text.len()).sum::<usize>() > MAX_SECLANG {
+        return;
+    }
+    let texts: Vec<Source<'_>> = sources
+        .iter()
+        .map(|source| Source {
+            name: &source.name,
+            text: &source.text,
+        })
+        .collect();
+    let own = match Own::parse(&texts) {
+        Ok(own) => own,
+        Err(errors) => return tell(errors.into_iter().map(Mistake::from), findings),
+    };
+    if !with_crs {
+        // With it, markers and rules that these name may be the Core Rule Set's: the nodes say what is wrong.
+        match bundle::compile(None, &own) {
+            Ok(compiled) => {
+                for warning in compiled.rules.warnings() {
+                    let (field, message) = place(&Mistake::from(warning.clone()));
+                    findings.warning(field, message);
+                }
+            }
+            Err(mistakes) => return tell(mistakes, findings),
+        }
+    }
+    if !responses && let Some(directive) = own.rules().iter().find(|directive| is_about_responses(directive)) {
+        let (field, message) = place(&Mistake {
+            position: directive.position.clone(),
+            message: "a rule of phase 3 or 4 does not run while responses are not inspected: give spec.body.response"
+                .to_owned(),
+        });
+        findings.warning(field, message);
+    }
+}
+
+fn tell(mistakes: impl IntoIterator<Item = Mistake>, findings: &mut Findings) {
+    for mistake in mistakes {
+        let (field, message) = place(&mistake);
+        findings.error(field, message);
+    }
+}
+
+/// The field with the line, and the message. A line of a ConfigMap is not in the policy's manifest: its name is the
+/// place.
+fn place(mistake: &Mistake) -> (String, String) {
+    (mistake.position.to_string(), mistake.message.clone())
+}
+
+fn is_about_responses(directive: &Directive) -> bool {
+    let DirectiveKind::Rule(rule) = &directive.value else {
+        return false;
+    };
+    matches!(phase(rule), Phase::ResponseHeaders | Phase::ResponseBody)
+}
+
+fn phase(rule: &Rule) -> Phase {
+    let mut phases = rule.actions.iter().filter_map(|action| match action.value {
+        Action::Phase(phase) => Some(phase),
+        _ => None,
+    });
+    phases.next_back().unwrap_or_default()
+}
