@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
-.PHONY: help demo test unit lint image bench fuzz e2e generate prerequisites clean
+.PHONY: help demo test unit lint image bench bench-waf fuzz e2e generate prerequisites clean
 
 help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,11 @@ bench: ## The same load on us, nginx, HAProxy, Varnish and ATS, in one run (resu
 	@scripts/prerequisites bench
 	$(CARGO) build --release --bin breakwater
 	bench/run
+
+bench-waf: ## The same requests and the same Core Rule Set on us and on nginx with libmodsecurity (bench/results/waf.md)
+	@scripts/prerequisites bench-waf
+	$(CARGO) build --release --bin breakwater
+	bench/run waf
 
 fuzz: ## Each fuzz target for FUZZ_SECONDS (20)
 	@scripts/prerequisites fuzz

@@ -29,6 +29,7 @@ pub mod plot;
 pub mod purge;
 pub mod report;
 pub mod server;
+pub mod waf;
 pub mod zipf;
 
 pub use error::Error;

@@ -3,7 +3,7 @@
 //! Invariant: a run with a single error or non-2xx answer is no figure.
 
 mod h2load;
-mod wrk;
+pub(crate) mod wrk;
 
 use std::process::Command;
 
@@ -64,9 +64,9 @@ pub struct Run {
 
 /// What a generator counted.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Counted {
-    requests: u64,
-    rate: f64,
+pub(crate) struct Counted {
+    pub(crate) requests: u64,
+    pub(crate) rate: f64,
 }
 
 /// Loads `server` for `seconds` from CPU `cpu` and charges what it used to the requests it completed.
@@ -115,7 +115,8 @@ pub fn run(
     Ok(charge(counted, used))
 }
 
-fn charge(counted: Counted, used: Cpu) -> Run {
+/// What was used, divided by what was done.
+pub(crate) fn charge(counted: Counted, used: Cpu) -> Run {
     let Counted { requests, rate } = counted;
     let per_request = |seconds: f64| seconds * 1e6 / requests as f64;
     let cpu_us = per_request(used.total());

@@ -97,7 +97,7 @@ impl Server {
             _ => true,
         };
         let serves = || TcpStream::connect(ports.http1).is_ok() && ready();
-        wait_until(serves, kind.name(), &mut child, &output)?;
+        wait_until(serves, kind.name(), &mut child, &output, PATIENCE)?;
         Ok(Self {
             name: kind.name(),
             kind: kind.clone(),
@@ -142,7 +142,7 @@ impl Drop for Server {
 }
 
 /// Ports of the loopback interface that were free a moment ago.
-fn ports() -> Result<Ports, Error> {
+pub(crate) fn ports() -> Result<Ports, Error> {
     let free = || TcpListener::bind("127.0.0.1:0").map_err(Error::io("looking for a free port"));
     // All are held until all are found, so that they differ.
     let held = [free()?, free()?, free()?, free()?];
@@ -156,9 +156,16 @@ fn ports() -> Result<Ports, Error> {
     })
 }
 
-fn wait_until(serves: impl Fn() -> bool, name: &str, child: &mut Child, output: &Path) -> Result<(), Error> {
+/// Waits until it serves; it is stopped when it does not in time.
+pub(crate) fn wait_until(
+    serves: impl Fn() -> bool,
+    name: &str,
+    child: &mut Child,
+    output: &Path,
+    patience: Duration,
+) -> Result<(), Error> {
     let said = || fs::read_to_string(output).unwrap_or_default();
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience;
     while !serves() {
         if let Some(status) = child.try_wait().map_err(Error::io(format!("waiting for {name}")))? {
             return Err(Error::Server {
@@ -168,7 +175,7 @@ fn wait_until(serves: impl Fn() -> bool, name: &str, child: &mut Child, output: 
         }
         if Instant::now() > deadline {
             stop(child);
-            let why = format!("not ready after {} s: {}", PATIENCE.as_secs(), said().trim());
+            let why = format!("not ready after {} s: {}", patience.as_secs(), said().trim());
             return Err(Error::Server {
                 server: name.to_owned(),
                 why,
@@ -180,7 +187,7 @@ fn wait_until(serves: impl Fn() -> bool, name: &str, child: &mut Child, output: 
 }
 
 /// Asks the process to end, and ends it when it does not. Errors mean that it is gone already.
-fn stop(child: &mut Child) {
+pub(crate) fn stop(child: &mut Child) {
     if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
         let _gone = kill_process(pid, Signal::TERM);
     }
@@ -200,7 +207,7 @@ fn stop(child: &mut Child) {
     clippy::disallowed_methods,
     reason = "the step of a bounded poll; the condition is in another process"
 )]
-fn pause() {
+pub(crate) fn pause() {
     std::thread::sleep(Duration::from_millis(5));
 }
 

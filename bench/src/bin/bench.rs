@@ -1,5 +1,5 @@
 //! `breakwater-bench`: cache hits, handshakes and idle connections, for the floor, nginx, HAProxy, Varnish, ATS and
-//! Breakwater, interleaved in one run. Writes `bench.md`, `bench.json` and `bench.svg`.
+//! Breakwater, interleaved in one run. Writes `bench.md`, `bench.json` and `bench.svg`; subcommands measure other things.
 //!
 //! Exit codes: 0 measured, 1 a budget was missed and `--strict` was given, 2 the run could not be made.
 
@@ -17,8 +17,9 @@ use breakwater_bench::origin::Origin;
 use breakwater_bench::peer::Kind;
 use breakwater_bench::report::{Report, budgets};
 use breakwater_bench::server::Common;
-use breakwater_bench::{Error, crowd, floor, load, plot, purge, zipf};
+use breakwater_bench::{Error, crowd, floor, load, plot, purge, waf, zipf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Serialize;
 
 const PLOT: &str = "bench.svg";
 
@@ -87,18 +88,27 @@ enum Inner {
         #[arg(long, value_delimiter = ',')]
         servers: Vec<String>,
     },
+    /// The web application firewall and nginx with libmodsecurity on the same rules. Writes waf.md and waf.json.
+    Waf {
+        /// Directory of the OWASP Core Rule Set [default: BREAKWATER_CRS, ../shared/crs or Debian's modsecurity-crs].
+        #[arg(long)]
+        crs: Option<PathBuf>,
+        /// Changes of the rules. Default 1000, with --quick 200; an end is put to them after ten minutes, with --quick one.
+        #[arg(long)]
+        reloads: Option<u32>,
+    },
 }
 
 #[derive(Debug, Args)]
 struct Options {
     /// Fewer and shorter rounds: under two minutes, for a first look.
-    #[arg(long)]
+    #[arg(long, global = true)]
     quick: bool,
     /// Instead of all else: what a client waits for while others attack. Writes attacks.md and attacks.json.
     #[arg(long)]
     attacks: bool,
     /// Exit with 1 when a budget is missed.
-    #[arg(long)]
+    #[arg(long, global = true)]
     strict: bool,
     /// The Breakwater program.
     #[arg(long, default_value = "target/release/breakwater")]
@@ -176,6 +186,7 @@ fn main() -> ExitCode {
             };
             send_zipf(options, plan, &servers)
         }
+        Some(Inner::Waf { crs, reloads }) => send_attacks(&cli.options, crs.as_deref(), reloads),
         None => bench(&cli.options),
     };
     match outcome {
@@ -265,18 +276,29 @@ fn send_zipf(options: &Options, plan: zipf::Plan, servers: &[String]) -> Result<
         row,
         skipped,
     };
-    let json = serde_json::to_string_pretty(&report).map_err(|e| Error::io("writing JSON")(e.into()))? + "\n";
-    let markdown = report.markdown();
+    let name = if plan.disk.is_some() { "zipf-disk" } else { "zipf" };
+    hand_out(options, &report, report.markdown(), name)?;
+    Ok(options.strict && report.missed())
+}
+
+/// True when a budget was missed and that counts.
+fn send_attacks(options: &Options, crs: Option<&Path>, reloads: Option<u32>) -> Result<bool, Error> {
+    let usual = waf::Plan::new(options.quick, options.server_cpu, options.load_cpu);
+    let plan = usual.with(options.rounds, options.seconds, reloads);
+    let report = waf::report(&options.breakwater, crs, plan)?;
+    hand_out(options, &report, report.markdown(), "waf")?;
+    Ok(options.strict && report.missed())
+}
+
+/// Prints a report and writes it in both forms.
+fn hand_out(options: &Options, report: &impl Serialize, markdown: String, name: &str) -> Result<(), Error> {
+    let json = serde_json::to_string_pretty(report).map_err(|e| Error::io("writing JSON")(e.into()))? + "\n";
     match options.format {
         Format::Markdown => print!("{markdown}"),
         Format::Json => print!("{json}"),
     }
-    let names = match plan.disk {
-        None => ["zipf.md", "zipf.json"],
-        Some(_) => ["zipf-disk.md", "zipf-disk.json"],
-    };
-    write(&options.results, &[(names[0], markdown), (names[1], json)])?;
-    Ok(options.strict && report.missed())
+    let files = [(&*format!("{name}.md"), markdown), (&*format!("{name}.json"), json)];
+    write(&options.results, &files)
 }
 
 /// Versions and settings.
@@ -331,18 +353,12 @@ fn bench(options: &Options) -> Result<bool, Error> {
         budgets,
         skipped,
     };
-    let json = serde_json::to_string_pretty(&report).map_err(|e| Error::io("writing JSON")(e.into()))? + "\n";
-    let markdown = report.markdown(PLOT);
-    match options.format {
-        Format::Markdown => print!("{markdown}"),
-        Format::Json => print!("{json}"),
-    }
     if options.attacks {
-        write(&options.results, &[("attacks.md", markdown), ("attacks.json", json)])?;
+        hand_out(options, &report, report.markdown(PLOT), "attacks")?;
         return Ok(false);
     }
-    let files = [("bench.md", markdown), ("bench.json", json), (PLOT, plot::svg(&report))];
-    write(&options.results, &files)?;
+    hand_out(options, &report, report.markdown(PLOT), "bench")?;
+    write(&options.results, &[(PLOT, plot::svg(&report))])?;
     Ok(options.strict && report.missed())
 }
 

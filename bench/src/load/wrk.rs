@@ -23,7 +23,7 @@ pub(super) fn arguments(command: &mut Command, address: SocketAddr, load: Load, 
 }
 
 /// Requests and requests per second; an error when any failed.
-pub(super) fn read(text: &str) -> Result<Counted, String> {
+pub(crate) fn read(text: &str) -> Result<Counted, String> {
     let bad = text
         .lines()
         .find(|line| line.contains("Socket errors:") || line.contains("Non-2xx"));
