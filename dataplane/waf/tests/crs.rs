@@ -5,6 +5,8 @@
 //! `crs-setup.conf.example`, by default `../shared/crs` beside the repository. `BREAKWATER_CRS_TEST=942100-3` runs one test
 //! and tells what it did.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -48,6 +48,7 @@ pub(crate) struct Input {
 }
 
 #[derive(Debug, Deserialize)]
+#[allow(dead_code, reason = "statuses are a front's: `breakwater waf test` judges them")]
 pub(crate) struct Output {
     #[serde(default)]
     pub(crate) log: Log,
