@@ -140,7 +140,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
     (
         "WafPolicy",
         "{targetRefs: [{kind: EdgeCache, name: a}], limits: [{name: a}]}",
-        "a limit limits something: give requests or connections",
+        "a limit limits something: give requests, connections or newConnections",
     ),
     (
         "WafPolicy",
