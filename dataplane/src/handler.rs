@@ -224,6 +224,7 @@ fn leave(worker: &Worker, routed: &Routed<'_, '_>, out: &mut Vec<u8>, inspection
         tls: routed.tls,
         asked: Rc::default(),
         inspection: RefCell::new(inspection),
+        held: RefCell::default(),
         prefetch: false,
         asked_by: routed.asked_by,
     }))

@@ -224,6 +224,8 @@ impl Cache {
         let tags = [self.keyer.url_tag(target.url)];
         match self.fills.join(fill_key, &stamp, &tags, since, now) {
             Join::Follower(reader) => Joined::Follower(reader),
+            // What is kept in a file may be as old as it may be stored: for who asks for something newer that is too old.
+            Join::Behind(..) if request.asks_for_something_fresher() => Joined::Alone(stamp),
             Join::Behind(head, behind) => Joined::Behind(head, behind),
             Join::Uncacheable | Join::Full => Joined::Alone(stamp),
             Join::Leader(writer, reader) => match self.find(target.key, request, values, now) {

@@ -86,7 +86,8 @@ impl Redirect {
         // Another scheme has another port, unless one is named.
         let port = self.port.or(match self.scheme.as_deref() {
             None => asked.port,
-            Some("https") => Some(asked.https_port),
+            // Of another host's port nothing is known.
+            Some("https") if self.hostname.is_none() => Some(asked.https_port),
             Some(_) => None,
         });
         let port = port.filter(|port| Some(*port) != default_port(scheme));
@@ -236,6 +237,15 @@ mod tests {
             to(https.clone(), &elsewhere).unwrap(),
             "https://a.test:8443/old/x?q=1&r",
             "where clients find https"
+        );
+        let other = unit::Redirect {
+            hostname: Some("b.test".to_owned()),
+            ..https.clone()
+        };
+        assert_eq!(
+            to(other, &elsewhere).unwrap(),
+            "https://b.test/old/x?q=1&r",
+            "of another host's port nothing is known"
         );
         let there = Asked {
             scheme: "https",

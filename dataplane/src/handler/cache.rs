@@ -269,6 +269,7 @@ impl Request<'_> {
                 }
                 HeadOutcome::Object(object) => object.meta.vary.clone(),
                 HeadOutcome::Released | HeadOutcome::Interim(_) | HeadOutcome::Lead(_) => break,
+                HeadOutcome::Failed(failure) if follows && failure.status == 508 => break,
                 HeadOutcome::Failed(failure) if self.job.asked.refused.get() => {
                     self.count(CacheResult::Miss);
                     return Err(self.refused(failure.status));

@@ -124,7 +124,7 @@ async fn exchange_of_a_stream(worker: Rc<Worker>, peer: IpAddr, job: Box<Job>, m
 
 /// Answers a request that takes no more than request and response.
 async fn respond<C: Client>(worker: &Rc<Worker>, job: &Job, peer: IpAddr, client: &mut C) -> Result<Outcome, Failure> {
-    let _held = inspected::request_body(worker, job, client).await?;
+    job.held.replace(inspected::request_body(worker, job, client).await?);
     match &job.resource().kind {
         ResourceKind::Cache(_) if asks_for_websocket(&job.request) => refuse_upgrade(worker, job, client).await,
         ResourceKind::Cache(_) => cache::serve(worker, job, peer, client).await,

@@ -11,7 +11,7 @@ use breakwater_wire::http1::OwnedRequest;
 
 use crate::config::{Local, Resource, WorkerConfig};
 use crate::filter::Filters;
-use crate::inspect::Inspection;
+use crate::inspect::{Held, Inspection};
 use crate::tls::Hsts;
 use crate::upstream::{Asker, OriginError, Server};
 
@@ -37,6 +37,8 @@ pub(crate) struct Job {
     pub(crate) asked: Rc<Asked>,
     /// What rules have still to judge.
     pub(super) inspection: RefCell<Option<Box<Inspection>>>,
+    /// The room of the body that was held back, until it has left.
+    pub(super) held: RefCell<Option<Held>>,
     /// It is no client's, and counted as none.
     pub(super) prefetch: bool,
     /// Another node asks for its client: the other end of that client's connection.

@@ -128,6 +128,7 @@ async fn finish<C: Client>(
     let patience = upstream.response_timeout();
     let most = job.filters().and_then(|filters| filters.max_request_body);
     let left = stream_body(client, &mut exchange, patience, most).await?;
+    drop(job.held.take());
     let deadline = Instant::now() + patience;
     loop {
         let mut response = exchange.read_head(&head.method, deadline).await?;

@@ -33,9 +33,14 @@ pub(super) fn transaction(
         protection.cells.rules.hit(matched.id);
     }
     let identity = protection.policy.identity();
-    let rules = found.matches.iter().map(|matched| RuleMatch {
+    let messages: Vec<_> = found
+        .matches
+        .iter()
+        .map(|matched| identity.redaction.data(&matched.msg))
+        .collect();
+    let rules = found.matches.iter().zip(&messages).map(|(matched, msg)| RuleMatch {
         id: matched.id.into(),
-        msg: &matched.msg,
+        msg,
         severity: severity(matched.severity),
         tags: matched.tags.iter().map(|tag| &**tag).collect(),
         data: identity.redaction.data(&matched.data),

@@ -20,6 +20,7 @@ use crate::key::Key;
 use crate::object::{Body, Object};
 use crate::policy::request::{MethodClass, RequestMeta};
 use crate::policy::site::SitePolicy;
+use crate::policy::statuses::{self, Known};
 use crate::policy::store::{Candidate, Decision, Reason, Storable, decide};
 use crate::policy::validate::{self, Mismatch};
 use crate::purge::Stamp;
@@ -64,8 +65,8 @@ impl Cache {
     /// Publishes a head to the readers of a fill: to all if it is stored, else to the one it was fetched for.
     pub fn publish(&self, writer: &mut FillWriter, mut head: FillHead, policy: &SitePolicy, now: Timestamp) {
         let disposition = match &head.storable {
-            // An error passes: it says nothing about the answers to come.
-            None if head.status >= 500 => Disposition::Unshared,
+            // An error passes, and so does what is never stored, such as 429: it says nothing about the answers to come.
+            None if head.status >= 500 || statuses::of(head.status) == Known::Never => Disposition::Unshared,
             None => Disposition::Private { now },
             // Those who joined since the purge must not have it; who came before cannot be told from them.
             Some(storable) if self.is_purged(writer.stamp(), &storable.metadata.tags) => Disposition::Unshared,

@@ -195,15 +195,20 @@ impl FillWriter {
             return Poll::Ready(Ok(()));
         }
         if !state.readers.values().any(|cursor| matches!(cursor.fate, Fate::Shares)) {
-            if self.kept || matches!(&state.kept, Some(Kept::Spool(spool)) if spool.followers() > 0) {
+            if self.kept {
                 return Poll::Ready(Ok(()));
             }
-            // The fetch ends: who comes now begins another.
-            state.open = false;
-            let nobody = state.lose_kept();
-            drop(state);
-            wake(nobody);
-            return Poll::Ready(Err(NoReaders));
+            // Who reads a file waits for whoever writes it: the window holds for both.
+            let followed =
+                |kept: &Kept| matches!(kept, Kept::Spool(spool) if spool.is_alive() && spool.followers() > 0);
+            if !state.kept.as_ref().is_some_and(followed) {
+                // The fetch ends: who comes now begins another.
+                state.open = false;
+                let nobody = state.lose_kept();
+                drop(state);
+                wake(nobody);
+                return Poll::Ready(Err(NoReaders));
+            }
         }
         let (window, narrow) = self.fill.table.window();
         if narrow && state.beginning > 0 {

@@ -140,6 +140,13 @@ impl RequestMeta {
         }
     }
 
+    /// Whether it has directives that a stored response may be too old for although it is fresh (RFC 9111 section 5.2.1).
+    #[must_use]
+    pub fn asks_for_something_fresher(&self) -> bool {
+        let asked = &self.directives;
+        asked.no_cache.is_some() || asked.max_age.is_some() || asked.min_fresh.is_some()
+    }
+
     /// What the request is admitted to, given the first rule whose paths match it.
     pub fn admission(&self, rule: Option<&Rule>) -> Admission {
         if !matches!(self.method, MethodClass::Get | MethodClass::Head) {

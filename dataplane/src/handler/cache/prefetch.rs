@@ -149,6 +149,7 @@ pub(crate) fn job(worker: &Worker, config: &Rc<WorkerConfig>, index: u32, ask: &
         tls: route.tls,
         asked: Rc::default(),
         inspection: RefCell::default(),
+        held: RefCell::default(),
         prefetch: true,
         asked_by: None,
         request,

@@ -20,6 +20,18 @@ const COLLECTIONS: [(&str, Option<bool>); 6] = [
     ("REQUEST_COOKIES:", None),
 ];
 
+/// What holds arguments as they were sent, and is not taken apart here.
+const WHOLE: [&str; 8] = [
+    "REQUEST_URI",
+    "REQUEST_LINE",
+    "REQUEST_BODY",
+    "QUERY_STRING",
+    "FULL_REQUEST",
+    "XML",
+    "MULTIPART_PART_HEADERS",
+    "REQUEST_HEADERS:Referer",
+];
+
 /// Names whose values are replaced.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Redaction {
@@ -83,8 +95,9 @@ impl Redaction {
         matches(&name) || name.split(['[', ']']).any(matches)
     }
 
-    /// A rule's log data, or its replacement if it speaks of a hidden argument or field: what it matched may be part of the
-    /// value. `Matched Data: x found within ARGS:password: xyz` becomes `*** within ARGS:password`.
+    /// A rule's log data or message, or its replacement if it speaks of a hidden argument or field: what it matched may be
+    /// part of the value. `Matched Data: x found within ARGS:password: xyz` becomes `*** within ARGS:password`. What holds
+    /// all arguments, such as a query, is hidden as soon as any argument is.
     #[must_use]
     pub fn data<'a>(&self, data: &'a str) -> Cow<'a, str> {
         let found = COLLECTIONS.into_iter().find_map(|(collection, of_arguments)| {
@@ -99,6 +112,15 @@ impl Redaction {
                 };
                 hidden.then(|| format!("{REPLACEMENT} within {collection}{name}"))
             })
+        });
+        let found = found.or_else(|| {
+            let whole = |name: &&str| data.to_ascii_uppercase().contains(&name.to_ascii_uppercase());
+            let name = WHOLE
+                .iter()
+                .copied()
+                .filter(|_| !self.arguments.is_empty())
+                .find(whole)?;
+            Some(format!("{REPLACEMENT} within {name}"))
         });
         found.map_or(Cow::Borrowed(data), Cow::Owned)
     }
@@ -179,6 +201,22 @@ mod tests {
         assert_eq!(uri("password"), "/p?password");
         assert_eq!(uri("password="), "/p?password=");
         assert_eq!(uri("mypassword=1&passwords=2"), "/p?mypassword=1&passwords=2");
+    }
+
+    #[test]
+    fn what_holds_all_arguments_is_hidden_as_soon_as_one_is() {
+        for name in [
+            "REQUEST_URI_RAW",
+            "QUERY_STRING",
+            "REQUEST_BODY",
+            "REQUEST_LINE",
+            "REQUEST_HEADERS:referer",
+        ] {
+            let data = format!("Matched Data: ../ found within {name}: /?password=hunter2&f=../");
+            assert!(!redaction().data(&data).contains("hunter2"), "{name}");
+            assert_eq!(Redaction::default().data(&data), data);
+        }
+        assert!(redaction().data("found within ARGS:q: x").contains("ARGS:q: x"));
     }
 
     #[test]

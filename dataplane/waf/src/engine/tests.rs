@@ -281,6 +281,25 @@ fn allow_ends_the_rules_of_its_scope() {
 }
 
 #[test]
+fn what_is_allowed_as_a_request_is_judged_whole_as_a_response() {
+    let rules = rules(
+        "SecAction \"id:1,phase:1,allow:request,nolog\"\nSecAction \"id:2,phase:3,pass\"\nSecAction \"id:3,phase:3,pass\"\n\
+         SecAction \"id:4,phase:5,pass\"\nSecAction \"id:5,phase:5,pass\"",
+    );
+    assert_eq!(send(&rules, "/").ids(), [2, 3, 4, 5]);
+}
+
+#[test]
+fn no_rule_makes_a_transaction_refuse_that_only_detects() {
+    let rules = rules("SecAction \"id:1,phase:1,pass,nolog,ctl:ruleEngine=On\"\nSecAction \"id:2,phase:1,deny\"");
+    let sent = send_with(&rules, &Overlay::default(), true, "/", &[], "");
+    assert_eq!(
+        (sent.refused, sent.report.intervention.map(|found| found.rule)),
+        (None, Some(2))
+    );
+}
+
+#[test]
 fn what_one_transaction_stores_the_next_sees_until_it_expires() {
     let rules = rules(
         r#"SecAction "id:1,phase:1,pass,nolog,initcol:ip=%{REMOTE_ADDR},setvar:ip.hits=+1,expirevar:ip.hits=60"
@@ -330,6 +349,14 @@ fn arguments_beyond_the_limit_are_seen_as_one() {
     let many: String = (0..100).map(|index| format!("a{index}=1&")).collect();
     assert!(send(&rules, &format!("/?{many}")).refused.is_none());
     assert!(send(&rules, &format!("/?{many}z=evil")).refused.is_some());
+}
+
+#[test]
+fn arguments_beyond_the_limit_are_an_error_of_the_request() {
+    let rules = rules("SecArgumentsLimit 10\nSecRule REQBODY_ERROR \"!@eq 0\" \"id:1,phase:2,deny\"");
+    let many = |count| (0..count).map(|index| format!("a{index}=1&")).collect::<String>();
+    assert!(send(&rules, &format!("/?{}", many(9))).refused.is_none());
+    assert!(send(&rules, &format!("/?{}", many(11))).refused.is_some());
 }
 
 #[test]

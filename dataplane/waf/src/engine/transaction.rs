@@ -69,6 +69,8 @@ pub struct Transaction {
 #[derive(Debug)]
 struct State {
     engine: Engine,
+    /// Whoever began it wants nothing refused, whatever rules say.
+    only_detects: bool,
     phase: Phase,
     now_ms: u64,
     /// No rule of these scopes runs any more.
@@ -141,6 +143,7 @@ impl Transaction {
             tx: TxVars::new(bound),
             state: State {
                 engine,
+                only_detects: detect_only,
                 phase: Phase::RequestHeaders,
                 now_ms: connection.now_ms,
                 allowed: None,

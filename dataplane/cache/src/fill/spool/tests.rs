@@ -310,6 +310,30 @@ fn a_fetch_goes_on_for_who_reads_what_is_kept() {
 }
 
 #[test]
+fn a_fetch_is_no_faster_than_the_disk_for_who_reads_what_is_kept() {
+    let fills = fills(1 << 30);
+    let Coming {
+        mut writer,
+        own,
+        spooler,
+        ..
+    } = Coming::begin(&fills, 100, 5);
+    let late = behind(&fills);
+    drop(own);
+    let came = (5..100)
+        .take_while(|number| {
+            let ready = writer.poll_ready(&mut context()).is_ready();
+            if ready {
+                writer.push(piece(*number));
+            }
+            ready
+        })
+        .count();
+    assert!(came <= 4, "{came} pieces wait in memory for a disk that writes none");
+    drop((spooler, late));
+}
+
+#[test]
 fn a_fetch_that_nobody_reads_ends_and_is_not_kept() {
     let fills = fills(1 << 30);
     let mut coming = Coming::begin(&fills, 10, 5);

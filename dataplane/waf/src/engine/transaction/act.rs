@@ -6,7 +6,7 @@ use crate::engine::bound::Bound;
 use crate::engine::operator::number;
 use crate::engine::program::{Act, Name, Program, Text, Value, VarOp};
 use crate::engine::store::Change;
-use crate::seclang::{AuditEngine, Variable};
+use crate::seclang::{AuditEngine, Engine, Variable};
 
 /// Longest value that a rule puts into a variable.
 const VALUE: usize = 64 << 10;
@@ -56,6 +56,7 @@ impl Transaction {
                 self.state.opened.retain(|(opened, _)| opened != collection);
                 self.state.opened.push((*collection, key.into_boxed_slice()));
             }
+            Act::Engine(Engine::On) if self.state.only_detects => self.state.engine = Engine::DetectionOnly,
             Act::Engine(engine) => self.state.engine = *engine,
             Act::Audit(engine) => self.report.silent = matches!(engine, AuditEngine::Off),
             Act::RequestBodyAccess(on) => self.state.request_access = Some(*on),

@@ -127,6 +127,10 @@ impl Transaction {
             // What is not taken apart is seen whole: no rule is blind to the last of many arguments.
             let name = self.values.push(b"");
             self.lists.push(list, name, raw);
+            // But rules of one argument do not find it there: as ModSecurity, it was not read.
+            self.set_int(Variable::ReqbodyError, 1);
+            let message = format!("There are more than {} arguments", limits.items);
+            self.set(Variable::ReqbodyErrorMsg, message.as_bytes());
         }
     }
 

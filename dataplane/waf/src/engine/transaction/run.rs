@@ -14,7 +14,7 @@ use crate::engine::operator::{Expanded, Number, Test, networks, number};
 use crate::engine::program::{Disrupt, Gate, Link, Program, Rule, Skip};
 use crate::engine::values::ValueId;
 use crate::operator::{is_card_number, is_cpf, is_ssn, is_url_encoded, utf8_fault};
-use crate::seclang::{Engine, Phase};
+use crate::seclang::{AllowScope, Engine, Phase};
 
 /// Most values that MATCHED_VARS holds.
 const MATCHED_VARS: usize = 2048;
@@ -63,14 +63,23 @@ impl Transaction {
             if let Some(intervention) = self.disrupt(&bound, program, index, rule) {
                 return Some(intervention);
             }
-            if self.is_over(phase) || matches!(self.state.allowed, Some(Some(_))) {
+            if self.is_over(phase) || self.is_allowed(phase) {
                 break;
             }
         }
-        if matches!(self.state.allowed, Some(Some(crate::seclang::AllowScope::Phase))) {
+        if matches!(self.state.allowed, Some(Some(AllowScope::Phase))) {
             self.state.allowed = None;
         }
         None
+    }
+
+    /// Whether `allow` spares the rest of this phase.
+    const fn is_allowed(&self, phase: Phase) -> bool {
+        match self.state.allowed {
+            Some(Some(AllowScope::Phase)) => true,
+            Some(Some(AllowScope::Request)) => matches!(phase, Phase::RequestHeaders | Phase::RequestBody),
+            Some(None) | None => false,
+        }
     }
 
     /// Tests a rule and its chain; whether all of it matched.
