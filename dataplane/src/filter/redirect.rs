@@ -84,7 +84,7 @@ impl Redirect {
         let scheme = self.scheme.as_deref().unwrap_or(asked.scheme);
         let host = self.hostname.as_deref().unwrap_or(asked.host);
         // Another scheme has another port, unless one is named.
-        let port = self.port.or(match self.scheme.as_deref() {
+        let port = self.port.or_else(|| match self.scheme.as_deref() {
             None => asked.port,
             // Of another host's port nothing is known.
             Some("https") if self.hostname.is_none() => Some(asked.https_port),
