@@ -6,13 +6,12 @@
 
 mod backend;
 mod front;
-mod ftw;
-mod request;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use breakwater_ftw::{Logged, Output, Test};
 use clap::Args;
 use serde::Deserialize;
 
@@ -51,7 +50,8 @@ pub(crate) fn run(args: &TestArgs) -> Result<ExitCode, Failure> {
     let overrides = overrides(args.overrides.as_deref())?;
     let mut tests = Vec::new();
     for path in &args.tests {
-        ftw::collect(path, &mut tests)?;
+        breakwater_ftw::collect(path, &mut tests)
+            .map_err(|error| Failure::environment(error.to_string(), "name files or directories of ftw tests"))?;
     }
     if let Some(only) = &args.only {
         tests.retain(|test| test.name == *only);
@@ -65,10 +65,12 @@ pub(crate) fn run(args: &TestArgs) -> Result<ExitCode, Failure> {
     let mut front = Front::start(&args.crs)?;
     let mut report = Report::default();
     for batch in tests.chunks(BATCH) {
-        let seen: Vec<Vec<Seen>> = batch
-            .iter()
-            .map(|test| test.stages.iter().map(|stage| front.send(&stage.input)).collect())
-            .collect();
+        let mut seen: Vec<Vec<Seen>> = Vec::with_capacity(batch.len());
+        for test in batch {
+            let sent = test.stages.iter().map(|stage| Ok(front.send(stage.input.bytes()?)));
+            let sent: Result<_, breakwater_ftw::Error> = sent.collect();
+            seen.push(sent.map_err(|error| Failure::environment(format!("{}: {error}", test.name), "mend the test"))?);
+        }
         let said = front.said()?;
         for (test, seen) in batch.iter().zip(&seen) {
             let mut verdict = Ok(());
@@ -78,7 +80,7 @@ pub(crate) fn run(args: &TestArgs) -> Result<ExitCode, Failure> {
                 if args.only.is_some() {
                     tell(seen, matches);
                 }
-                verdict = verdict.and_then(|()| stage.output.check(seen.status, matches));
+                verdict = verdict.and_then(|()| check(&stage.output, seen.status, matches));
             }
             report.take(test, verdict, overrides.get(&test.name));
         }
@@ -86,7 +88,25 @@ pub(crate) fn run(args: &TestArgs) -> Result<ExitCode, Failure> {
     report.finish()
 }
 
-fn tell(seen: &Seen, matches: &[ftw::Match]) {
+/// Whether it came as expected; no status: there was no answer.
+fn check(expected: &Output, status: Option<u16>, logged: &[Logged]) -> Result<(), String> {
+    if expected.expect_error == Some(true) {
+        return match status {
+            None => Ok(()),
+            Some(status) => Err(format!("an answer was not expected: {status}")),
+        };
+    }
+    let Some(status) = status else {
+        return Err("there was no answer".to_owned());
+    };
+    if expected.status.is_some_and(|expected| expected != status) {
+        return Err(format!("the status is {status}"));
+    }
+    let checked = expected.log.check(logged);
+    checked.map_err(|why| format!("{why}; the status is {status}"))
+}
+
+fn tell(seen: &Seen, matches: &[Logged]) {
     let status = seen
         .status
         .map_or_else(|| "no answer".to_owned(), |status| status.to_string());
@@ -116,7 +136,7 @@ struct Report {
 }
 
 impl Report {
-    fn take(&mut self, test: &ftw::Test, verdict: Result<(), String>, reason: Option<&String>) {
+    fn take(&mut self, test: &Test, verdict: Result<(), String>, reason: Option<&String>) {
         if let Some(reason) = reason {
             let holds = if verdict.is_ok() { " (it holds)" } else { "" };
             self.overridden.push(format!("{}: {reason}{holds}", test.name));

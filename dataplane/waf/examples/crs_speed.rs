@@ -10,12 +10,6 @@ use std::time::Instant;
 
 use breakwater_waf::engine::{Bound, Connection, Overlay, Transaction};
 
-#[path = "../tests/crs/exchange.rs"]
-#[allow(dead_code, reason = "shared with a test")]
-mod exchange;
-#[path = "../tests/crs/ftw.rs"]
-#[allow(dead_code, reason = "shared with a test")]
-mod ftw;
 #[path = "../tests/crs/rules.rs"]
 #[allow(dead_code, reason = "shared with a test")]
 mod rules;
@@ -202,29 +196,26 @@ fn long() -> Request {
 
 /// All requests of the regression tests that a front would let through.
 fn attacks(crs: &std::path::Path) -> Vec<Request> {
+    let mut tests = Vec::new();
+    breakwater_ftw::collect(&crs.join("tests"), &mut tests).unwrap();
     let mut out = Vec::new();
-    for dir in std::fs::read_dir(crs.join("tests")).unwrap().flatten() {
-        for file in std::fs::read_dir(dir.path()).unwrap().flatten() {
-            let Ok(tests) = ftw::read(&file.path()) else { continue };
-            for stage in tests.tests.iter().flat_map(|test| &test.stages) {
-                let bytes = exchange::request(&stage.input).unwrap();
-                let end = bytes
-                    .windows(4)
-                    .position(|window| window == b"\r\n\r\n")
-                    .unwrap_or(bytes.len());
-                let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
-                let mut lines = head.split("\r\n");
-                let line: Vec<&str> = lines.next().unwrap().splitn(3, ' ').collect();
-                let [method, target, _] = line[..] else { continue };
-                let headers: Vec<(&str, &str)> = lines.filter_map(|line| line.split_once(": ")).collect();
-                out.push(Request::new(
-                    method,
-                    target,
-                    &headers,
-                    bytes.get(end + 4..).unwrap_or_default().to_vec(),
-                ));
-            }
-        }
+    for stage in tests.iter().flat_map(|test| &test.stages) {
+        let bytes = stage.input.bytes().unwrap();
+        let end = bytes
+            .windows(4)
+            .position(|window| window == b"\r\n\r\n")
+            .unwrap_or(bytes.len());
+        let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+        let mut lines = head.split("\r\n");
+        let line: Vec<&str> = lines.next().unwrap().splitn(3, ' ').collect();
+        let [method, target, _] = line[..] else { continue };
+        let headers: Vec<(&str, &str)> = lines.filter_map(|line| line.split_once(": ")).collect();
+        out.push(Request::new(
+            method,
+            target,
+            &headers,
+            bytes.get(end + 4..).unwrap_or_default().to_vec(),
+        ));
     }
     // In no order that helps a cache.
     let len = out.len();

@@ -8,15 +8,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use breakwater_ftw::{Logged, Test};
 use breakwater_waf::engine::{Bound, Overlay, RuleSet};
 
 #[path = "crs/exchange.rs"]
 mod exchange;
-#[path = "crs/ftw.rs"]
-mod ftw;
 #[path = "crs/rules.rs"]
 mod rules;
 
@@ -40,19 +39,18 @@ fn the_regression_tests_of_the_core_rule_set_pass_at_paranoia_level_4() {
     let only = std::env::var("BREAKWATER_CRS_TEST").ok();
     let mut groups: BTreeMap<String, (usize, usize)> = BTreeMap::new();
     let mut failures = Vec::new();
-    for file in files(&crs.join("tests")) {
-        let tests = ftw::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        for test in &tests.tests {
-            let name = format!("{}-{}", tests.rule_id, test.test_id);
-            if only.as_ref().is_some_and(|only| *only != name) || OVERRIDES.iter().any(|(known, _)| *known == name) {
-                continue;
-            }
-            let group = groups.entry((tests.rule_id / 1000).to_string()).or_default();
-            group.1 += 1;
-            match run(&bound, test, only.is_some()) {
-                Ok(()) => group.0 += 1,
-                Err(reason) => failures.push(format!("{name}: {reason}")),
-            }
+    let mut tests = Vec::new();
+    breakwater_ftw::collect(&crs.join("tests"), &mut tests).unwrap();
+    for test in &tests {
+        let name = &test.name;
+        if only.as_ref().is_some_and(|only| only != name) || OVERRIDES.iter().any(|(known, _)| known == name) {
+            continue;
+        }
+        let group = groups.entry((test.rule / 1000).to_string()).or_default();
+        group.1 += 1;
+        match run(&bound, test, only.is_some()) {
+            Ok(()) => group.0 += 1,
+            Err(reason) => failures.push(format!("{name}: {reason}")),
         }
     }
     let (passed, all) = groups
@@ -71,17 +69,22 @@ fn the_regression_tests_of_the_core_rule_set_pass_at_paranoia_level_4() {
     );
 }
 
-fn run(bound: &Arc<Bound>, test: &ftw::Test, tell: bool) -> Result<(), String> {
+/// A status is the front's matter: in process only what rules say is compared.
+fn run(bound: &Arc<Bound>, test: &Test, tell: bool) -> Result<(), String> {
     for stage in &test.stages {
-        let request = exchange::request(&stage.input)?;
-        let report = exchange::run(bound, &request);
+        let request = stage.input.bytes().map_err(|error| error.to_string())?;
+        let logged: Vec<Logged> = exchange::run(bound, &request)
+            .matches
+            .iter()
+            .map(exchange::logged)
+            .collect();
         if tell {
             println!("{}", String::from_utf8_lossy(&request));
-            for found in &report.matches {
-                println!("{}", exchange::line(found));
+            for found in &logged {
+                println!("{}", found.line());
             }
         }
-        stage.output.check(&report)?;
+        stage.output.log.check(&logged)?;
     }
     Ok(())
 }
@@ -106,23 +109,6 @@ fn settings() -> Overlay {
         variables,
         ..Overlay::default()
     }
-}
-
-fn files(dir: &Path) -> Vec<PathBuf> {
-    let mut out = Vec::new();
-    let mut dirs = vec![dir.to_owned()];
-    while let Some(dir) = dirs.pop() {
-        for entry in std::fs::read_dir(&dir).unwrap().flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                dirs.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "yaml") {
-                out.push(path);
-            }
-        }
-    }
-    out.sort();
-    out
 }
 
 #[test]

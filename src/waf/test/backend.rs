@@ -1,12 +1,9 @@
-//! The backend of the tests: `/reflect` answers what the request's body asks for, everything else is an empty 200.
+//! The backend of the tests on a port of its own.
 
-use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
+use breakwater_ftw::Answer;
 
 /// Largest body that is read.
 const LARGEST: u64 = 16 << 20;
@@ -69,75 +66,13 @@ fn request(reader: &mut BufReader<&TcpStream>) -> Option<(String, Vec<u8>)> {
     Some((first.split(' ').nth(1)?.to_owned(), body))
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Reflect {
-    status: Option<u16>,
-    headers: BTreeMap<String, String>,
-    body: String,
-    encoded_body: String,
-}
-
 fn answer(target: &str, body: &[u8]) -> Vec<u8> {
-    let wanted: Reflect = match target.starts_with("/reflect") {
-        true => serde_json::from_slice(body).unwrap_or_default(),
-        false => Reflect::default(),
-    };
-    let body = match wanted.encoded_body.as_str() {
-        "" => wanted.body.into_bytes(),
-        encoded => STANDARD.decode(encoded).unwrap_or_default(),
-    };
-    let mut out = format!("HTTP/1.1 {} x\r\n", wanted.status.unwrap_or(200)).into_bytes();
-    let mut headers = wanted.headers;
-    headers.retain(|name, _| !name.eq_ignore_ascii_case("content-length"));
-    if !headers.keys().any(|name| name.eq_ignore_ascii_case("content-type")) {
-        headers.insert("Content-Type".to_owned(), sniffed(&body).to_owned());
-    }
-    for (name, value) in headers {
+    let answer = Answer::to(target.as_bytes(), body);
+    let mut out = format!("HTTP/1.1 {} x\r\n", answer.status).into_bytes();
+    for (name, value) in &answer.headers {
         out.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
     }
-    out.extend_from_slice(format!("Content-Length: {}\r\n\r\n", body.len()).as_bytes());
-    out.extend_from_slice(&body);
+    out.extend_from_slice(format!("Content-Length: {}\r\n\r\n", answer.body.len()).as_bytes());
+    out.extend_from_slice(&answer.body);
     out
-}
-
-/// The media type that Go gives a body that says nothing of its own.
-fn sniffed(body: &[u8]) -> &'static str {
-    const TAGS: [&str; 16] = [
-        "<!DOCTYPE HTML",
-        "<HTML",
-        "<HEAD",
-        "<SCRIPT",
-        "<IFRAME",
-        "<H1",
-        "<DIV",
-        "<FONT",
-        "<TABLE",
-        "<A",
-        "<STYLE",
-        "<TITLE",
-        "<B",
-        "<BODY",
-        "<BR",
-        "<P",
-    ];
-    let text = body.trim_ascii_start();
-    let starts = |tag: &str| {
-        let begins = text
-            .get(..tag.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(tag.as_bytes()));
-        begins && matches!(text.get(tag.len()), Some(b' ' | b'>'))
-    };
-    if TAGS.iter().any(|tag| starts(tag)) || text.starts_with(b"<!--") {
-        "text/html; charset=utf-8"
-    } else if text.starts_with(b"<?xml") {
-        "text/xml; charset=utf-8"
-    } else if body
-        .iter()
-        .any(|byte| matches!(byte, 0..=8 | 0x0b | 0x0e..=0x1a | 0x1c..=0x1f))
-    {
-        "application/octet-stream"
-    } else {
-        "text/plain; charset=utf-8"
-    }
 }

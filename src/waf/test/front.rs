@@ -8,11 +8,10 @@ use std::time::{Duration, Instant};
 
 use breakwater_compile::compile;
 use breakwater_dataplane::{DataPlane, Options};
+use breakwater_ftw::Logged;
 use serde_json::Value;
 
 use super::backend;
-use super::ftw::{Input, Match};
-use super::request;
 use crate::exit::Failure;
 use crate::manifests;
 
@@ -96,8 +95,7 @@ impl Front {
     }
 
     /// Sends a request on a connection of its own.
-    pub(super) fn send(&self, input: &Input) -> Seen {
-        let request = request::bytes(input);
+    pub(super) fn send(&self, request: Vec<u8>) -> Seen {
         let answer = self.exchange(&request);
         Seen {
             status: answer.as_deref().and_then(status),
@@ -123,7 +121,7 @@ impl Front {
     }
 
     /// What rules said of all that was sent so far, by request id.
-    pub(super) fn said(&mut self) -> Result<HashMap<String, Vec<Match>>, Failure> {
+    pub(super) fn said(&mut self) -> Result<HashMap<String, Vec<Logged>>, Failure> {
         self.marks += 1;
         let mark = format!("mark-{}", self.marks);
         let request =
@@ -150,14 +148,14 @@ impl Drop for Front {
     }
 }
 
-fn read(text: &str) -> HashMap<String, Vec<Match>> {
-    let mut said: HashMap<String, Vec<Match>> = HashMap::new();
+fn read(text: &str) -> HashMap<String, Vec<Logged>> {
+    let mut said: HashMap<String, Vec<Logged>> = HashMap::new();
     for line in text.lines() {
         let Ok(mut line) = serde_json::from_str::<Value>(line) else {
             continue;
         };
         let matches = line.get_mut("rules").map(Value::take).unwrap_or_default();
-        let matches: Vec<Match> = serde_json::from_value(matches).unwrap_or_default();
+        let matches: Vec<Logged> = serde_json::from_value(matches).unwrap_or_default();
         if let Some(id) = line.get("request_id").and_then(Value::as_str) {
             said.entry(id.to_owned()).or_default().extend(matches);
         }

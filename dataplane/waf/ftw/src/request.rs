@@ -4,14 +4,25 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use regex::{Captures, Regex};
 
-use super::ftw::Input;
+use super::{Error, Input};
 
-/// What is sent.
-pub(super) fn bytes(input: &Input) -> Vec<u8> {
-    if let Some(encoded) = &input.encoded_request {
-        let text: String = encoded.split_ascii_whitespace().collect();
-        return STANDARD.decode(text).unwrap_or_default();
+impl Input {
+    /// The bytes to send, as they are: some tests are about what is no request.
+    ///
+    /// # Errors
+    /// [`Error::Encoding`].
+    pub fn bytes(&self) -> Result<Vec<u8>, Error> {
+        match &self.encoded_request {
+            Some(encoded) => {
+                let text: String = encoded.split_ascii_whitespace().collect();
+                Ok(STANDARD.decode(text)?)
+            }
+            None => Ok(composed(self)),
+        }
     }
+}
+
+fn composed(input: &Input) -> Vec<u8> {
     // Sorted by name, as go-ftw sends them.
     let mut headers: Vec<(String, String)> = input.headers.clone().into_iter().collect();
     let value = |headers: &[(String, String)], name: &str| {
@@ -25,6 +36,7 @@ pub(super) fn bytes(input: &Input) -> Vec<u8> {
             headers.push(("Content-Type".to_owned(), FORM.to_owned()));
         }
         let form = value(&headers, "content-type").is_some_and(|value| value.eq_ignore_ascii_case(FORM));
+        // Data in which decoding changes nothing is not encoded yet.
         if form && !data.contains(&b'%') && !data.contains(&b'+') {
             data = encoded(&data);
         }
@@ -37,7 +49,9 @@ pub(super) fn bytes(input: &Input) -> Vec<u8> {
         if value(&headers, "connection").is_none() {
             headers.push(("Connection".to_owned(), "close".to_owned()));
         }
-        let has_body = ["POST", "PUT", "PATCH", "DELETE"].contains(&input.method.as_str());
+        let has_body = ["POST", "PUT", "PATCH", "DELETE"]
+            .iter()
+            .any(|method| input.method.contains(method));
         if value(&headers, "content-length").is_none() && (!data.is_empty() || has_body) {
             headers.push(("Content-Length".to_owned(), data.len().to_string()));
         }
@@ -90,7 +104,8 @@ mod tests {
     use super::*;
 
     fn input(yaml: &str) -> String {
-        String::from_utf8(bytes(&serde_saphyr::from_str(yaml).unwrap())).unwrap()
+        let input: Input = serde_saphyr::from_str(yaml).unwrap();
+        String::from_utf8(input.bytes().unwrap()).unwrap()
     }
 
     #[test]
