@@ -38,12 +38,12 @@ pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 /// When the request goes round in circles.
 pub(super) fn fields(job: &Job, peer: IpAddr) -> Result<HeaderMap, OriginError> {
     let request = &job.request;
-    let mut headers = request.headers.clone();
     check_loop(job)?;
-    if forwarded::via_count(&headers, NAME).max(forwarded::cdn_loop_count(&headers, NAME)) >= MAX_LOOPS {
+    let received = &request.headers;
+    if forwarded::via_count(received, NAME).max(forwarded::cdn_loop_count(received, NAME)) >= MAX_LOOPS {
         return Err(OriginError::Loop);
     }
-    strip_hop_by_hop(&mut headers);
+    let mut headers = end_to_end(job);
     if let Some(name) = job.resource().client.header().filter(|_| !job.trusted) {
         headers.remove(name);
     }
@@ -53,8 +53,6 @@ pub(super) fn fields(job: &Job, peer: IpAddr) -> Result<HeaderMap, OriginError> 
         header::HOST,
         HeaderValue::from_str(&host).unwrap_or(HeaderValue::from_static("")),
     );
-    headers.remove(header::CONTENT_LENGTH);
-    headers.remove(header::EXPECT);
     if matches!(request.method, Method::GET | Method::HEAD) {
         // The answer may be given to others, who asked for no other method.
         forwarded::strip_method_overrides(&mut headers, job.resource().kind.key_headers());
@@ -81,6 +79,15 @@ pub(super) fn fields(job: &Job, peer: IpAddr) -> Result<HeaderMap, OriginError> 
     // Last: no edit of a route takes it away (RFC 8586 section 2).
     mark(&mut headers, job);
     Ok(headers)
+}
+
+/// The client's fields without those of its connection, and of how its body comes.
+pub(super) fn end_to_end(job: &Job) -> HeaderMap {
+    let mut fields = job.request.headers.clone();
+    strip_hop_by_hop(&mut fields);
+    fields.remove(header::CONTENT_LENGTH);
+    fields.remove(header::EXPECT);
+    fields
 }
 
 /// Notes that a request has passed here (RFC 8586), for whoever it comes to, this process too.

@@ -39,6 +39,13 @@ struct Fetched {
     received: Timestamp,
 }
 
+/// What a successful change makes out of date, beside its own target.
+struct Changed {
+    /// Normal paths and their queries.
+    related: Vec<String>,
+    groups: Vec<String>,
+}
+
 impl Request<'_> {
     /// A stored part that answers the request for a range.
     pub(super) fn part(&self) -> Option<Lookup> {
@@ -68,8 +75,9 @@ impl Request<'_> {
             return proxy::answer(self.worker, self.job, client, response, body, status).await;
         }
         let (response, body) = fetched?;
-        self.invalidate(&response.headers);
-        self.tell_owners(&response.headers);
+        let changed = self.changed(&response.headers);
+        self.invalidate(&changed);
+        self.tell_owners(&changed);
         if let Some(settled) = self.worker.cache.settled() {
             // A disk that is slower than this is not worth a client's time.
             let _ = tokio::time::timeout(SETTLING, settled).await;
@@ -81,47 +89,46 @@ impl Request<'_> {
             return self.deliver(client, fetched, &stamp, status, CacheResult::Bypass).await;
         }
         self.count(CacheResult::Bypass);
-        let fields = response.headers.clone();
         let answered = proxy::answer(self.worker, self.job, client, response, body, status).await;
         // What was fetched while it was still at work.
-        self.invalidate(&fields);
+        self.invalidate(&changed);
         answered
     }
 
-    /// Forgets what a successful change makes out of date.
-    fn invalidate(&self, fields: &HeaderMap) {
-        let cache = &self.worker.cache;
-        cache.invalidate(&self.target, &self.site.policy);
+    /// What a successful change makes out of date, by the fields of its answer.
+    fn changed(&self, fields: &HeaderMap) -> Changed {
         let (scheme, host) = (self.job.scheme(), &self.job.request.host);
-        for reference in invalidate::related(scheme, host, &self.job.path, fields) {
-            if let Some(target) = self.target_of(&reference) {
-                cache.invalidate(&target, &self.site.policy);
-            }
-        }
-        let groups = invalidate::groups(fields);
-        if !groups.is_empty() {
-            let origin = hit::origin_key(self.worker, self.site, authority(self.worker, self.job));
-            cache.invalidate_groups(self.target.site, origin, &groups);
+        let related = invalidate::related(scheme, host, &self.job.path, fields);
+        Changed {
+            related: related.iter().filter_map(|reference| normal(reference)).collect(),
+            groups: invalidate::groups(fields),
         }
     }
 
-    /// Has the nodes that own what a successful change makes out of date forget it.
-    fn tell_owners(&self, fields: &HeaderMap) {
+    /// Forgets what is out of date.
+    fn invalidate(&self, changed: &Changed) {
+        let cache = &self.worker.cache;
+        cache.invalidate(&self.target, &self.site.policy);
+        for related in &changed.related {
+            cache.invalidate(&self.target_of(related), &self.site.policy);
+        }
+        if !changed.groups.is_empty() {
+            let origin = hit::origin_key(self.worker, self.site, authority(self.worker, self.job));
+            cache.invalidate_groups(self.target.site, origin, &changed.groups);
+        }
+    }
+
+    /// Has the nodes that own what is out of date forget it.
+    fn tell_owners(&self, changed: &Changed) {
         if self.site.tiering == Tiering::Local {
             return;
         }
-        let (scheme, host) = (self.job.scheme(), &self.job.request.host);
         let query = self.job.request.query().map(|query| format!("?{query}"));
         let own = format!("{}{}", self.job.path, query.unwrap_or_default());
-        let related = invalidate::related(scheme, host, &self.job.path, fields);
-        let mut targets = vec![own];
-        for reference in related {
-            let path = reference.split('?').next().unwrap_or_default();
-            if let Ok(normal) = normalize(path) {
-                let target = reference.replacen(path, normal.as_str(), 1);
-                if !targets.contains(&target) {
-                    targets.push(target);
-                }
+        let mut targets = vec![&own];
+        for related in &changed.related {
+            if !targets.contains(&related) {
+                targets.push(related);
             }
         }
         targets
@@ -133,26 +140,25 @@ impl Request<'_> {
     /// 9.3.3).
     fn names_itself(&self, fields: &HeaderMap) -> bool {
         let named = invalidate::content_location(self.job.scheme(), &self.job.request.host, &self.job.path, fields);
-        let target = named.and_then(|reference| self.target_of(&reference));
-        target.is_some_and(|target| target.key == self.target.key)
+        let named = named.and_then(|reference| normal(&reference));
+        named.is_some_and(|named| self.target_of(&named).key == self.target.key)
     }
 
-    /// What a request for `reference` would be for; none if it would be refused.
-    fn target_of(&self, reference: &str) -> Option<Target> {
-        let (path, query) = match reference.split_once('?') {
+    /// What a request for `related`, a normal path and a query, is for.
+    fn target_of(&self, related: &str) -> Target {
+        let (path, query) = match related.split_once('?') {
             Some((path, query)) => (path, Some(query)),
-            None => (reference, None),
+            None => (related, None),
         };
-        let path = normalize(path).ok()?;
         let values = values_of(&self.job.request.headers);
-        Some(hit::target(
+        hit::target(
             self.worker,
             self.site,
             authority(self.worker, self.job),
-            path.as_str(),
+            path,
             query,
             &values,
-        ))
+        )
     }
 
     /// Fetches what cannot be shared, or is not the whole: this request has an answer of its own.
@@ -286,4 +292,11 @@ impl Request<'_> {
         };
         Ok(outcome)
     }
+}
+
+/// A reference with a normal path; none if a request for it would be refused.
+fn normal(reference: &str) -> Option<String> {
+    let path = reference.split('?').next().unwrap_or_default();
+    let normal = normalize(path).ok()?;
+    Some(reference.replacen(path, normal.as_str(), 1))
 }

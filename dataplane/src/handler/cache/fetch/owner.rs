@@ -16,7 +16,6 @@ use breakwater_cache::policy::validate;
 use breakwater_cache::purge::Stamp;
 use breakwater_cache::vary::values_of;
 use breakwater_snapshot::unit::{FirstLevel, Tiering};
-use breakwater_wire::hop::strip_hop_by_hop;
 use breakwater_wire::http1::{Host, OwnedResponse, ResponseFraming};
 use http::{HeaderMap, HeaderValue, header};
 
@@ -46,18 +45,12 @@ impl Question {
             return None;
         }
         among(site)?;
-        let host = Host::parse(&job.request.host).filter(|host| !host.is_empty())?;
-        let mut fields = job.request.headers.clone();
-        strip_hop_by_hop(&mut fields);
-        fields.remove(header::CONTENT_LENGTH);
-        fields.remove(header::EXPECT);
+        let place = place(job, site, &job.path, job.request.query())?;
+        let mut fields = forward::end_to_end(job);
         // The owner's origin may be this node.
         forward::mark(&mut fields, job);
         address(&mut fields, job, from)?;
-        Some(Self {
-            fields,
-            place: place(site, host.name(), &job.path, job.request.query()),
-        })
+        Some(Self { fields, place })
     }
 }
 
@@ -76,16 +69,18 @@ pub(super) fn address(fields: &mut HeaderMap, job: &Job, from: IpAddr) -> Option
     Some(())
 }
 
-/// Where a URL stands among the nodes. Not under the secret of this process: nodes have to agree.
-pub(super) fn place(site: &Site, host: &str, path: &str, query: Option<&str>) -> u64 {
+/// Where a URL of the request's host stands among the nodes; none where it has no host. Not under the secret of this
+/// process: nodes have to agree.
+pub(super) fn place(job: &Job, site: &Site, path: &str, query: Option<&str>) -> Option<u64> {
+    let host = Host::parse(&job.request.host).filter(|host| !host.is_empty())?;
     let url = Keyer::new(0).start(site.id).target(
         b"http",
-        host.as_bytes(),
+        host.name().as_bytes(),
         path.as_bytes(),
         query.map(str::as_bytes),
         &site.policy.ignore_query,
     );
-    url.finish().0 as u64
+    Some(url.finish().0 as u64)
 }
 
 /// Which nodes a site's requests may go to; none: no node.

@@ -7,9 +7,8 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use breakwater_wire::http1::Host;
 use breakwater_wire::peer::INVALIDATE;
-use http::{HeaderMap, header};
+use http::HeaderMap;
 
 use super::owner::{address, among, place};
 use crate::config::Site;
@@ -17,7 +16,6 @@ use crate::handler::{Job, forward};
 use crate::peer::{Asked, Choice};
 use crate::upstream::{Asker, Body, Head, OriginError};
 use crate::worker::Worker;
-use breakwater_wire::hop::strip_hop_by_hop;
 
 /// How long a node may take to forget something.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -28,17 +26,22 @@ pub(in crate::handler::cache) fn tell_owner(worker: &Rc<Worker>, job: &Job, from
     let Some(among) = among(site).filter(|_| job.asked_by.is_none()) else {
         return;
     };
-    let Some(head) = message(job, from, target) else { return };
+    // The query may be what an origin has written into `Location`; nobody can have asked for what is none.
+    if !target.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return;
+    }
     let (path, query) = match target.split_once('?') {
         Some((path, query)) => (path, Some(query)),
         None => (target, None),
     };
-    let host = Host::parse(&job.request.host).unwrap_or_default();
-    let place = place(site, host.name(), path, query);
+    let Some(place) = place(job, site, path, query) else {
+        return;
+    };
     let peering = &worker.metrics.peering;
     let Choice::Member(asked) = peering.choose(place, &[], among) else {
         return;
     };
+    let Some(head) = message(job, from, target) else { return };
     let (worker, path, client) = (Rc::clone(worker), path.to_owned(), job.client);
     tokio::task::spawn_local(async move {
         let counts = &worker.metrics.peering.counts;
@@ -70,19 +73,11 @@ async fn tell(worker: &Worker, asked: &Asked, head: &Head, asker: &Asker<'_>) ->
 }
 
 fn message(job: &Job, from: IpAddr, target: &str) -> Option<Head> {
-    Host::parse(&job.request.host).filter(|host| !host.is_empty())?;
-    // The query may be what an origin has written into `Location`; nobody can have asked for what is none.
-    if !target.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return None;
-    }
-    let mut fields = HeaderMap::new();
-    if job.trusted {
+    let mut fields = match job.trusted {
         // What a trusted proxy says of the request is part of what it is about.
-        fields.clone_from(&job.request.headers);
-        strip_hop_by_hop(&mut fields);
-        fields.remove(header::CONTENT_LENGTH);
-        fields.remove(header::EXPECT);
-    }
+        true => forward::end_to_end(job),
+        false => HeaderMap::new(),
+    };
     address(&mut fields, job, from)?;
     Some(forward::head(target, INVALIDATE, fields, Body::None))
 }
