@@ -189,6 +189,13 @@ impl Site {
         }
     }
 
+    /// Whether what is stored may be compressed here, and so has other bytes than what its origin sent.
+    pub(crate) fn compresses(&self) -> bool {
+        self.filters
+            .as_ref()
+            .is_some_and(|filters| filters.compression.is_some())
+    }
+
     /// Whether some path of `host`, a name in lower case without port, is this site's.
     pub(crate) fn serves(&self, host: &str) -> bool {
         self.claims.iter().any(|claim| match claim.host.strip_prefix("*.") {

@@ -214,8 +214,7 @@ impl Request<'_> {
         stamp: &Stamp,
         status: CacheStatus<'_>,
     ) -> Option<Result<Outcome, Failure>> {
-        let compresses = self.job.filters().is_some_and(|filters| filters.compression.is_some());
-        if compresses || fetched.response.status.as_u16() != 200 || stale.object.status != 200 {
+        if self.site.compresses() || fetched.response.status.as_u16() != 200 || stale.object.status != 200 {
             return None;
         }
         let fetch = self.fetch_with(HeaderMap::new(), None, &self.job.asked);

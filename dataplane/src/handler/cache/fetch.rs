@@ -130,14 +130,10 @@ impl Fetch {
             }
         }
         let asked = self.worker.clock.timestamp();
-        let compresses = site
-            .filters
-            .as_ref()
-            .is_some_and(|filters| filters.compression.is_some());
         let stale = self.stale.as_ref().filter(|(object, _)| validate::can_validate(object));
         // What is compressed here has other bytes than what the origin would go on with.
         let begun = match &self.stale {
-            None if !compresses => rest::begun(&self),
+            None if !site.compresses() => rest::begun(&self),
             _ => None,
         };
         let wanted = match (stale, &begun) {
@@ -149,16 +145,12 @@ impl Fetch {
         let received = self.worker.clock.timestamp();
         match answer {
             Err(error) => self.failed(&error, writer),
-            Ok((mut response, body)) if response.status.as_u16() == 304 => {
+            Ok((response, body)) if response.status.as_u16() == 304 => {
                 let Some((object, _)) = stale else {
                     return self.failed(&OriginError::Unexpected("304 to a request without conditions"), writer);
                 };
                 drop(body);
-                if compresses {
-                    let varies = object.meta.vary.names().contains(&header::ACCEPT_ENCODING);
-                    filter::confirms(object.meta.etag.as_deref(), varies, &mut response.headers);
-                }
-                self.confirmed(site, local, object, &response, (asked, received), writer)
+                self.confirmed(site, local, object, response, (asked, received), writer)
                     .await;
             }
             Ok((mut response, body)) => {
@@ -262,13 +254,17 @@ impl Fetch {
         site: &Site,
         local: &Local,
         object: &Arc<Object>,
-        response: &OwnedResponse,
+        mut response: OwnedResponse,
         (asked, received): (Timestamp, Timestamp),
         writer: FillWriter,
     ) {
+        if site.compresses() {
+            let varies = object.meta.vary.names().contains(&header::ACCEPT_ENCODING);
+            filter::confirms(object.meta.etag.as_deref(), varies, &mut response.headers);
+        }
         let cache = &self.worker.cache;
         let rules: Vec<_> = self.rules(site).collect();
-        let candidate = self.candidate(site, response, &rules, asked, received);
+        let candidate = self.candidate(site, &response, &rules, asked, received);
         let values = values_of(&self.asked_with);
         let stamp = writer.stamp().clone();
         match cache.revalidated(self.target.key, object, &candidate, &values, &stamp) {

@@ -21,7 +21,6 @@ use http::{HeaderMap, HeaderValue, header};
 
 use super::Fetch;
 use crate::config::{Local, Site};
-use crate::filter;
 use crate::handler::{Job, forward};
 use crate::peer::{Among, Asked, Choice};
 use crate::upstream::{Asker, Body, OriginError, ResponseBody};
@@ -262,15 +261,7 @@ impl Fetch {
         match confirmed {
             Some((object, _)) => {
                 drop(body);
-                if site
-                    .filters
-                    .as_ref()
-                    .is_some_and(|filters| filters.compression.is_some())
-                {
-                    let varies = object.meta.vary.names().contains(&header::ACCEPT_ENCODING);
-                    filter::confirms(object.meta.etag.as_deref(), varies, &mut response.headers);
-                }
-                self.confirmed(site, local, object, &response, made, writer).await;
+                self.confirmed(site, local, object, response, made, writer).await;
             }
             None => {
                 self.answered(site, local, response, (Vec::new(), body), made, writer)
