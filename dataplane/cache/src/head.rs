@@ -5,9 +5,12 @@
 //! unknown fields included (RFC 9111 section 3.1).
 
 use breakwater_wire::hop::strip_hop_by_hop;
+use breakwater_wire::http1::encode::imf_fixdate;
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header;
 use http::{HeaderMap, HeaderValue, StatusCode};
+
+use crate::time::Timestamp;
 
 /// Removes what is not stored: connection-related fields, those that `Connection` names, and `Age`.
 pub fn strip(fields: &mut HeaderMap) {
@@ -21,6 +24,15 @@ pub fn set_length(status: u16, fields: &mut HeaderMap, len: u64) {
         fields.remove(header::CONTENT_LENGTH);
     } else {
         fields.insert(header::CONTENT_LENGTH, HeaderValue::from(len));
+    }
+}
+
+/// A response that came without a date was made when it came (RFC 9110 section 6.6.1).
+pub fn date(fields: &mut HeaderMap, received: Timestamp) {
+    if !fields.contains_key(header::DATE)
+        && let Ok(date) = HeaderValue::from_bytes(&imf_fixdate(received.as_secs()))
+    {
+        fields.insert(header::DATE, date);
     }
 }
 

@@ -8,6 +8,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use breakwater_wire::etag::EntityTag;
 use bytes::{Bytes, BytesMut};
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue};
@@ -78,6 +79,14 @@ pub struct Metadata {
     pub vary: Rule,
     /// Hashes of its purge tags, the URL's among them.
     pub tags: Box<[u64]>,
+}
+
+impl Metadata {
+    /// Its entity tag, if that is strong: what has the same is the same, byte by byte.
+    pub fn strong_tag(&self) -> Option<&[u8]> {
+        let tag = self.etag.as_deref()?;
+        EntityTag::parse(tag).is_some_and(|tag| !tag.weak).then_some(tag)
+    }
 }
 
 /// A `Last-Modified` field that is a date.

@@ -120,6 +120,13 @@ impl ContentRange {
         (first <= last && complete.is_none_or(|complete| last < complete)).then_some(Self { first, last, complete })
     }
 
+    /// The range that the lines of a field name; `None` if there is not exactly one, which can be read.
+    #[must_use]
+    pub fn parse_only<'v>(mut lines: impl Iterator<Item = &'v [u8]>) -> Option<Self> {
+        let range = Self::parse(lines.next()?)?;
+        lines.next().is_none().then_some(range)
+    }
+
     /// Writes the field value.
     pub fn write(&self, out: &mut Vec<u8>) {
         use crate::http1::encode::write_decimal;
@@ -207,6 +214,17 @@ mod tests {
             "bytes 0-4/x",
         ] {
             assert_eq!(ContentRange::parse(bad.as_bytes()), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_content_range_is_one_line() {
+        let only = |lines: &[&'static str]| ContentRange::parse_only(lines.iter().map(|line| line.as_bytes()));
+        let range = ContentRange::parse(b"bytes 0-4/10");
+        assert!(range.is_some());
+        assert_eq!(only(&["bytes 0-4/10"]), range);
+        for lines in [&[][..], &["bytes 0-4/10", "bytes 0-4/10"], &["bytes 4-0/10"]] {
+            assert_eq!(only(lines), None);
         }
     }
 }

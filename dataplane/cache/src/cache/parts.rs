@@ -5,9 +5,8 @@
 
 use std::sync::Arc;
 
-use breakwater_wire::etag::EntityTag;
 use breakwater_wire::range::{ByteRange, ContentRange};
-use http::header;
+use http::{HeaderValue, header};
 
 use super::tier::Stored as How;
 use super::{Cache, Lookup, shared_fields};
@@ -65,8 +64,8 @@ impl Cache {
         body: Body,
         stamp: &Stamp,
     ) -> Option<Arc<Object>> {
-        let mut ranges = head.fields.get_all(header::CONTENT_RANGE).iter();
-        let range = ContentRange::parse(ranges.next()?.as_bytes()).filter(|_| ranges.next().is_none())?;
+        let ranges = head.fields.get_all(header::CONTENT_RANGE).iter();
+        let range = ContentRange::parse_only(ranges.map(HeaderValue::as_bytes))?;
         let mut parts = Parts::new(range, body)?;
         let mut fields = head.fields.clone();
         let mut meta = storable.metadata.clone();
@@ -114,10 +113,6 @@ const fn part_key(key: Key) -> Key {
 
 /// Whether both have the same strong entity tag: then parts of one are parts of the other (RFC 9110 section 15.3.7.3).
 fn same_strong_tag(known: &Object, new: &Metadata) -> bool {
-    let tag = |meta: &Metadata| {
-        meta.etag
-            .clone()
-            .filter(|tag| EntityTag::parse(tag).is_some_and(|tag| !tag.weak))
-    };
-    tag(&known.meta).is_some_and(|known| Some(known) == tag(new))
+    let tag = known.meta.strong_tag();
+    tag.is_some() && tag == new.etag.as_deref()
 }

@@ -7,10 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use breakwater_wire::hop::strip_hop_by_hop;
-use breakwater_wire::http1::encode::imf_fixdate;
 use bytes::Bytes;
+use http::HeaderMap;
 use http::header::{self, HeaderName};
-use http::{HeaderMap, HeaderValue};
 
 use super::tier::Stored as How;
 use super::{Cache, Revalidated};
@@ -42,7 +41,7 @@ impl Cache {
         };
         let mut fields = response.fields.clone();
         strip_hop_by_hop(&mut fields);
-        date(&mut fields, response.received);
+        head::date(&mut fields, response.received);
         let shared = shared_fields(&fields, storable.as_deref(), response.status, content_length);
         let head = FillHead {
             status: response.status,
@@ -279,15 +278,6 @@ impl Cache {
     /// The longest content that fits into the store with this head.
     pub(super) fn largest_body(&self, head: &FillHead) -> u64 {
         self.ram.largest().saturating_sub(head.head.len() as u64 + 4096)
-    }
-}
-
-/// A response that came without a date was made when it came (RFC 9110 section 6.6.1).
-fn date(fields: &mut HeaderMap, received: Timestamp) {
-    if !fields.contains_key(header::DATE)
-        && let Ok(date) = HeaderValue::from_bytes(&imf_fixdate(received.as_secs()))
-    {
-        fields.insert(header::DATE, date);
     }
 }
 

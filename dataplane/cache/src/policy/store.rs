@@ -333,9 +333,7 @@ fn tags(response: &Candidate<'_>) -> Result<Box<[u64]>, Reason> {
 
 /// Whether it says which part of the whole it is. One that does not, or has several, can be put in no place.
 fn is_one_part(fields: &HeaderMap) -> bool {
-    let mut lines = lines(fields, &header::CONTENT_RANGE);
-    let part = lines.next().and_then(ContentRange::parse);
-    part.is_some() && lines.next().is_none()
+    ContentRange::parse_only(lines(fields, &header::CONTENT_RANGE)).is_some()
 }
 
 fn date_of(fields: &HeaderMap, name: &HeaderName, now: u64) -> Option<Timestamp> {

@@ -1,7 +1,6 @@
 //! Asking the origin whether a stored response still holds (RFC 9111 section 4.3).
 
 use breakwater_wire::etag::EntityTag;
-use breakwater_wire::http1::encode::imf_fixdate;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
 
@@ -31,6 +30,10 @@ const CONDITIONS: [HeaderName; 6] = [
     header::IF_RANGE,
     header::RANGE,
 ];
+
+/// What no origin calls its content. Parts without a strong tag cannot be joined (RFC 9110 section 15.3.7.3), so an
+/// origin that looks at `If-Range` sends the whole at once.
+const NO_TAG: HeaderValue = HeaderValue::from_static("\"breakwater-has-none\"");
 
 /// The 304 is about another representation than the stored one, which therefore is not confirmed: fetch again
 /// without conditions.
@@ -65,6 +68,20 @@ pub fn conditional(request: &mut HeaderMap, object: &Object) {
             request.insert(name, value);
         }
     }
+}
+
+/// Makes a request to the origin one for the content of `object` from byte `first` on, up to `last` if that is given, in
+/// place of the client's conditions: of what has the same strong tag, or else for the whole.
+pub fn rest(request: &mut HeaderMap, object: &Object, first: u64, last: Option<u64>) {
+    unconditional(request);
+    let last = last.map_or_else(String::new, |last| last.to_string());
+    let Ok(range) = HeaderValue::try_from(format!("bytes={first}-{last}")) else {
+        return;
+    };
+    let tag = object.meta.strong_tag();
+    let tag = tag.and_then(|tag| HeaderValue::from_bytes(tag).ok());
+    request.insert(header::RANGE, range);
+    request.insert(header::IF_RANGE, tag.unwrap_or(NO_TAG));
 }
 
 /// Whether a 200 with these fields, as a HEAD brings it, is about the stored response: no validator or length that it has
@@ -105,12 +122,8 @@ pub fn update(object: &Object, not_modified: &HeaderMap, received: Timestamp) ->
             news.remove(name);
         }
     }
-    // A date is a 304's own: without one, it was made when it came.
-    if !news.contains_key(header::DATE)
-        && let Ok(date) = HeaderValue::from_bytes(&imf_fixdate(received.as_secs()))
-    {
-        news.insert(header::DATE, date);
-    }
+    // A date is a 304's own.
+    head::date(&mut news, received);
     for name in news.keys() {
         fields.remove(name);
     }

@@ -6,10 +6,9 @@
 use breakwater_cache::object::Object;
 use breakwater_cache::policy::validate;
 use breakwater_snapshot::unit::{FirstLevel, Tiering};
-use breakwater_wire::etag::EntityTag;
 use breakwater_wire::http1::OwnedResponse;
 use breakwater_wire::range::ContentRange;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderValue, header};
 
 use super::Request;
 use crate::handler::client::Client;
@@ -44,20 +43,14 @@ impl Request<'_> {
     }
 
     async fn rest(&self, object: &Object, at: u64, end: u64) -> Option<ResponseBody> {
-        let tag = strong(object.meta.etag.as_deref())?;
+        object.meta.strong_tag()?;
         // What is compressed here has other bytes than the origin's.
-        let compresses = self.job.resource().compression().is_some();
-        if compresses || object.status != 200 || !self.may_ask_origin() {
+        if self.site.compresses() || object.status != 200 || !self.may_ask_origin() {
             return None;
         }
-        let mut fields = forward::fields(self.job, self.peer).ok()?;
-        validate::unconditional(&mut fields);
         let last = end.checked_sub(1)?;
-        fields.insert(
-            header::RANGE,
-            HeaderValue::from_str(&format!("bytes={at}-{last}")).ok()?,
-        );
-        fields.insert(header::IF_RANGE, HeaderValue::from_bytes(tag).ok()?);
+        let mut fields = forward::fields(self.job, self.peer).ok()?;
+        validate::rest(&mut fields, object, at, Some(last));
         let head = forward::head(&self.job.target, "GET", fields, Body::None);
         let (by, result) = self.job.local().request(&head, &self.job.asker(), async |_| {}).await;
         let result = result.map_err(Failure::from);
@@ -68,7 +61,7 @@ impl Request<'_> {
             last,
             complete: Some(object.body.len()),
         };
-        is_range(&response, tag, range).then_some(body)
+        is_of(object, &response, range).then_some(body)
     }
 
     /// Whether the origin is for this node to ask.
@@ -83,16 +76,10 @@ impl Request<'_> {
     }
 }
 
-fn is_range(response: &OwnedResponse, tag: &[u8], range: ContentRange) -> bool {
-    let value = |fields: &HeaderMap, name| fields.get(name).map(|value: &HeaderValue| value.as_bytes().to_vec());
+/// Whether a response is this range of the object's content.
+fn is_of(object: &Object, response: &OwnedResponse, range: ContentRange) -> bool {
     let fields = &response.headers;
-    let says = value(fields, header::CONTENT_RANGE).and_then(|value| ContentRange::parse(&value));
-    response.status.as_u16() == 206
-        && says == Some(range)
-        && strong(value(fields, header::ETAG).as_deref()) == Some(tag)
-        && fields.get_all(header::CONTENT_RANGE).iter().count() == 1
-}
-
-fn strong(tag: Option<&[u8]>) -> Option<&[u8]> {
-    tag.filter(|tag| EntityTag::parse(tag).is_some_and(|tag| !tag.weak))
+    let says = ContentRange::parse_only(fields.get_all(header::CONTENT_RANGE).iter().map(HeaderValue::as_bytes));
+    let tag = fields.get(header::ETAG).map(HeaderValue::as_bytes);
+    response.status.as_u16() == 206 && says == Some(range) && tag.is_some() && object.meta.strong_tag() == tag
 }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use breakwater_cache::object::Object;
 use breakwater_cache::policy::validate;
 use breakwater_cache::vary::values_of;
-use breakwater_wire::etag::EntityTag;
 use breakwater_wire::http1::{OwnedResponse, ResponseFraming};
 use breakwater_wire::range::ContentRange;
 use bytes::Bytes;
@@ -16,10 +15,6 @@ use http::header;
 use http::{HeaderMap, HeaderValue};
 
 use super::Fetch;
-
-/// What no origin calls its content. Parts without a strong tag cannot be joined (RFC 9110 section 15.3.7.3), so an
-/// origin that looks at `If-Range` sends the whole at once.
-const NO_TAG: HeaderValue = HeaderValue::from_static("\"breakwater-has-none\"");
 
 /// The stored beginning of what is fetched.
 pub(super) fn begun(fetch: &Fetch) -> Option<Arc<Object>> {
@@ -29,13 +24,7 @@ pub(super) fn begun(fetch: &Fetch) -> Option<Arc<Object>> {
 
 /// Makes a request one for the rest, if it is the rest of the same.
 pub(super) fn ask(fields: &mut HeaderMap, begun: &Object) {
-    validate::unconditional(fields);
-    let Ok(range) = HeaderValue::from_str(&format!("bytes={}-", length(begun))) else {
-        return;
-    };
-    fields.insert(header::RANGE, range);
-    let tag = strong(begun.meta.etag.as_deref()).and_then(|tag| HeaderValue::from_bytes(tag).ok());
-    fields.insert(header::IF_RANGE, tag.unwrap_or(NO_TAG));
+    validate::rest(fields, begun, length(begun), None);
 }
 
 /// Makes of what came the head of the whole, and gives the content before it: nothing, if it is the whole itself. None if
@@ -48,8 +37,8 @@ pub(super) fn join(begun: &Object, response: &mut OwnedResponse) -> Option<Vec<B
     let range = response.headers.get(header::CONTENT_RANGE)?;
     let range = ContentRange::parse(range.as_bytes())?;
     let complete = range.last.checked_add(1)?;
-    let tag = strong(response.headers.get(header::ETAG).map(HeaderValue::as_bytes))?;
-    let same = strong(begun.meta.etag.as_deref()) == Some(tag);
+    let tag = response.headers.get(header::ETAG)?;
+    let same = begun.meta.strong_tag() == Some(tag.as_bytes());
     let follows = range.first == length(begun) && range.complete == Some(complete);
     let agrees = parts.complete().is_none_or(|known| known == complete);
     if !same || !follows || !agrees {
@@ -69,8 +58,4 @@ pub(super) fn join(begun: &Object, response: &mut OwnedResponse) -> Option<Vec<B
 fn length(begun: &Object) -> u64 {
     let parts = begun.parts.as_ref();
     parts.and_then(|parts| parts.beginning()).map_or(0, |body| body.len())
-}
-
-fn strong(tag: Option<&[u8]>) -> Option<&[u8]> {
-    tag.filter(|tag| EntityTag::parse(tag).is_some_and(|tag| !tag.weak))
 }
