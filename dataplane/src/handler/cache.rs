@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use breakwater_cache::fill::HeadOutcome;
+use breakwater_cache::fill::{self, HeadOutcome};
 use breakwater_cache::object::Object;
 use breakwater_cache::policy::fresh::OnError;
 use breakwater_cache::policy::request::RequestMeta;
@@ -270,20 +270,13 @@ impl Request<'_> {
                 HeadOutcome::Object(object) => object.meta.vary.clone(),
                 HeadOutcome::Released | HeadOutcome::Interim(_) | HeadOutcome::Lead(_) => break,
                 HeadOutcome::Failed(failure) if follows && failure.status == 508 => break,
-                HeadOutcome::Failed(failure) if self.job.asked.refused.get() => {
-                    self.count(CacheResult::Miss);
-                    return Err(self.refused(failure.status));
-                }
                 HeadOutcome::Failed(failure) => {
-                    if let Some(stale) = stale.as_ref().filter(|stale| stale.on_error.covers(None)) {
-                        return self.send_stale(client, stale).await;
-                    }
-                    self.count(CacheResult::Miss);
-                    if self.job.asked.error.get().is_none() {
-                        self.job.asked.failed(&OriginError::Fetch(failure.reason));
-                    }
-                    page(self.worker, self.job, client, failure.status, failure.reason).await?;
-                    return Ok(outcome_of(failure.status));
+                    let refused = self.job.asked.refused.get();
+                    let stands_in = stale.as_ref().filter(|stale| !refused && stale.on_error.covers(None));
+                    return match stands_in {
+                        Some(stale) => self.send_stale(client, stale).await,
+                        None => self.send_failure(client, failure, CacheResult::Miss).await,
+                    };
                 }
             };
             joined = self.join_variant(&vary, &values);
@@ -322,9 +315,26 @@ impl Request<'_> {
         Ok(fetch)
     }
 
-    /// What was fetched for this request was refused by a rule.
-    fn refused(&self, status: u16) -> Failure {
-        Failure::Refused(Refusal { status, location: None })
+    /// Answers where a fetch brought nothing; what a rule has refused is for the caller to say.
+    async fn send_failure<C: Client>(
+        &self,
+        client: &mut C,
+        failure: fill::Failure,
+        result: CacheResult,
+    ) -> Result<Outcome, Failure> {
+        self.count(result);
+        let asked = &self.job.asked;
+        if asked.refused.get() {
+            return Err(Failure::Refused(Refusal {
+                status: failure.status,
+                location: None,
+            }));
+        }
+        if asked.error.get().is_none() {
+            asked.failed(&OriginError::Fetch(failure.reason));
+        }
+        page(self.worker, self.job, client, failure.status, failure.reason).await?;
+        Ok(outcome(failure.status, CacheResult::Miss))
     }
 
     fn fetch_with(&self, fields: HeaderMap, stale: Option<(&Arc<Object>, OnError)>, asked: &Rc<Asked>) -> Fetch {
@@ -385,8 +395,4 @@ fn outcome(status: u16, result: CacheResult) -> Outcome {
         status,
         cache: Some(result),
     }
-}
-
-fn outcome_of(status: u16) -> Outcome {
-    outcome(status, CacheResult::Miss)
 }

@@ -21,10 +21,10 @@ use breakwater_wire::range::parse_single;
 use http::{HeaderMap, header};
 
 use super::fetch::tell_owner;
-use super::{Request, Source, Stale, authority, outcome_of};
+use super::{Request, Source, Stale, authority};
 use crate::handler::client::Client;
 use crate::handler::hit;
-use crate::handler::{Failure, Outcome, page, proxy};
+use crate::handler::{Failure, Outcome, proxy};
 use crate::telemetry::CacheResult;
 use crate::upstream::{OriginError, ResponseBody};
 
@@ -270,26 +270,14 @@ impl Request<'_> {
         };
         fetch.inspection.replace(self.job.inspection.take());
         fetch.keep((response, body), (asked, received), writer);
-        let outcome = match reader.head().await {
+        match reader.head().await {
             HeadOutcome::Head(head) => {
                 let source = Source::Fill(&mut reader);
-                self.stream(client, &head, source, status, result).await?
+                self.stream(client, &head, source, status, result).await
             }
-            HeadOutcome::Failed(failure) if self.job.asked.refused.get() => {
-                self.count(result);
-                return Err(self.refused(failure.status));
-            }
-            HeadOutcome::Failed(failure) => {
-                self.count(result);
-                if self.job.asked.error.get().is_none() {
-                    self.job.asked.failed(&OriginError::Fetch(failure.reason));
-                }
-                page(self.worker, self.job, client, failure.status, failure.reason).await?;
-                outcome_of(failure.status)
-            }
-            _ => return Err(OriginError::Unexpected("its answer was lost").into()),
-        };
-        Ok(outcome)
+            HeadOutcome::Failed(failure) => self.send_failure(client, failure, result).await,
+            _ => Err(OriginError::Unexpected("its answer was lost").into()),
+        }
     }
 }
 
