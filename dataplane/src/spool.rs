@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use breakwater_cache::fill::Spooler;
-use breakwater_cache::store::disk::File;
+use breakwater_cache::store::disk::{File, write_all_at};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
@@ -134,18 +134,9 @@ impl Spools {
 }
 
 fn write(file: &dyn File, mut at: u64, pieces: &[Bytes]) -> io::Result<()> {
-    for mut rest in pieces.iter().map(|piece| &piece[..]) {
-        while !rest.is_empty() {
-            match file.write_at(rest, at) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(n) => {
-                    rest = rest.get(n..).unwrap_or_default();
-                    at += n as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
+    for piece in pieces {
+        write_all_at(file, piece, at)?;
+        at += piece.len() as u64;
     }
     Ok(())
 }

@@ -11,25 +11,6 @@ use breakwater_cache::store::disk::{Dir, File};
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
-/// A file in `dir` that nobody else can open, and that is gone when it is closed. `dir` is made if it is missing.
-///
-/// # Errors
-/// The file system's.
-pub(crate) fn temporary(dir: &Path) -> io::Result<Arc<dyn File>> {
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let path = dir.join(format!(".spool-{}-{number}", std::process::id()));
-    // One of a process that was killed right here.
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let file = options().create_new(true).open(&path)?;
-    fs::remove_file(&path)?;
-    Ok(Arc::new(OpenFile(file)))
-}
-
 /// The file that says who uses the directory.
 const LOCK: &str = "lock";
 
@@ -44,6 +25,24 @@ struct OpenFile(fs::File);
 #[derive(Debug)]
 pub(super) struct Lock {
     _file: fs::File,
+}
+
+/// A file in `dir` that nobody else can open, and that is gone when it is closed. `dir` is made if it is missing.
+///
+/// # Errors
+/// The file system's.
+pub(crate) fn temporary(dir: &Path) -> io::Result<Arc<dyn File>> {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let path = Files::new(dir)?.path(&format!(".spool-{}-{number}", std::process::id()));
+    // One of a process that was killed right here.
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = options().create_new(true).open(&path)?;
+    fs::remove_file(&path)?;
+    Ok(Arc::new(OpenFile(file)))
 }
 
 impl Files {

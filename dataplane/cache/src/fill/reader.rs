@@ -158,11 +158,11 @@ impl Drop for FillReader {
         if state.passing {
             wakers.extend(state.writer.take());
         }
+        ended |= state.is_forsaken();
         drop(state);
         // A waker may own what it wakes: not under the lock.
         drop(gone);
         self.fill.table.release(dropped);
-        self.fill.left();
         if ended {
             self.fill.table.delist(&self.fill);
         }

@@ -87,10 +87,11 @@ impl Spool {
     /// `length` as announced. `None` when there is no room.
     fn new(table: &Arc<Inner>, length: u64) -> Option<Arc<Self>> {
         let (taken, limit) = (&table.spools, table.config.max_spooled);
-        if limit == 0 || taken.spools.fetch_add(1, Ordering::AcqRel) >= MAX_SPOOLS {
-            if limit > 0 {
-                taken.spools.fetch_sub(1, Ordering::AcqRel);
-            }
+        if limit == 0 {
+            return None;
+        }
+        if taken.spools.fetch_add(1, Ordering::AcqRel) >= MAX_SPOOLS {
+            taken.spools.fetch_sub(1, Ordering::AcqRel);
             return None;
         }
         let mut spool = Self {
@@ -133,10 +134,10 @@ impl Spool {
         progress.wakers()
     }
 
-    /// Takes room for what is written up to `end`.
-    fn has_room(&self, end: u64) -> bool {
+    /// Takes room for so many bytes behind what is written.
+    fn has_room(&self, bytes: u64) -> bool {
         let mut progress = self.progress.lock();
-        let more = end.saturating_sub(progress.room);
+        let more = (progress.written + bytes).saturating_sub(progress.room);
         let taken = more == 0 || self.table.spools.take(more, self.table.config.max_spooled);
         if taken {
             progress.room += more;
@@ -175,18 +176,6 @@ impl Fill {
             fill: Arc::clone(self),
             spool,
         })
-    }
-
-    /// Somebody left: a fetch that is over, and that nobody reads any more, is not to be found any longer.
-    pub(super) fn left(self: &Arc<Self>) {
-        let over = {
-            let state = self.state.lock();
-            let spooled = matches!(state.kept, Some(Kept::Spool(_)));
-            spooled && matches!(state.phase, Phase::Complete) && !state.lingers()
-        };
-        if over {
-            self.table.delist(self);
-        }
     }
 }
 
@@ -234,7 +223,7 @@ impl Spooler {
             .collect();
         if !pieces.is_empty() {
             let sum: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
-            let fits = self.spool.has_room(self.spool.written() + sum);
+            let fits = self.spool.has_room(sum);
             return Poll::Ready(if fits { Ok(pieces) } else { Err(Failure::ABANDONED) });
         }
         match state.phase {
@@ -294,16 +283,18 @@ impl Spooler {
 impl Drop for Spooler {
     fn drop(&mut self) {
         wake(self.spool.fail());
-        let (own, dropped, writer) = {
+        let (own, dropped, writer, forsaken) = {
             let mut state = self.fill.state.lock();
             let own = state.spooling.take();
-            (own, state.trim(), state.writer.take())
+            (own, state.trim(), state.writer.take(), state.is_forsaken())
         };
         // A waker may own what it wakes: not under the lock.
         drop(own);
         self.fill.table.release(dropped);
+        if forsaken {
+            self.fill.table.delist(&self.fill);
+        }
         wake(Wakers::from_iter(writer));
-        self.fill.left();
     }
 }
 
@@ -378,7 +369,10 @@ impl Drop for Follower {
             progress.waiting.remove(&self.number)
         };
         drop(mine);
-        self.fill.left();
+        let forsaken = self.fill.state.lock().is_forsaken();
+        if forsaken {
+            self.fill.table.delist(&self.fill);
+        }
     }
 }
 

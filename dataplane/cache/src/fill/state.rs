@@ -223,14 +223,20 @@ impl State {
         may.then_some((head, kept))
     }
 
-    /// Whether somebody still reads what is over and may be joined behind what is kept of it.
+    /// Whether all came, and somebody still reads it and may be joined behind what is kept of it.
     pub(super) fn lingers(&self) -> bool {
-        match &self.kept {
-            Some(Kept::Spool(spool)) if spool.is_alive() => {
+        match (&self.phase, &self.kept) {
+            (Phase::Complete, Some(Kept::Spool(spool))) if spool.is_alive() => {
                 !self.readers.is_empty() || self.spooling.is_some() || spool.followers() > 0
             }
             _ => false,
         }
+    }
+
+    /// Whether it might have lingered and nobody reads it any more: it is not to be found any longer. To be asked when
+    /// somebody left.
+    pub(super) fn is_forsaken(&self) -> bool {
+        matches!((&self.phase, &self.kept), (Phase::Complete, Some(Kept::Spool(_)))) && !self.lingers()
     }
 
     /// Has all readers but the one that is fetched for fetch for themselves.

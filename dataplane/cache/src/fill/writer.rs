@@ -350,7 +350,7 @@ impl FillWriter {
             // Who comes now does not read it from memory.
             state.beginning = 0;
             dropped = state.trim();
-            lingers = matches!(state.phase, Phase::Complete) && state.lingers();
+            lingers = state.lingers();
             wakers = state.wake_readers();
         }
         self.fill.table.release(dropped);

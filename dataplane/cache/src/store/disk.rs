@@ -46,7 +46,7 @@ use parking_lot::{Mutex, RwLock};
 pub use codec::{StoredObject, Variants, decode_object, decode_removed, decode_variants};
 pub use counters::{Complaint, DiskStats};
 pub use extents::Extents;
-pub use io::{Dir, File};
+pub use io::{Dir, File, write_all_at};
 pub use log::Log;
 pub use open::{Opened, open, peek};
 pub use pinned::{Part, Pinned};

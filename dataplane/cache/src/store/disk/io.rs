@@ -96,7 +96,7 @@ pub(super) fn read_exact_at(file: &dyn File, mut buffer: &mut [u8], mut at: u64)
 ///
 /// # Errors
 /// The disk's; some of it may be written.
-pub(super) fn write_all_at(file: &dyn File, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
+pub fn write_all_at(file: &dyn File, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
     while !bytes.is_empty() {
         match file.write_at(bytes, at) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
