@@ -63,23 +63,15 @@ impl Transaction {
             if let Some(intervention) = self.disrupt(&bound, program, index, rule) {
                 return Some(intervention);
             }
-            if self.is_over(phase) || self.is_allowed(phase) {
+            if matches!(self.state.allowed, Some(Some(AllowScope::Phase))) {
+                self.state.allowed = None;
+                break;
+            }
+            if self.is_over(phase) {
                 break;
             }
         }
-        if matches!(self.state.allowed, Some(Some(AllowScope::Phase))) {
-            self.state.allowed = None;
-        }
         None
-    }
-
-    /// Whether `allow` spares the rest of this phase.
-    const fn is_allowed(&self, phase: Phase) -> bool {
-        match self.state.allowed {
-            Some(Some(AllowScope::Phase)) => true,
-            Some(Some(AllowScope::Request)) => matches!(phase, Phase::RequestHeaders | Phase::RequestBody),
-            Some(None) | None => false,
-        }
     }
 
     /// Tests a rule and its chain; whether all of it matched.
@@ -192,31 +184,15 @@ impl Transaction {
             return self.run_form(bound, program, index, rule, link, *found);
         }
         let id = self.value_id(program, found.val);
+        let form_of = |id| Found {
+            val: Val::Id(id),
+            ..*found
+        };
         if !link.multi_match {
             let made = self.values.transformed(program, id, link.pipeline);
-            return self.run_form(
-                bound,
-                program,
-                index,
-                rule,
-                link,
-                Found {
-                    val: Val::Id(made),
-                    ..*found
-                },
-            );
+            return self.run_form(bound, program, index, rule, link, form_of(made));
         }
-        let mut matched = self.run_form(
-            bound,
-            program,
-            index,
-            rule,
-            link,
-            Found {
-                val: Val::Id(id),
-                ..*found
-            },
-        );
+        let mut matched = self.run_form(bound, program, index, rule, link, form_of(id));
         let mut form = id;
         for step in program
             .pipelines
@@ -225,17 +201,7 @@ impl Transaction {
         {
             let made = self.values.step(program, form, *step);
             if made != form {
-                matched |= self.run_form(
-                    bound,
-                    program,
-                    index,
-                    rule,
-                    link,
-                    Found {
-                        val: Val::Id(made),
-                        ..*found
-                    },
-                );
+                matched |= self.run_form(bound, program, index, rule, link, form_of(made));
             }
             form = made;
         }
@@ -332,12 +298,15 @@ impl Transaction {
             Test::Never | Test::Compare(..) | Test::Text(..) | Test::Expanded(_) => FAILED,
             Test::Pattern(pattern) => {
                 let Some(regex) = &pattern.regex else { return FAILED };
-                let input = regex_automata::Input::new(value);
-                if !link.capture || !regex.is_match(input.clone()) {
-                    return (!link.capture && regex.is_match(input)).into();
+                // Most values do not match, and what finds that out needs no room for captures.
+                if !regex.is_match(value) {
+                    return FAILED;
+                }
+                if !link.capture {
+                    return true.into();
                 }
                 let mut captures = regex.create_captures();
-                regex.search_captures(&input, &mut captures);
+                regex.captures(value, &mut captures);
                 let mut groups: [Option<std::ops::Range<usize>>; 10] = Default::default();
                 for (slot, group) in groups.iter_mut().zip(captures.iter()) {
                     *slot = Some(group.map_or(0..0, |span| span.range()));
