@@ -33,7 +33,7 @@ mod tx;
 
 use buckets::Buckets;
 use lists::Lists;
-use resolve::Found;
+use resolve::{Found, digits};
 use tx::TxVars;
 
 /// A value: of a variable, of a match.
@@ -280,13 +280,19 @@ impl Transaction {
     }
 }
 
-/// A value's bytes, where they lie in bytes somewhere.
-fn bytes_of<'a>(program: &'a Program, bound: &'a Bound, values: &'a Values, val: Val) -> Option<&'a [u8]> {
+/// A value's bytes; those of a number are written into `buffer`.
+fn bytes_of<'a>(
+    program: &'a Program,
+    bound: &'a Bound,
+    values: &'a Values,
+    val: Val,
+    buffer: &'a mut [u8; 24],
+) -> &'a [u8] {
     match val {
-        Val::Unset => Some(&[]),
-        Val::Int(_) => None,
-        Val::Constant(index) => Some(program.constant(index)),
-        Val::Bound(index) => Some(bound.constant(index)),
-        Val::Id(id) => Some(values.get(id)),
+        Val::Unset => &[],
+        Val::Int(value) => digits(value, buffer),
+        Val::Constant(index) => program.constant(index),
+        Val::Bound(index) => bound.constant(index),
+        Val::Id(id) => values.get(id),
     }
 }

@@ -1,6 +1,5 @@
 //! What a match does at once: variables set, collections opened, the transaction's course changed.
 
-use super::resolve::digits;
 use super::{Transaction, Val, bytes_of};
 use crate::engine::bound::Bound;
 use crate::engine::operator::number;
@@ -156,12 +155,7 @@ impl Transaction {
             }
             VarOp::Set(_) => {
                 let val = self.changed(bound, program, Val::Unset, op);
-                let bytes = match (bytes_of(program, bound, &self.values, val), val) {
-                    (Some(bytes), _) => bytes.to_vec(),
-                    (None, Val::Int(value)) => digits(value, &mut [0; 24]).to_vec(),
-                    (None, _) => Vec::new(),
-                };
-                Change::Set(bytes)
+                Change::Set(bytes_of(program, bound, &self.values, val, &mut [0; 24]).to_vec())
             }
         };
         self.change_stored(program, collection, &name, change);

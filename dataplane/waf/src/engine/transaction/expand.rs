@@ -1,6 +1,5 @@
 //! Macros in texts: `Matched Data: %{TX.0}`.
 
-use super::resolve::digits;
 use super::{Transaction, Val, bytes_of};
 use crate::engine::bound::Bound;
 use crate::engine::program::{Piece, Program, Select, Target, Text};
@@ -54,11 +53,7 @@ impl Transaction {
     }
 
     fn write_val(&self, bound: &Bound, program: &Program, val: Val, room: usize, out: &mut Vec<u8>) {
-        match (bytes_of(program, bound, &self.values, val), val) {
-            (Some(bytes), _) => extend(out, bytes, room),
-            (None, Val::Int(value)) => extend(out, digits(value, &mut [0; 24]), room),
-            (None, _) => {}
-        }
+        extend(out, bytes_of(program, bound, &self.values, val, &mut [0; 24]), room);
     }
 }
 

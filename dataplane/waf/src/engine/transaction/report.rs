@@ -1,6 +1,6 @@
 //! What is to be said about a transaction.
 
-use super::{Transaction, Val};
+use super::Transaction;
 use crate::engine::bound::Bound;
 use crate::engine::program::{Program, Rule, Text};
 use crate::engine::{Report, RuleMatch};
@@ -24,10 +24,8 @@ impl Transaction {
     }
 
     fn score(&self, bound: &Bound, program: &Program, name: &[u8]) -> u32 {
-        match self.tx.get_named(program, name) {
-            Val::Unset => 0,
-            val => u32::try_from(self.number_of(bound, program, val).max(0)).unwrap_or(u32::MAX),
-        }
+        let score = self.number_of(bound, program, self.tx.get_named(program, name));
+        u32::try_from(score.max(0)).unwrap_or(u32::MAX)
     }
 
     /// Notes that a rule matched, with what it says about it.

@@ -3,7 +3,7 @@
 //! Every value of every target is tested, as ModSecurity does: each match sets variables, and the rule does what it does to
 //! the transaction once, when its whole chain has matched.
 
-use super::resolve::{Found, digits};
+use super::resolve::Found;
 use super::{Transaction, Val, bytes_of};
 use crate::detect;
 use crate::engine::Intervention;
@@ -262,12 +262,8 @@ impl Transaction {
             let mut out = std::mem::take(&mut self.scratch.text);
             out.clear();
             self.expand(bound, program, text, usize::MAX, &mut out);
-            let value = bytes_of(program, bound, &self.values, val);
-            let holds = match (value, val) {
-                (Some(value), _) => test.holds(value, &out),
-                (None, Val::Int(value)) => test.holds(digits(value, &mut buffer), &out),
-                (None, _) => false,
-            };
+            let value = bytes_of(program, bound, &self.values, val, &mut buffer);
+            let holds = test.holds(value, &out);
             self.scratch.text = out;
             return holds.into();
         }
@@ -288,11 +284,7 @@ impl Transaction {
         {
             return FAILED;
         }
-        let value = match (bytes_of(program, bound, &self.values, val), val) {
-            (Some(value), _) => value,
-            (None, Val::Int(value)) => digits(value, &mut buffer),
-            (None, _) => return FAILED,
-        };
+        let value = bytes_of(program, bound, &self.values, val, &mut buffer);
         match &link.test {
             Test::Always => true.into(),
             Test::Never | Test::Compare(..) | Test::Text(..) | Test::Expanded(_) => FAILED,
@@ -373,7 +365,7 @@ impl Transaction {
     pub(super) fn number_of(&self, bound: &Bound, program: &Program, val: Val) -> i64 {
         match val {
             Val::Int(value) => value,
-            other => number(bytes_of(program, bound, &self.values, other).unwrap_or_default()),
+            other => number(bytes_of(program, bound, &self.values, other, &mut [0; 24])),
         }
     }
 
