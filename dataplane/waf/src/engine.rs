@@ -24,7 +24,7 @@ pub use transaction::Transaction;
 
 use program::Program;
 
-use crate::seclang::{Directive, LimitAction, Phase, Position, RuleRange, Severity, Target};
+use crate::seclang::{Directive, Phase, Position, RuleRange, Severity, Target};
 
 /// A data file for `@pmFromFile` and `@ipMatchFromFile`: by its name as written and where it is named.
 pub type ReadFile<'f> = dyn Fn(&str, &Position) -> Result<Vec<u8>, String> + 'f;
@@ -46,7 +46,6 @@ pub struct RuleSet {
     signatures: Vec<String>,
     warnings: Vec<CompileError>,
     left_out: Vec<CompileError>,
-    bodies: BodySettings,
 }
 
 impl RuleSet {
@@ -55,20 +54,7 @@ impl RuleSet {
     /// # Errors
     /// Every mistake, in order, at most a hundred.
     pub fn compile(directives: &[Directive], read: &ReadFile<'_>) -> Result<Self, Vec<CompileError>> {
-        let compile::Compiled {
-            program,
-            signatures,
-            warnings,
-            left_out,
-            bodies,
-        } = compile::compile(directives, read)?;
-        Ok(Self {
-            program,
-            signatures,
-            warnings,
-            left_out,
-            bodies,
-        })
+        compile::compile(directives, read)
     }
 
     /// `SecComponentSignature`, such as `OWASP_CRS/4.28.0`.
@@ -96,26 +82,9 @@ impl RuleSet {
         &self.left_out
     }
 
-    /// The limits of bodies that its settings ask for.
-    #[must_use]
-    pub fn body_settings(&self) -> BodySettings {
-        self.bodies.clone()
-    }
-
     fn program(&self) -> &Program {
         &self.program
     }
-}
-
-/// What the rules' settings say about bodies.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BodySettings {
-    /// `SecRequestBodyAccess`, `SecRequestBodyLimit`, `SecRequestBodyLimitAction`; none: not said.
-    pub request: (Option<bool>, Option<u64>, Option<LimitAction>),
-    /// `SecResponseBodyAccess`, `SecResponseBodyLimit`, `SecResponseBodyLimitAction`; none: not said.
-    pub response: (Option<bool>, Option<u64>, Option<LimitAction>),
-    /// `SecResponseBodyMimeType`; empty: not said.
-    pub response_types: Vec<String>,
 }
 
 /// What one policy has of its own over a rule set it shares.

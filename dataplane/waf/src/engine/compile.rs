@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use super::bits::Bits;
 use super::program::{Disrupt, Program, Rule, Settings, Skip, Text};
-use super::{BodySettings, CompileError, ReadFile};
+use super::{CompileError, ReadFile, RuleSet};
 use crate::seclang::{
     self, Action, Directive, DirectiveKind, Disruptive, Expr, ExprPart, Located, Phase, Position, RuleRange, Setting,
     SkipTo, TargetUpdate,
@@ -28,16 +28,6 @@ use tables::Tables;
 /// Most mistakes that are told.
 const MISTAKES: usize = 100;
 
-/// What compiling gives.
-#[derive(Debug, Default)]
-pub(super) struct Compiled {
-    pub(super) program: Program,
-    pub(super) signatures: Vec<String>,
-    pub(super) warnings: Vec<CompileError>,
-    pub(super) left_out: Vec<CompileError>,
-    pub(super) bodies: BodySettings,
-}
-
 /// A rule on its way: the text's own, and what directives after it did to it.
 #[derive(Debug)]
 pub(super) struct Draft {
@@ -52,7 +42,7 @@ pub(super) struct Draft {
 }
 
 /// Compiles directives.
-pub(super) fn compile(directives: &[Directive], read: &ReadFile<'_>) -> Result<Compiled, Vec<CompileError>> {
+pub(super) fn compile(directives: &[Directive], read: &ReadFile<'_>) -> Result<RuleSet, Vec<CompileError>> {
     let mut compiler = Compiler::default();
     for (place, directive) in directives.iter().enumerate() {
         compiler.directive(place, directive);
@@ -68,7 +58,6 @@ struct Compiler {
     ids: HashMap<u32, Position>,
     settings: Settings,
     signatures: Vec<String>,
-    bodies: BodySettings,
     warnings: Vec<CompileError>,
     /// One for each rule at most.
     left_out: Vec<CompileError>,
@@ -95,8 +84,6 @@ impl Compiler {
             DirectiveKind::UpdateAction { id, link, actions } => self.update_actions(*id, *link, actions, position),
             DirectiveKind::Setting(setting) => self.setting(setting, position),
             DirectiveKind::ComponentSignature(text) => self.signatures.push(text.clone()),
-            #[allow(unreachable_patterns, reason = "the parser may learn more")]
-            _ => self.error(position, "this directive is not supported"),
         }
     }
 
@@ -184,43 +171,36 @@ impl Compiler {
     fn setting(&mut self, setting: &Setting, position: &Position) {
         match setting {
             Setting::RuleEngine(engine) => self.settings.engine = Some(*engine),
-            Setting::RequestBodyAccess(on) => {
-                self.settings.request_access = Some(*on);
-                self.bodies.request.0 = Some(*on);
-            }
-            Setting::ResponseBodyAccess(on) => {
-                self.settings.response_access = Some(*on);
-                self.bodies.response.0 = Some(*on);
-            }
-            Setting::RequestBodyLimit(bytes) => self.bodies.request.1 = Some(*bytes),
-            Setting::RequestBodyLimitAction(action) => self.bodies.request.2 = Some(*action),
-            Setting::ResponseBodyLimit(bytes) => self.bodies.response.1 = Some(*bytes),
-            Setting::ResponseBodyLimitAction(action) => self.bodies.response.2 = Some(*action),
+            Setting::RequestBodyAccess(on) => self.settings.request_access = Some(*on),
+            Setting::ResponseBodyAccess(on) => self.settings.response_access = Some(*on),
             Setting::RequestBodyJsonDepthLimit(depth) => self.settings.json_depth = *depth as usize,
             Setting::ResponseBodyMimeType(types) => {
                 for kind in types {
-                    if !self.bodies.response_types.contains(kind) {
-                        self.bodies.response_types.push(kind.clone());
+                    if !self.settings.response_types.contains(kind) {
+                        self.settings.response_types.push(kind.clone());
                     }
                 }
             }
-            Setting::ResponseBodyMimeTypesClear => self.bodies.response_types.clear(),
+            Setting::ResponseBodyMimeTypesClear => self.settings.response_types.clear(),
             Setting::ArgumentsLimit(count) => self.settings.arguments = *count as usize,
             Setting::ArgumentSeparator(byte) => self.settings.separator = *byte,
             Setting::CollectionTimeout(seconds) => self.settings.collection_timeout = *seconds,
-            Setting::RequestBodyNoFilesLimit(_) | Setting::AuditEngine(_) => {
+            Setting::RequestBodyLimit(_)
+            | Setting::RequestBodyLimitAction(_)
+            | Setting::RequestBodyNoFilesLimit(_)
+            | Setting::ResponseBodyLimit(_)
+            | Setting::ResponseBodyLimitAction(_)
+            | Setting::AuditEngine(_) => {
                 self.warn(position, "this is decided by the policy and has no effect here");
             }
             Setting::HostDecides(name) => {
                 let message = format!("{name} is decided by the host and has no effect here");
                 self.warn(position, &message);
             }
-            #[allow(unreachable_patterns, reason = "the parser may learn more")]
-            _ => self.error(position, "this setting is not supported"),
         }
     }
 
-    fn finish(mut self, read: &ReadFile<'_>) -> Result<Compiled, Vec<CompileError>> {
+    fn finish(mut self, read: &ReadFile<'_>) -> Result<RuleSet, Vec<CompileError>> {
         let mut tables = Tables::new(read);
         let mut program = Program {
             left_out: Bits::with_size(self.drafts.len()),
@@ -261,14 +241,12 @@ impl Compiler {
             self.errors.truncate(MISTAKES);
             return Err(self.errors);
         }
-        self.settings.response_types.clone_from(&self.bodies.response_types);
         program.settings = self.settings;
-        Ok(Compiled {
+        Ok(RuleSet {
             program,
             signatures: self.signatures,
             warnings: self.warnings,
             left_out: self.left_out,
-            bodies: self.bodies,
         })
     }
 

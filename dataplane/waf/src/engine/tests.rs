@@ -412,6 +412,18 @@ fn mistakes_are_told_with_their_place_and_one_does_not_hide_the_next() {
 }
 
 #[test]
+fn limits_of_bodies_are_the_policys_and_a_setting_for_them_is_told_to_have_no_effect() {
+    for name in ["SecRequestBodyLimit 5", "SecResponseBodyLimitAction Reject"] {
+        let told: Vec<String> = rules(name).warnings().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            ["test.conf:1: this is decided by the policy and has no effect here"]
+        );
+    }
+    assert!(rules("SecRequestBodyAccess On").warnings().is_empty());
+}
+
+#[test]
 fn a_rule_that_cannot_be_run_is_left_out_and_told_even_if_negated() {
     let rules = rules(
         "SecRule REMOTE_ADDR \"!@rbl x.example\" \"id:1,phase:1,deny\"\nSecRule ARGS \"!@rx (?!x)y\" \"id:2,phase:2,deny\"",
