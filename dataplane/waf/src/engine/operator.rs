@@ -3,6 +3,8 @@
 //! A [`Test`] is compiled once. What depends on the transaction (macros in an argument) is expanded by the caller; here
 //! stand the tests themselves, bytes in, a verdict out, each in linear time.
 
+use std::sync::Arc;
+
 use ipnet::IpNet;
 use parking_lot::Mutex;
 use regex::bytes::Regex;
@@ -50,8 +52,11 @@ pub(super) struct Pattern {
 #[derive(Debug)]
 pub(super) struct Expanded {
     pub(super) text: Text,
-    pub(super) known: Mutex<Vec<(Vec<u8>, Option<Regex>)>>,
+    pub(super) known: Mutex<Vec<Known>>,
 }
+
+/// What macros came to, and its pattern, if it is one. Shared: a clone of a [`Regex`] makes memory to search in anew.
+type Known = (Vec<u8>, Option<Arc<Regex>>);
 
 impl Expanded {
     /// Most bytes of a pattern with its macros expanded.
@@ -73,7 +78,7 @@ impl Expanded {
             .map(|(_, regex)| regex.clone());
         let regex = known.unwrap_or_else(|| {
             let text = std::str::from_utf8(pattern).ok();
-            let regex = text.and_then(|text| pattern::compile(text, false).ok());
+            let regex = text.and_then(|text| pattern::compile(text, false).ok()).map(Arc::new);
             let mut all = self.known.lock();
             if all.len() >= Self::KNOWN {
                 all.remove(0);

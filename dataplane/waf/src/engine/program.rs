@@ -41,6 +41,8 @@ pub(super) struct Program {
     pub(super) group_of: Vec<u8>,
     /// Rules that `ctl` is about.
     pub(super) selections: Vec<Bits>,
+    /// What `ctl` hides: from the rules of a selection, a target.
+    pub(super) hidden: Vec<(u32, Target)>,
     /// Settings.
     pub(super) settings: Settings,
     /// Whether any rule of phase 2 or later reads what comes of a request's body, and of a response's.
@@ -172,7 +174,8 @@ pub(super) enum Act {
     Processor(BodyProcessor),
     /// Index into [`Program::selections`].
     Remove(u32),
-    RemoveTarget(u32, Box<Target>),
+    /// Index into [`Program::hidden`].
+    RemoveTarget(u32),
 }
 
 /// A variable's name within its collection.

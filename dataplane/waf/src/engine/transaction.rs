@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::bits::Bits;
 use super::bound::Bound;
-use super::program::{Program, Target};
+use super::program::Program;
 use super::store::Stores;
 use super::values::{ValueId, Values};
 use super::{Connection, Overlay, Report, RuleSet};
@@ -78,8 +78,8 @@ struct State {
     /// A rule refused the request: only the last phase runs.
     refused: bool,
     removed: Bits,
-    /// Targets that `ctl` took from rules, and which rules have any.
-    untargeted: Vec<(u32, Target)>,
+    /// What `ctl` hid, by its place in the program, and from which rules anything.
+    untargeted: Vec<u32>,
     untargeted_rules: Bits,
     request_access: Option<bool>,
     response_access: Option<bool>,

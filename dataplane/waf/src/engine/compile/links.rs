@@ -114,10 +114,7 @@ impl Tables<'_> {
             Ctl::ForceRequestBodyVariable(on) => Act::ForceRequestBody(*on),
             Ctl::RequestBodyProcessor(processor) => Act::Processor(*processor),
             Ctl::Remove(range) => Act::Remove(self.selection(range)),
-            Ctl::RemoveTarget(range, target) => {
-                let target = Box::new(self.target(target)?);
-                Act::RemoveTarget(self.selection(range), target)
-            }
+            Ctl::RemoveTarget(range, target) => Act::RemoveTarget(self.hide(range, target)?),
             // Limits are the host's, and audit lines have one form.
             Ctl::AuditLogParts(_) | Ctl::RequestBodyLimit(_) | Ctl::ResponseBodyLimit(_) => return Ok(None),
         }))

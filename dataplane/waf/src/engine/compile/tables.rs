@@ -30,6 +30,7 @@ pub(super) struct Tables<'r> {
     lists: Vec<TargetList>,
     list_index: HashMap<String, u32>,
     selections: Vec<Ranges>,
+    hidden: Vec<(u32, Target)>,
     buckets: Vec<(u32, u32)>,
     bucket_index: HashMap<(u32, u32), u32>,
     /// All patterns and lists of phrases, and which may be looked for together.
@@ -53,6 +54,7 @@ impl<'r> Tables<'r> {
             lists: Vec::new(),
             list_index: HashMap::new(),
             selections: Vec::new(),
+            hidden: Vec::new(),
             buckets: Vec::new(),
             bucket_index: HashMap::new(),
             wanted: Vec::new(),
@@ -64,6 +66,7 @@ impl<'r> Tables<'r> {
     /// Puts the tables into a program whose rules are there, and compiles its patterns.
     pub(super) fn into_program(self, program: &mut Program) -> Vec<CompileError> {
         program.selections = self.selections.iter().map(|ranges| rules_in(program, ranges)).collect();
+        program.hidden = self.hidden;
         program.constants = self.constants;
         program.tx = self.tx;
         program.pipelines = self.pipelines;
@@ -264,6 +267,14 @@ impl<'r> Tables<'r> {
     pub(super) fn selection(&mut self, range: &RuleRange) -> u32 {
         self.selections.push(Ranges::whole(range));
         self.selections.len() as u32 - 1
+    }
+
+    /// Something to hide from the rules of a range.
+    pub(super) fn hide(&mut self, range: &RuleRange, target: &seclang::Target) -> Result<u32, String> {
+        let target = self.target(target)?;
+        let selection = self.selection(range);
+        self.hidden.push((selection, target));
+        Ok(self.hidden.len() as u32 - 1)
     }
 
     /// A data file, read once.

@@ -67,11 +67,12 @@ impl Transaction {
                     self.state.removed.union(rules);
                 }
             }
-            Act::RemoveTarget(selection, target) => {
-                let known = self.state.untargeted.iter().any(|(other, _)| other == selection);
-                if let Some(rules) = program.selections.get(*selection as usize).filter(|_| !known) {
+            Act::RemoveTarget(index) => {
+                let hidden = program.hidden.get(*index as usize);
+                let rules = hidden.and_then(|(selection, _)| program.selections.get(*selection as usize));
+                if let Some(rules) = rules.filter(|_| !self.state.untargeted.contains(index)) {
                     self.state.untargeted_rules.union(rules);
-                    self.state.untargeted.push((*selection, (**target).clone()));
+                    self.state.untargeted.push(*index);
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use super::{Transaction, Val, bytes_of};
 use crate::engine::bound::Bound;
-use crate::engine::program::{Piece, Program, Select, Target, Text};
+use crate::engine::program::{Piece, Program, Target, Text};
 use crate::seclang::Variable;
 
 impl Transaction {
@@ -25,22 +25,18 @@ impl Transaction {
     }
 
     fn expand_macro(&mut self, bound: &Bound, program: &Program, target: &Target, room: usize, out: &mut Vec<u8>) {
-        match (target.variable, &target.key) {
-            (Variable::MatchedVar, _) => {
+        match target.variable {
+            Variable::MatchedVar => {
                 if let Some(last) = self.matched.last {
                     self.write_val(bound, program, last.val, room, out);
                 }
             }
-            (Variable::MatchedVarName, _) => {
+            Variable::MatchedVarName => {
                 if let Some(last) = self.matched.last {
                     let start = out.len();
                     self.write_name(program, &last, out);
                     out.truncate(start + room);
                 }
-            }
-            (Variable::Tx, Select::Name(name)) => {
-                let val = self.tx.get_named(program, name);
-                self.write_val(bound, program, val, room, out);
             }
             _ => {
                 let mut found = Vec::new();

@@ -107,7 +107,7 @@ impl Transaction {
             }
             _ => {
                 let val = match self.scalar(variable) {
-                    Val::Unset => self.compute(program, variable),
+                    Val::Unset => self.compute(variable),
                     val => val,
                 };
                 if val != Val::Unset {
@@ -163,62 +163,30 @@ impl Transaction {
 
     fn resolve_tx(&mut self, program: &Program, select: &Select, out: &mut Vec<Found>) {
         let variable = Variable::Tx;
+        let mut put = |slot, val| {
+            if val != Val::Unset {
+                let key = FoundKey::Slot(slot);
+                out.push(Found { variable, key, val });
+            }
+        };
         match select {
-            Select::Slot(slot) => {
-                let val = self.tx.get(*slot);
-                if val != Val::Unset {
-                    out.push(Found {
-                        variable,
-                        key: FoundKey::Slot(*slot),
-                        val,
-                    });
-                }
-            }
-            Select::Name(name) => {
-                let val = self.tx.get_named(program, name);
-                if val != Val::Unset {
-                    let key = FoundKey::Id(self.values.push(name));
-                    out.push(Found { variable, key, val });
-                }
-            }
-            Select::Slots(regex, slots) => {
-                let known = slots
-                    .iter()
-                    .map(|slot| (*slot, self.tx.get(*slot)))
-                    .filter(|(_, val)| *val != Val::Unset);
-                out.extend(known.map(|(slot, val)| Found {
-                    variable,
-                    key: FoundKey::Slot(slot),
-                    val,
-                }));
-                let others = self.tx.others().filter(|(name, _)| regex.is_match(name));
-                let values = &mut self.values;
-                out.extend(others.map(|(name, val)| Found {
-                    variable,
-                    key: FoundKey::Id(values.push(name)),
-                    val,
-                }));
-            }
-            Select::All | Select::Pattern(_) => {
-                let fits = |name: &[u8]| match select {
-                    Select::Pattern(regex) => regex.is_match(name),
-                    _ => true,
-                };
-                let slots = self.tx.slots().filter(|(slot, _)| fits(program.tx.name(*slot)));
-                out.extend(slots.map(|(slot, val)| Found {
-                    variable,
-                    key: FoundKey::Slot(slot),
-                    val,
-                }));
-                let others = self.tx.others().filter(|(name, _)| fits(name));
-                let values = &mut self.values;
-                out.extend(others.map(|(name, val)| Found {
-                    variable,
-                    key: FoundKey::Id(values.push(name)),
-                    val,
-                }));
+            Select::Slot(slot) => return put(*slot, self.tx.get(*slot)),
+            Select::Slots(_, slots) => slots.iter().for_each(|slot| put(*slot, self.tx.get(*slot))),
+            _ => {
+                let slots = self
+                    .tx
+                    .slots()
+                    .filter(|(slot, _)| selects(select, program.tx.name(*slot)));
+                slots.for_each(|(slot, val)| put(slot, val));
             }
         }
+        let others = self.tx.others().filter(|(name, _)| selects(select, name));
+        let values = &mut self.values;
+        out.extend(others.map(|(name, val)| Found {
+            variable,
+            key: FoundKey::Id(values.push(name)),
+            val,
+        }));
     }
 
     fn resolve_stored(&mut self, variable: Variable, select: &Select, out: &mut Vec<Found>) {

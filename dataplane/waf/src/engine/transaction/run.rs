@@ -160,13 +160,15 @@ impl Transaction {
         let by_policy = bound.excluded.iter().any(|(rules, targets)| {
             rules.contains(index) && targets.iter().any(|target| self.is_meant(program, target, found))
         });
+        let mut by_rules = self
+            .state
+            .untargeted
+            .iter()
+            .filter_map(|at| program.hidden.get(*at as usize));
         by_policy
-            || self.state.untargeted.iter().any(|(selection, target)| {
-                self.is_meant(program, target, found)
-                    && program
-                        .selections
-                        .get(*selection as usize)
-                        .is_some_and(|rules| rules.contains(index))
+            || by_rules.any(|(selection, target)| {
+                let rules = program.selections.get(*selection as usize);
+                rules.is_some_and(|rules| rules.contains(index)) && self.is_meant(program, target, found)
             })
     }
 

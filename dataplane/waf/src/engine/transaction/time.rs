@@ -1,12 +1,11 @@
 //! The clock's variables, in UTC.
 
 use super::{Transaction, Val};
-use crate::engine::program::Program;
 use crate::seclang::Variable;
 
 impl Transaction {
     /// A variable that is worked out when a rule asks for it.
-    pub(super) fn compute(&mut self, program: &Program, variable: Variable) -> Val {
+    pub(super) fn compute(&mut self, variable: Variable) -> Val {
         let seconds = self.state.now_ms / 1000;
         let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
         let day = (seconds / 86400) as i64;
@@ -29,10 +28,7 @@ impl Transaction {
             Variable::FullRequest | Variable::FullRequestLength => self.full_request(variable),
             Variable::Sessionid => self.opened_key(Variable::Session),
             Variable::Userid => self.opened_key(Variable::User),
-            _ => {
-                let _ = program;
-                return Val::Unset;
-            }
+            _ => return Val::Unset,
         };
         if !matches!(
             variable,
