@@ -102,6 +102,24 @@ pub struct MultipartFlags {
     pub unmatched_boundary: u8,
 }
 
+impl MultipartFlags {
+    /// Whether it is odd in any way but mixed line ends and unmatched boundaries, which have variables of their own.
+    #[must_use]
+    pub fn is_strict_error(&self) -> bool {
+        self.boundary_quoted
+            || self.boundary_whitespace
+            || self.data_after
+            || self.data_before
+            || self.file_limit_exceeded
+            || self.header_folding
+            || self.invalid_header_folding
+            || self.invalid_part
+            || self.invalid_quoting
+            || self.lf_line
+            || self.missing_semicolon
+    }
+}
+
 /// A multipart body, taken apart as far as it goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Multipart<'a> {
@@ -114,22 +132,10 @@ pub struct Multipart<'a> {
 }
 
 impl Multipart<'_> {
-    /// MULTIPART_STRICT_ERROR: an error, or any oddity but mixed line ends and unmatched boundaries.
+    /// Whether there is an error, or [`MultipartFlags::is_strict_error`].
     #[must_use]
     pub fn is_strict_error(&self) -> bool {
-        let flags = &self.flags;
-        self.error.is_some()
-            || flags.boundary_quoted
-            || flags.boundary_whitespace
-            || flags.data_after
-            || flags.data_before
-            || flags.file_limit_exceeded
-            || flags.header_folding
-            || flags.invalid_header_folding
-            || flags.invalid_part
-            || flags.invalid_quoting
-            || flags.lf_line
-            || flags.missing_semicolon
+        self.error.is_some() || self.flags.is_strict_error()
     }
 }
 

@@ -22,6 +22,7 @@ mod utf8;
 use std::borrow::Cow;
 
 pub(crate) use blanks::is_space;
+pub(crate) use url::percent_decoded;
 
 /// A transformation, by its SecLang name after `t:`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

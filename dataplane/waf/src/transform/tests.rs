@@ -428,3 +428,9 @@ fn the_worst_takes_no_more_than_a_few_times_its_size() {
         }
     }
 }
+
+#[test]
+fn paths_are_decoded_once_and_a_plus_in_them_stays() {
+    assert_eq!(percent_decoded(b"/a%2520%zz%4+"), &b"/a%20%zz%4+"[..]);
+    assert!(matches!(percent_decoded(b"/a"), Cow::Borrowed(b"/a")));
+}

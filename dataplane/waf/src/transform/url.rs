@@ -13,21 +13,22 @@ use super::encodings::hex_digits;
 use super::settle;
 
 pub(super) fn decode(input: &[u8]) -> Cow<'_, [u8]> {
-    decode_with(input, |rest| match rest {
-        [a, b, tail @ ..] => Some((hex_pair(*a, *b)?, tail)),
-        _ => None,
-    })
+    decode_with(input, b' ', pair)
+}
+
+/// What a path means: as [`decode`], but `+` stays.
+pub(crate) fn percent_decoded(input: &[u8]) -> Cow<'_, [u8]> {
+    decode_with(input, b'+', pair)
 }
 
 pub(super) fn decode_uni(input: &[u8]) -> Cow<'_, [u8]> {
-    decode_with(input, |rest| match rest {
+    decode_with(input, b' ', |rest| match rest {
         [b'u' | b'U', a, b, c, d, tail @ ..] => {
             let (high, low) = (hex_pair(*a, *b)?, hex_pair(*c, *d)?);
             let byte = best_fit(u16::from_be_bytes([high, low])).unwrap_or_else(|| narrow(Some(high), low));
             Some((byte, tail))
         }
-        [a, b, tail @ ..] => Some((hex_pair(*a, *b)?, tail)),
-        _ => None,
+        _ => pair(rest),
     })
 }
 
@@ -51,9 +52,21 @@ pub(super) fn encode(input: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(output)
 }
 
-/// Copies `input` with blanks for `+`; what stands behind a `%` is given to `escape`, which returns what it means and
+/// The byte of the two digits that stand first, and the rest.
+fn pair(rest: &[u8]) -> Option<(u8, &[u8])> {
+    match rest {
+        [high, low, tail @ ..] => Some((hex_pair(*high, *low)?, tail)),
+        _ => None,
+    }
+}
+
+/// Copies `input` with `plus` for `+`; what stands behind a `%` is given to `escape`, which returns what it means and
 /// the rest, if it means anything.
-fn decode_with<'i>(input: &'i [u8], escape: impl for<'a> Fn(&'a [u8]) -> Option<(u8, &'a [u8])>) -> Cow<'i, [u8]> {
+fn decode_with<'i>(
+    input: &'i [u8],
+    plus: u8,
+    escape: impl for<'a> Fn(&'a [u8]) -> Option<(u8, &'a [u8])>,
+) -> Cow<'i, [u8]> {
     let Some(first) = memchr2(b'%', b'+', input) else {
         return Cow::Borrowed(input);
     };
@@ -69,7 +82,7 @@ fn decode_with<'i>(input: &'i [u8], escape: impl for<'a> Fn(&'a [u8]) -> Option<
                 output.push(byte);
                 rest = after;
             }
-            b'+' => output.push(b' '),
+            b'+' => output.push(plus),
             byte => output.push(byte),
         }
     }

@@ -20,6 +20,7 @@ impl Transaction {
         self.set_int(Variable::RequestBodyLength, body.len() as i64);
         self.set_int(Variable::InboundDataError, i64::from(truncated));
         self.set_flags(&MultipartFlags::default());
+        self.set_int(Variable::FilesCombinedSize, 0);
         if body.is_empty() {
             return;
         }
@@ -34,9 +35,11 @@ impl Transaction {
         match self.state.processor {
             None => {}
             Some(BodyProcessor::Urlencoded) => {
-                show = true;
+                // Shown as the value that its arguments are of.
                 let raw = self.values.push(body);
-                self.arguments(List::ArgsPost, raw);
+                self.set_val(Variable::RequestBody, Val::Id(raw));
+                show = false;
+                self.arguments(List::ArgsPost, raw, body);
             }
             Some(BodyProcessor::Json) => {
                 // As libmodsecurity 3 does; rules look for names of JSON in it.
@@ -79,12 +82,8 @@ impl Transaction {
     }
 
     fn read_multipart(&mut self, body: &[u8], limits: Limits) -> Option<BodyError> {
-        let content_type = self
-            .state
-            .content_type
-            .map(|id| self.values.get(id).to_vec())
-            .unwrap_or_default();
-        let multipart = body::multipart(&content_type, body, limits);
+        let content_type = self.state.content_type.map_or(&[][..], |id| self.values.get(id));
+        let multipart = body::multipart(content_type, body, limits);
         self.set_flags(&multipart.flags);
         let mut files = 0_i64;
         for part in &multipart.parts {
@@ -135,21 +134,6 @@ impl Transaction {
             Variable::MultipartUnmatchedBoundary,
             i64::from(flags.unmatched_boundary),
         );
-        // What ModSecurity's own manual sums up; an unmatched boundary and mixed line ends have variables of their own.
-        let strict = flags.boundary_quoted
-            || flags.boundary_whitespace
-            || flags.data_before
-            || flags.data_after
-            || flags.header_folding
-            || flags.lf_line
-            || flags.missing_semicolon
-            || flags.invalid_quoting
-            || flags.invalid_part
-            || flags.invalid_header_folding
-            || flags.file_limit_exceeded;
-        self.set_int(Variable::MultipartStrictError, i64::from(strict));
-        if self.scalar(Variable::FilesCombinedSize) == Val::Unset {
-            self.set_int(Variable::FilesCombinedSize, 0);
-        }
+        self.set_int(Variable::MultipartStrictError, i64::from(flags.is_strict_error()));
     }
 }

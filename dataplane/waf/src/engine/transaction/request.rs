@@ -1,11 +1,14 @@
 //! The request head: its line, its fields, what is in its query and its cookies.
 
+use std::borrow::Cow;
+
 use super::lists::List;
 use super::{Transaction, Val};
 use crate::body::{self, Limits};
 use crate::engine::Intervention;
 use crate::engine::values::ValueId;
 use crate::seclang::{BodyProcessor, Phase, Variable};
+use crate::transform;
 
 /// Most fields and most cookies that rules see one by one.
 const FIELDS: usize = 1000;
@@ -37,15 +40,12 @@ impl Transaction {
         let uri = target.get(uri_at - target_at..).unwrap_or_default();
         let uri = uri.split(|byte| *byte == b'#').next().unwrap_or_default();
         let (path, query) = match memchr::memchr(b'?', uri) {
-            Some(at) => (
-                uri.get(..at).unwrap_or_default(),
-                Some(uri_at + at + 1..uri_at + uri.len()),
-            ),
-            None => (uri, None),
+            Some(at) => (uri.get(..at).unwrap_or_default(), uri.get(at + 1..).unwrap_or_default()),
+            None => (uri, &[][..]),
         };
-        let filename = match percent_decoded(path) {
-            Some(decoded) => self.values.push(&decoded),
-            None => self.values.part(whole, uri_at..uri_at + path.len()),
+        let filename = match transform::percent_decoded(path) {
+            Cow::Owned(decoded) => self.values.push(&decoded),
+            Cow::Borrowed(_) => self.values.part(whole, uri_at..uri_at + path.len()),
         };
         self.set_val(Variable::RequestFilename, Val::Id(filename));
         let bytes = self.values.get(filename);
@@ -55,11 +55,11 @@ impl Transaction {
             .map_or(0, |at| at + 1);
         let len = bytes.len();
         self.set_part(Variable::RequestBasename, filename, base..len);
-        let query = query.unwrap_or(target_end..target_end);
-        let raw = self.values.part(whole, query);
+        let query_end = uri_at + uri.len();
+        let raw = self.values.part(whole, query_end - query.len()..query_end);
         self.set_val(Variable::QueryString, Val::Id(raw));
         self.set_int(Variable::ArgsCombinedSize, 0);
-        self.arguments(List::ArgsGet, raw);
+        self.arguments(List::ArgsGet, raw, query);
     }
 
     /// One request field, in order.
@@ -71,7 +71,7 @@ impl Transaction {
         let value_id = self.values.push(value);
         self.lists.push(List::RequestHeaders, name_id, value_id);
         if name.eq_ignore_ascii_case(b"cookie") {
-            self.cookies(value_id);
+            self.cookies(value_id, value);
         } else if name.eq_ignore_ascii_case(b"content-type") {
             self.state.content_type.get_or_insert(value_id);
         } else if name.eq_ignore_ascii_case(b"host") && self.scalar(Variable::ServerName) == Val::Unset {
@@ -107,16 +107,15 @@ impl Transaction {
         self.set(Variable::ReqbodyProcessor, name);
     }
 
-    /// The arguments of a query or a form.
-    pub(super) fn arguments(&mut self, list: List, raw: ValueId) {
+    /// The arguments of a query or a form: `raw` is the value that has `text`.
+    pub(super) fn arguments(&mut self, list: List, raw: ValueId, text: &[u8]) {
         let bound = self.program();
         let settings = &bound.program().settings;
         let limits = Limits {
             items: settings.arguments,
             depth: 1,
         };
-        let text = self.values.get(raw).to_vec();
-        let arguments = body::urlencoded(&text, settings.separator, limits);
+        let arguments = body::urlencoded(text, settings.separator, limits);
         for (name, value) in &arguments.pairs {
             self.argument(list, name, value);
         }
@@ -143,8 +142,8 @@ impl Transaction {
         self.lists.push(list, name, value);
     }
 
-    fn cookies(&mut self, field: ValueId) {
-        let text = self.values.get(field).to_vec();
+    /// The cookies of a field: `field` is the value that has `text`.
+    fn cookies(&mut self, field: ValueId, text: &[u8]) {
         let mut at = 0;
         for pair in text.split(|byte| *byte == b';') {
             let start = at + pair.len() - pair.trim_ascii_start().len();
@@ -220,25 +219,6 @@ fn authority_end(target: &[u8]) -> usize {
     }
 }
 
-/// A path with its `%` pairs decoded, once; none where there are none.
-fn percent_decoded(path: &[u8]) -> Option<Vec<u8>> {
-    memchr::memchr(b'%', path)?;
-    let mut out = Vec::with_capacity(path.len());
-    let mut rest = path;
-    while let Some((byte, after)) = rest.split_first() {
-        rest = after;
-        let pair = after.get(..2).and_then(|pair| std::str::from_utf8(pair).ok());
-        match pair.filter(|pair| *byte == b'%' && pair.bytes().all(|digit| digit.is_ascii_hexdigit())) {
-            Some(pair) => {
-                out.push(u8::from_str_radix(pair, 16).unwrap_or(b'%'));
-                rest = after.get(2..).unwrap_or_default();
-            }
-            None => out.push(*byte),
-        }
-    }
-    Some(out)
-}
-
 /// The processor for a content type, as ModSecurity's recommended configuration chooses.
 fn processor_of(content_type: &[u8]) -> Option<BodyProcessor> {
     let end = content_type
@@ -270,12 +250,6 @@ mod tests {
         assert_eq!(authority_end(b"http://h"), 8);
         assert_eq!(authority_end(b"*"), 0);
         assert_eq!(authority_end(b""), 0);
-    }
-
-    #[test]
-    fn paths_are_decoded_once() {
-        assert_eq!(percent_decoded(b"/a%2520%zz%4").as_deref(), Some(&b"/a%20%zz%4"[..]));
-        assert_eq!(percent_decoded(b"/a"), None);
     }
 
     #[test]
