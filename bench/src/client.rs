@@ -130,8 +130,13 @@ pub fn connect(address: SocketAddr) -> Result<TcpStream, Error> {
 /// # Errors
 /// When the exchange fails, or the answer has no `Content-Length`.
 pub fn exchange(stream: &mut (impl Read + Write), host: &str, path: &str) -> Result<Answer, Error> {
-    let failed = || format!("asking for {path}");
     let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: breakwater-bench\r\n\r\n");
+    send(stream, &request, path)
+}
+
+/// Sends a request for `path`, which is for messages, and reads its answer.
+pub(crate) fn send(stream: &mut (impl Read + Write), request: &str, path: &str) -> Result<Answer, Error> {
+    let failed = || format!("asking for {path}");
     stream
         .write_all(request.as_bytes())
         .and_then(|()| stream.flush())

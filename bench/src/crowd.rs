@@ -5,7 +5,7 @@
 //! before the first asks.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::certificate::Certificate;
 use crate::load::HOST;
-use crate::origin::body;
+use crate::origin::{body, listen};
 use crate::peer::{Kind, Protocol, Room};
 use crate::server::{Common, Server};
 use crate::{Error, account, client};
@@ -176,19 +176,9 @@ struct Origin {
 
 impl Origin {
     fn start(object: Arc<[u8]>, delay: Duration) -> Result<Self, Error> {
-        let listener = TcpListener::bind("127.0.0.1:0").map_err(Error::io("binding the origin"))?;
-        let address = listener
-            .local_addr()
-            .map_err(Error::io("asking for the origin's address"))?;
         let asked = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&asked);
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let (object, counter) = (Arc::clone(&object), Arc::clone(&counter));
-                // A connection that fails shows itself at the clients.
-                thread::spawn(move || serve(&stream, &object, &counter, delay));
-            }
-        });
+        let address = listen(move |stream| serve(stream, &object, &counter, delay))?;
         Ok(Self { address, asked })
     }
 }

@@ -88,20 +88,13 @@ pub fn run(
     };
     let address = server.address(load.protocol()).map_err(|why| failed(why.to_owned()))?;
     let asked = origin.seen(path);
-    let before = account::cpu(server.pid())?;
     let mut command = Command::new("taskset");
     command.args(["--cpu-list", &cpu.to_string()]);
     match load {
         Load::Http2(streams) => h2load::arguments(&mut command, address, streams, path, seconds),
         _ => wrk::arguments(&mut command, address, load, path, seconds),
     }
-    let output = command.output().map_err(Error::io("running the load generator"))?;
-    let used = account::cpu(server.pid())? - before;
-    let text = String::from_utf8_lossy(&output.stdout);
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        return Err(failed(format!("{}: {}", output.status, said.trim())));
-    }
+    let (text, used) = generate(command, server.pid(), failed)?;
     let counted = match load {
         Load::Http2(_) => h2load::read(&text, size),
         _ => wrk::read(&text),
@@ -113,6 +106,22 @@ pub fn run(
         ));
     }
     Ok(charge(counted, used))
+}
+
+/// Runs a load generator to its end: what it printed, and what the process tree of `pid` used meanwhile.
+pub(crate) fn generate(
+    mut command: Command,
+    pid: u32,
+    failed: impl Fn(String) -> Error,
+) -> Result<(String, Cpu), Error> {
+    let before = account::cpu(pid)?;
+    let output = command.output().map_err(Error::io("running the load generator"))?;
+    let used = account::cpu(pid)? - before;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(failed(format!("{}: {}", output.status, said.trim())));
+    }
+    Ok((String::from_utf8_lossy(&output.stdout).into_owned(), used))
 }
 
 /// What was used, divided by what was done.

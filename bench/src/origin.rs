@@ -21,8 +21,10 @@ const IDLE: Duration = Duration::from_secs(120);
 #[derive(Debug, Clone)]
 pub struct Origin {
     address: SocketAddr,
-    seen: Arc<Mutex<BTreeMap<String, u64>>>,
+    seen: Arc<Seen>,
 }
+
+type Seen = Mutex<BTreeMap<String, u64>>;
 
 impl Origin {
     /// Starts an origin on a free port of the loopback interface.
@@ -30,23 +32,10 @@ impl Origin {
     /// # Errors
     /// When no port can be bound.
     pub fn start() -> Result<Self, Error> {
-        let listener = TcpListener::bind("127.0.0.1:0").map_err(Error::io("binding the origin"))?;
-        let address = listener
-            .local_addr()
-            .map_err(Error::io("asking for the origin's address"))?;
-        let origin = Self {
-            address,
-            seen: Arc::default(),
-        };
-        let shared = origin.clone();
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let origin = shared.clone();
-                // A connection that fails ends; the cache that lost it reports it through its own answer.
-                thread::spawn(move || origin.serve(&stream));
-            }
-        });
-        Ok(origin)
+        let seen = Arc::<Seen>::default();
+        let counter = Arc::clone(&seen);
+        let address = listen(move |stream| serve(stream, &counter))?;
+        Ok(Self { address, seen })
     }
 
     /// Where it listens.
@@ -65,29 +54,47 @@ impl Origin {
             .copied()
             .unwrap_or(0)
     }
+}
 
-    fn serve(&self, stream: &TcpStream) -> std::io::Result<()> {
-        stream.set_read_timeout(Some(IDLE))?;
-        let mut lines = BufReader::new(stream);
-        loop {
-            let mut line = String::new();
-            if lines.read_line(&mut line)? == 0 {
-                return Ok(());
-            }
-            let path = line.split_ascii_whitespace().nth(1).unwrap_or("/").to_owned();
-            let mut head = String::new();
-            while lines.read_line(&mut head)? > 2 {
-                head.clear();
-            }
-            *self
-                .seen
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .entry(path.clone())
-                .or_default() += 1;
-            let mut writer = stream;
-            writer.write_all(&answer(&path))?;
+/// Serves each connection to a free port of the loopback interface on a thread of its own, until the process ends. A
+/// connection that fails ends; who lost it tells by its own answer.
+pub(crate) fn listen(
+    serve: impl Fn(&TcpStream) -> std::io::Result<()> + Send + Sync + 'static,
+) -> Result<SocketAddr, Error> {
+    let listener = TcpListener::bind("127.0.0.1:0").map_err(Error::io("binding the origin"))?;
+    let address = listener
+        .local_addr()
+        .map_err(Error::io("asking for the origin's address"))?;
+    let serve = Arc::new(serve);
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let serve = Arc::clone(&serve);
+            thread::spawn(move || serve(&stream));
         }
+    });
+    Ok(address)
+}
+
+fn serve(stream: &TcpStream, seen: &Seen) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(IDLE))?;
+    let mut lines = BufReader::new(stream);
+    loop {
+        let mut line = String::new();
+        if lines.read_line(&mut line)? == 0 {
+            return Ok(());
+        }
+        let path = line.split_ascii_whitespace().nth(1).unwrap_or("/").to_owned();
+        let mut head = String::new();
+        while lines.read_line(&mut head)? > 2 {
+            head.clear();
+        }
+        *seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(path.clone())
+            .or_default() += 1;
+        let mut writer = stream;
+        writer.write_all(&answer(&path))?;
     }
 }
 

@@ -9,7 +9,6 @@
 mod origin;
 pub mod report;
 
-use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -172,45 +171,22 @@ fn ask_all(address: SocketAddr, objects: usize, step: usize) -> Result<(), Error
 
 /// Purges a tag; how long that took.
 fn purge(admin: &mut TcpStream, tag: &str) -> Result<Duration, Error> {
-    let what = || format!("purging the tag {tag}");
+    let path = "/v1/purge";
     let body = format!("{{\"edgeCache\":\"bench\",\"tags\":[\"{tag}\"]}}");
     let request = format!(
-        "POST /v1/purge HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
     let begun = Instant::now();
-    admin.write_all(request.as_bytes()).map_err(Error::io(what()))?;
-    let (status, answer) = answer(admin).map_err(Error::io(what()))?;
+    let answer = client::send(admin, &request, path)?;
     let took = begun.elapsed();
-    if status != 200 || !answer.contains("\"marks\":1,") {
+    let said = String::from_utf8_lossy(&answer.body);
+    if answer.status != 200 || !said.contains("\"marks\":1,") {
         return Err(Error::Wrong {
             server: "breakwater".to_owned(),
-            path: "/v1/purge".to_owned(),
-            why: format!("status {status}: {answer}"),
+            path: path.to_owned(),
+            why: format!("status {}: {said}", answer.status),
         });
     }
     Ok(took)
-}
-
-/// Reads an answer with a `Content-Length`.
-fn answer(stream: &mut TcpStream) -> std::io::Result<(u16, String)> {
-    let mut reader = BufReader::new(stream);
-    let mut line = String::new();
-    reader.read_line(&mut line)?;
-    let status = line.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
-    let mut length = 0;
-    loop {
-        line.clear();
-        if reader.read_line(&mut line)? <= 2 {
-            break;
-        }
-        if let Some((name, value)) = line.split_once(':')
-            && name.eq_ignore_ascii_case("content-length")
-        {
-            length = value.trim().parse().unwrap_or(0);
-        }
-    }
-    let mut body = String::new();
-    reader.take(length).read_to_string(&mut body)?;
-    Ok((status, body))
 }

@@ -43,16 +43,13 @@ impl Report {
     /// Whether a budget was missed.
     #[must_use]
     pub fn missed(&self) -> bool {
-        self.budgets.iter().any(|budget| budget.verdict == Verdict::Missed)
+        is_any_missed(&self.budgets)
     }
 
     /// The report as Markdown; `plot` is the file beside it.
     #[must_use]
     pub fn markdown(&self, plot: &str) -> String {
-        let mut text = String::new();
-        // Writing to a String cannot fail.
-        let _infallible = self.write(&mut text, plot);
-        text
+        text(|out| self.write(out, plot))
     }
 
     fn write(&self, out: &mut String, plot: &str) -> fmt::Result {
@@ -105,6 +102,19 @@ impl Report {
         }
         Ok(())
     }
+}
+
+/// What `write` writes.
+pub(crate) fn text(write: impl FnOnce(&mut String) -> fmt::Result) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _infallible = write(&mut text);
+    text
+}
+
+/// Whether one of these was missed.
+pub(crate) fn is_any_missed(budgets: &[Budget]) -> bool {
+    budgets.iter().any(|budget| budget.verdict == Verdict::Missed)
 }
 
 /// Servers left out, by name, with the reason.

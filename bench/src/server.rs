@@ -78,17 +78,7 @@ impl Server {
             sizes: common.sizes,
         })?;
         let output = directory.path().join("output");
-        let log = fs::File::create(&output).map_err(Error::io("creating a server's output file"))?;
-        let errors = log.try_clone().map_err(Error::io("sharing a server's output file"))?;
-        // `taskset` runs it in its own process, so the child's id is the server's.
-        let mut child = Command::new("taskset")
-            .args(["--cpu-list", &common.cpu.to_string()])
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(log)
-            .stderr(errors)
-            .spawn()
-            .map_err(Error::io("running taskset"))?;
+        let mut child = spawn(common.cpu, arguments, &output)?;
         // Breakwater listens before it has read its manifests; the others do not.
         let ready = || match kind {
             Kind::Breakwater(_) => client::get(ports.admin, "/readyz").is_ok_and(|answer| answer.status == 200),
@@ -139,6 +129,21 @@ impl Drop for Server {
     fn drop(&mut self) {
         stop(&mut self.child);
     }
+}
+
+/// Runs a program on one CPU; `output` takes what it says.
+pub(crate) fn spawn(cpu: usize, arguments: Vec<String>, output: &Path) -> Result<Child, Error> {
+    let log = fs::File::create(output).map_err(Error::io("creating a server's output file"))?;
+    let errors = log.try_clone().map_err(Error::io("sharing a server's output file"))?;
+    // `taskset` runs it in its own process, so the child's id is the server's.
+    Command::new("taskset")
+        .args(["--cpu-list", &cpu.to_string()])
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(log)
+        .stderr(errors)
+        .spawn()
+        .map_err(Error::io("running taskset"))
 }
 
 /// Ports of the loopback interface that were free a moment ago.

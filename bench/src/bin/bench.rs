@@ -248,13 +248,7 @@ fn send_purges(options: &Options, plan: purge::Plan) -> Result<bool, Error> {
     let kind = Kind::Breakwater(options.breakwater.clone());
     let rounds = purge::run(&kind, &certificate, plan)?;
     let report = purge::report::Report::new(machine, kind.version(), plan, rounds);
-    let json = serde_json::to_string_pretty(&report).map_err(|e| Error::io("writing JSON")(e.into()))? + "\n";
-    let markdown = report.markdown();
-    match options.format {
-        Format::Markdown => print!("{markdown}"),
-        Format::Json => print!("{json}"),
-    }
-    write(&options.results, &[("purge.md", markdown), ("purge.json", json)])?;
+    hand_out(options, &report, report.markdown(), "purge")?;
     Ok(options.strict && report.missed())
 }
 

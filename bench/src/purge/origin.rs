@@ -3,13 +3,13 @@
 //! Invariant: the count goes up before an answer is written.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use crate::Error;
+use crate::origin::listen;
 
 /// How long it keeps an idle connection.
 const IDLE: Duration = Duration::from_secs(600);
@@ -23,19 +23,9 @@ pub(super) struct Origin {
 
 impl Origin {
     pub(super) fn start() -> Result<Self, Error> {
-        let listener = TcpListener::bind("127.0.0.1:0").map_err(Error::io("binding the origin"))?;
-        let address = listener
-            .local_addr()
-            .map_err(Error::io("asking for the origin's address"))?;
         let asked = Arc::<AtomicU64>::default();
         let counter = Arc::clone(&asked);
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let counter = Arc::clone(&counter);
-                // A connection that fails shows itself at the client.
-                thread::spawn(move || serve(&stream, &counter));
-            }
-        });
+        let address = listen(move |stream| serve(stream, &counter))?;
         Ok(Self { address, asked })
     }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Figure, Plan};
 use crate::machine::Machine;
-use crate::report::{Budget, Range, Verdict};
+use crate::report::{Budget, Range, Verdict, text};
 
 /// What a purge of all may take, as a part of what one of a single response takes: the same, but for what else a busy
 /// machine does within some hundred microseconds.
@@ -51,10 +51,7 @@ impl Report {
     /// As Markdown.
     #[must_use]
     pub fn markdown(&self) -> String {
-        let mut text = String::new();
-        // Writing to a String cannot fail.
-        let _infallible = self.write(&mut text);
-        text
+        text(|out| self.write(out))
     }
 
     fn write(&self, out: &mut String) -> fmt::Result {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::client;
 use super::requests::Site;
 use super::server::{Server, request};
-use crate::load::{Counted, Run, charge, wrk};
+use crate::load::{Counted, Run, charge, generate, wrk};
 use crate::server::pause;
 use crate::{Error, account};
 
@@ -46,21 +46,14 @@ pub fn run(server: &Server<'_>, requests: &[Vec<u8>], refused: bool, seconds: u3
     file.write_all(script(requests).as_bytes())
         .map_err(Error::io("writing the requests"))?;
     settle(server)?;
-    let before = account::cpu(server.pid())?;
-    let output = Command::new("taskset")
+    let mut command = Command::new("taskset");
+    command
         .args(["--cpu-list", &cpu.to_string(), "wrk", "--threads", "1"])
         .args(["--connections", &connections.to_string()])
         .args(["--duration", &format!("{seconds}s"), "--timeout", "30s", "--script"])
         .arg(file.path())
-        .arg(format!("http://{}/", server.address))
-        .output()
-        .map_err(Error::io("running the load generator"))?;
-    let used = account::cpu(server.pid())? - before;
-    let text = String::from_utf8_lossy(&output.stdout);
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        return Err(failed(format!("{}: {}", output.status, said.trim())));
-    }
+        .arg(format!("http://{}/", server.address));
+    let (text, used) = generate(command, server.pid(), failed)?;
     let counted = if refused { read_refused(&text) } else { wrk::read(&text) };
     Ok(charge(counted.map_err(failed)?, used))
 }

@@ -4,13 +4,13 @@
 //! the answer is written. Left to others: chunked bodies; neither server sends any.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use crate::Error;
+use crate::origin::listen;
 
 /// The page, 31 bytes.
 pub const PAGE: &str = "<html><body>hello</body></html>";
@@ -32,23 +32,10 @@ impl Origin {
     /// # Errors
     /// When no port can be bound.
     pub fn start() -> Result<Self, Error> {
-        let listener = TcpListener::bind("127.0.0.1:0").map_err(Error::io("binding the origin"))?;
-        let address = listener
-            .local_addr()
-            .map_err(Error::io("asking for the origin's address"))?;
-        let origin = Self {
-            address,
-            seen: Arc::default(),
-        };
-        let seen = Arc::clone(&origin.seen);
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let seen = Arc::clone(&seen);
-                // A connection that fails ends; the server that lost it reports it through its own answer.
-                thread::spawn(move || serve(&stream, &seen));
-            }
-        });
-        Ok(origin)
+        let seen = Arc::<AtomicU64>::default();
+        let counter = Arc::clone(&seen);
+        let address = listen(move |stream| serve(stream, &counter))?;
+        Ok(Self { address, seen })
     }
 
     /// Where it listens.

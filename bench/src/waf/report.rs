@@ -12,7 +12,7 @@ use super::{Outcome, Pair, Plan, TWINS, routes};
 use crate::load::Run;
 use crate::machine::Machine;
 use crate::measure::Row;
-use crate::report::{Budget, Range, Verdict, cell, write_servers, write_skipped};
+use crate::report::{Budget, Range, cell, is_any_missed, text, write_servers, write_skipped};
 
 /// A whole run.
 #[derive(Debug, Clone, Serialize)]
@@ -37,16 +37,13 @@ impl Report {
     /// Whether a budget was missed.
     #[must_use]
     pub fn missed(&self) -> bool {
-        self.budgets.iter().any(|budget| budget.verdict == Verdict::Missed)
+        is_any_missed(&self.budgets)
     }
 
     /// As Markdown.
     #[must_use]
     pub fn markdown(&self) -> String {
-        let mut text = String::new();
-        // Writing to a String cannot fail.
-        let _infallible = self.write(&mut text);
-        text
+        text(|out| self.write(out))
     }
 
     fn write(&self, out: &mut String) -> fmt::Result {

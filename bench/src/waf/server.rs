@@ -6,7 +6,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -16,7 +16,7 @@ use super::client::ask;
 use super::requests::Site;
 use super::rules::Rules;
 use super::{breakwater, nginx};
-use crate::server::{pause, ports, stop, wait_until};
+use crate::server::{pause, ports, spawn, stop, wait_until};
 use crate::{Error, machine};
 
 /// How long rules may take until they are in force: libmodsecurity reads them once for each route.
@@ -185,18 +185,8 @@ impl<'a> Server<'a> {
             Kind::Nginx => nginx::command(&setup)?,
         };
         let output = directory.path().join("output");
-        let log = fs::File::create(&output).map_err(Error::io("creating a server's output file"))?;
-        let errors = log.try_clone().map_err(Error::io("sharing a server's output file"))?;
         let begun = Instant::now();
-        // `taskset` runs it in its own process, so the child's id is the server's.
-        let mut child = Command::new("taskset")
-            .args(["--cpu-list", &common.cpu.to_string()])
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(log)
-            .stderr(errors)
-            .spawn()
-            .map_err(Error::io("running taskset"))?;
+        let mut child = spawn(common.cpu, arguments, &output)?;
         let probes = probes(sites);
         let refuses = || {
             let status = |probe: &String| ask(address, probe.as_bytes()).map(|answer| answer.status);

@@ -4,14 +4,14 @@
 //! one byte and not counted.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use super::bodies::{Bodies, parse};
 use crate::Error;
+use crate::origin::listen;
 
 /// How long it keeps an idle connection of a cache.
 const IDLE: Duration = Duration::from_secs(600);
@@ -31,19 +31,9 @@ struct Counts {
 
 impl Origin {
     pub(super) fn start(bodies: &Arc<Bodies>) -> Result<Self, Error> {
-        let listener = TcpListener::bind("127.0.0.1:0").map_err(Error::io("binding the origin"))?;
-        let address = listener
-            .local_addr()
-            .map_err(Error::io("asking for the origin's address"))?;
         let counts = Arc::<Counts>::default();
         let (bodies, counter) = (Arc::clone(bodies), Arc::clone(&counts));
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let (bodies, counter) = (Arc::clone(&bodies), Arc::clone(&counter));
-                // A connection that fails shows itself at the client.
-                thread::spawn(move || serve(&stream, &bodies, &counter));
-            }
-        });
+        let address = listen(move |stream| serve(stream, &bodies, &counter))?;
         Ok(Self { address, counts })
     }
 

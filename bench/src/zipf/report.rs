@@ -11,7 +11,7 @@ use super::{Figure, Plan, Workload};
 use crate::hitrate::trace::EXPONENT;
 use crate::machine::Machine;
 use crate::measure::Row;
-use crate::report::{Budget, Range, Verdict, cell, write_servers, write_skipped};
+use crate::report::{Budget, Range, cell, is_any_missed, text, write_servers, write_skipped};
 
 /// A whole run.
 #[derive(Debug, Clone, Serialize)]
@@ -64,16 +64,13 @@ impl Report {
     /// Whether Breakwater was worse than a peer.
     #[must_use]
     pub fn missed(&self) -> bool {
-        self.budgets.iter().any(|budget| budget.verdict == Verdict::Missed)
+        is_any_missed(&self.budgets)
     }
 
     /// As Markdown.
     #[must_use]
     pub fn markdown(&self) -> String {
-        let mut text = String::new();
-        // Writing to a String cannot fail.
-        let _infallible = self.write(&mut text);
-        text
+        text(|out| self.write(out))
     }
 
     fn write(&self, out: &mut String) -> fmt::Result {
@@ -185,6 +182,7 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::Verdict;
 
     fn figure(hits: f64, cpu_us: f64) -> Figure {
         Figure {

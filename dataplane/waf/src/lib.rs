@@ -38,6 +38,7 @@ pub mod detect;
 pub mod engine;
 mod error;
 pub mod limit;
+mod named;
 pub mod operator;
 pub mod policy;
 pub mod seclang;

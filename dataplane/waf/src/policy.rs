@@ -205,7 +205,7 @@ impl Policy {
         if self.identity.mode == Mode::DetectOnly {
             return false;
         }
-        let key = live.tables.rates.key((penalty.id, ClientKey::from(client)));
+        let key = penalty.key(&live.tables, client);
         live.tables.penalties.strike(key, now_ms, penalty.terms)
     }
 
@@ -265,7 +265,7 @@ impl Policy {
             }
         };
         if let Some(penalty) = &live.penalty {
-            let key = live.tables.rates.key((penalty.id, ClientKey::from(request.client)));
+            let key = penalty.key(&live.tables, request.client);
             if let Some(left_ms) = live.tables.penalties.remaining(key, now_ms) {
                 let detail = Detail::Penalty(left_ms.div_ceil(1000));
                 self.finding(penalty.mode, Reason::Penalty, live.block_status, None, detail)
@@ -474,6 +474,13 @@ impl Rate {
             Check::Allowed => Ok(()),
             Check::Refused { retry_after_ms } => Err(retry_after_ms.div_ceil(1000).try_into().unwrap_or(u32::MAX)),
         }
+    }
+}
+
+impl PenaltyBox {
+    /// What `client` is known as.
+    fn key(&self, tables: &Tables, client: std::net::IpAddr) -> u64 {
+        tables.rates.key((self.id, ClientKey::from(client)))
     }
 }
 

@@ -22,147 +22,56 @@ mod utf8;
 use std::borrow::Cow;
 
 pub(crate) use blanks::is_space;
+pub(crate) use digits::hex_pair;
 pub(crate) use url::percent_decoded;
 
-/// A transformation, by its SecLang name after `t:`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[allow(missing_docs, reason = "the names are SecLang's own")]
-#[non_exhaustive]
-pub enum Transformation {
-    Base64Decode,
-    Base64DecodeExt,
-    Base64Encode,
-    CmdLine,
-    CompressWhitespace,
-    CssDecode,
-    EscapeSeqDecode,
-    HexDecode,
-    HexEncode,
-    HtmlEntityDecode,
-    JsDecode,
-    Length,
-    Lowercase,
-    Md5,
-    NormalizePath,
-    NormalizePathWin,
-    ParityEven7bit,
-    ParityOdd7bit,
-    ParityZero7bit,
-    RemoveComments,
-    RemoveCommentsChar,
-    RemoveNulls,
-    RemoveWhitespace,
-    ReplaceComments,
-    ReplaceNulls,
-    Sha1,
-    SqlHexDecode,
-    Trim,
-    TrimLeft,
-    TrimRight,
-    Uppercase,
-    UrlDecode,
-    UrlDecodeUni,
-    UrlEncode,
-    Utf8ToUnicode,
+use crate::named::named;
+
+named! {
+    /// A transformation, by its SecLang name after `t:`. British spellings are known; `none` is not a transformation.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    #[allow(missing_docs, reason = "the names are SecLang's own")]
+    #[non_exhaustive]
+    pub enum Transformation {
+        Base64Decode = "base64Decode",
+        Base64DecodeExt = "base64DecodeExt",
+        Base64Encode = "base64Encode",
+        CmdLine = "cmdLine",
+        CompressWhitespace = "compressWhitespace",
+        CssDecode = "cssDecode",
+        EscapeSeqDecode = "escapeSeqDecode",
+        HexDecode = "hexDecode",
+        HexEncode = "hexEncode",
+        HtmlEntityDecode = "htmlEntityDecode",
+        JsDecode = "jsDecode",
+        Length = "length",
+        Lowercase = "lowercase",
+        Md5 = "md5",
+        NormalizePath = "normalizePath" | "normalisePath",
+        NormalizePathWin = "normalizePathWin" | "normalisePathWin",
+        ParityEven7bit = "parityEven7bit",
+        ParityOdd7bit = "parityOdd7bit",
+        ParityZero7bit = "parityZero7bit",
+        RemoveComments = "removeComments",
+        RemoveCommentsChar = "removeCommentsChar",
+        RemoveNulls = "removeNulls",
+        RemoveWhitespace = "removeWhitespace",
+        ReplaceComments = "replaceComments",
+        ReplaceNulls = "replaceNulls",
+        Sha1 = "sha1",
+        SqlHexDecode = "sqlHexDecode",
+        Trim = "trim",
+        TrimLeft = "trimLeft",
+        TrimRight = "trimRight",
+        Uppercase = "uppercase",
+        UrlDecode = "urlDecode",
+        UrlDecodeUni = "urlDecodeUni",
+        UrlEncode = "urlEncode",
+        Utf8ToUnicode = "utf8toUnicode",
+    }
 }
 
 impl Transformation {
-    /// All of them.
-    pub const ALL: [Self; 35] = [
-        Self::Base64Decode,
-        Self::Base64DecodeExt,
-        Self::Base64Encode,
-        Self::CmdLine,
-        Self::CompressWhitespace,
-        Self::CssDecode,
-        Self::EscapeSeqDecode,
-        Self::HexDecode,
-        Self::HexEncode,
-        Self::HtmlEntityDecode,
-        Self::JsDecode,
-        Self::Length,
-        Self::Lowercase,
-        Self::Md5,
-        Self::NormalizePath,
-        Self::NormalizePathWin,
-        Self::ParityEven7bit,
-        Self::ParityOdd7bit,
-        Self::ParityZero7bit,
-        Self::RemoveComments,
-        Self::RemoveCommentsChar,
-        Self::RemoveNulls,
-        Self::RemoveWhitespace,
-        Self::ReplaceComments,
-        Self::ReplaceNulls,
-        Self::Sha1,
-        Self::SqlHexDecode,
-        Self::Trim,
-        Self::TrimLeft,
-        Self::TrimRight,
-        Self::Uppercase,
-        Self::UrlDecode,
-        Self::UrlDecodeUni,
-        Self::UrlEncode,
-        Self::Utf8ToUnicode,
-    ];
-
-    /// By its name after `t:`, without regard to case. British spellings are known; `none` is not a transformation.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        let canonical = if name.eq_ignore_ascii_case("normalisePath") {
-            "normalizePath"
-        } else if name.eq_ignore_ascii_case("normalisePathWin") {
-            "normalizePathWin"
-        } else {
-            name
-        };
-        Self::ALL
-            .into_iter()
-            .find(|known| known.name().eq_ignore_ascii_case(canonical))
-    }
-
-    /// Its name after `t:`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Base64Decode => "base64Decode",
-            Self::Base64DecodeExt => "base64DecodeExt",
-            Self::Base64Encode => "base64Encode",
-            Self::CmdLine => "cmdLine",
-            Self::CompressWhitespace => "compressWhitespace",
-            Self::CssDecode => "cssDecode",
-            Self::EscapeSeqDecode => "escapeSeqDecode",
-            Self::HexDecode => "hexDecode",
-            Self::HexEncode => "hexEncode",
-            Self::HtmlEntityDecode => "htmlEntityDecode",
-            Self::JsDecode => "jsDecode",
-            Self::Length => "length",
-            Self::Lowercase => "lowercase",
-            Self::Md5 => "md5",
-            Self::NormalizePath => "normalizePath",
-            Self::NormalizePathWin => "normalizePathWin",
-            Self::ParityEven7bit => "parityEven7bit",
-            Self::ParityOdd7bit => "parityOdd7bit",
-            Self::ParityZero7bit => "parityZero7bit",
-            Self::RemoveComments => "removeComments",
-            Self::RemoveCommentsChar => "removeCommentsChar",
-            Self::RemoveNulls => "removeNulls",
-            Self::RemoveWhitespace => "removeWhitespace",
-            Self::ReplaceComments => "replaceComments",
-            Self::ReplaceNulls => "replaceNulls",
-            Self::Sha1 => "sha1",
-            Self::SqlHexDecode => "sqlHexDecode",
-            Self::Trim => "trim",
-            Self::TrimLeft => "trimLeft",
-            Self::TrimRight => "trimRight",
-            Self::Uppercase => "uppercase",
-            Self::UrlDecode => "urlDecode",
-            Self::UrlDecodeUni => "urlDecodeUni",
-            Self::UrlEncode => "urlEncode",
-            Self::Utf8ToUnicode => "utf8toUnicode",
-        }
-    }
-
     /// The value after the transformation; borrowed where that changes nothing. Linear in time and memory.
     #[must_use]
     pub fn apply(self, input: &[u8]) -> Cow<'_, [u8]> {

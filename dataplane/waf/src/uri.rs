@@ -150,7 +150,6 @@ fn earlier(a: Option<u32>, b: Option<u32>) -> Option<u32> {
     }
 }
 
-/// `value` anchored at both ends.
 fn compile(value: &str) -> Result<Regex, String> {
     let build = |pattern: &str| {
         RegexBuilder::new(pattern)
@@ -158,20 +157,29 @@ fn compile(value: &str) -> Result<Regex, String> {
             .dfa_size_limit(MAX_REGEX_SIZE)
             .build()
     };
-    let reason = |error: regex::Error| match error {
+    anchored(value, build).map_err(|error| match error {
         regex::Error::CompiledTooBig(limit) => {
             format!("regular expression `{value}` compiles to more than {limit} bytes: shorten its repetitions")
         }
-        // The parser's message quotes the expression over several lines; the last says what is wrong.
-        other => {
-            let text = other.to_string();
-            let last = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
-            format!("regular expression `{value}` does not parse: {last}")
-        }
-    };
-    // Alone first: `a)|(b` is no expression, but would be one between parentheses.
-    build(value).map_err(reason)?;
-    build(&format!(r"\A(?:{value})\z")).map_err(reason)
+        other => format!("regular expression `{value}` does not parse: {}", reason(&other)),
+    })
+}
+
+/// What `build` makes of `value` anchored at both ends, and of nothing that is no expression alone: `a)|(b` is none, but
+/// would be one between parentheses.
+pub(crate) fn anchored<R>(
+    value: &str,
+    build: impl Fn(&str) -> Result<R, regex::Error>,
+) -> Result<R, regex::Error> {
+    build(value)?;
+    build(&format!(r"\A(?:{value})\z"))
+}
+
+/// What is wrong, in one line: the parser's message quotes the expression over several, and the last says it.
+pub(crate) fn reason(error: &regex::Error) -> String {
+    let text = error.to_string();
+    let last = text.lines().last().unwrap_or_default();
+    last.trim_start_matches("error: ").to_owned()
 }
 
 #[cfg(test)]

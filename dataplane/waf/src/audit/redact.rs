@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use crate::transform::Transformation;
+
 /// What a value is replaced by.
 const REPLACEMENT: &str = "***";
 
@@ -73,11 +75,15 @@ impl Redaction {
     /// `value`, or its replacement if fields of `name` are redacted.
     #[must_use]
     pub fn header_value<'a>(&self, name: &str, value: &'a str) -> &'a str {
-        if self.headers.iter().any(|header| header.eq_ignore_ascii_case(name)) {
+        if self.hides_header(name) {
             REPLACEMENT
         } else {
             value
         }
+    }
+
+    fn hides_header(&self, name: &str) -> bool {
+        self.headers.iter().any(|header| header.eq_ignore_ascii_case(name))
     }
 
     /// Whether the value of the query or form argument `name` is replaced.
@@ -107,19 +113,18 @@ impl Redaction {
                 let name = name.get(..end)?;
                 let hidden = match of_arguments {
                     Some(true) => name.split('.').any(|part| self.hides_argument(part)),
-                    Some(false) => self.headers.iter().any(|header| header.eq_ignore_ascii_case(name)),
-                    None => self.headers.iter().any(|header| header.eq_ignore_ascii_case("cookie")),
+                    Some(false) => self.hides_header(name),
+                    None => self.hides_header("cookie"),
                 };
                 hidden.then(|| format!("{REPLACEMENT} within {collection}{name}"))
             })
         });
         let found = found.or_else(|| {
-            let whole = |name: &&str| data.to_ascii_uppercase().contains(&name.to_ascii_uppercase());
-            let name = WHOLE
-                .iter()
-                .copied()
-                .filter(|_| !self.arguments.is_empty())
-                .find(whole)?;
+            if self.arguments.is_empty() {
+                return None;
+            }
+            let upper = data.to_ascii_uppercase();
+            let name = WHOLE.iter().find(|name| upper.contains(&name.to_ascii_uppercase()))?;
             Some(format!("{REPLACEMENT} within {name}"))
         });
         found.map_or(Cow::Borrowed(data), Cow::Owned)
@@ -144,29 +149,10 @@ impl Redaction {
 
 /// Percent-encoding and `+` undone once; what is not UTF-8 then is replaced, what is not an escape is kept.
 fn decode(text: &str) -> Cow<'_, str> {
-    if !text.contains(['%', '+']) {
-        return text.into();
+    match Transformation::UrlDecode.apply(text.as_bytes()) {
+        Cow::Borrowed(_) => text.into(),
+        Cow::Owned(bytes) => String::from_utf8_lossy(&bytes).into_owned().into(),
     }
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, tail)) = rest.split_first() {
-        let digit = |at: usize| tail.get(at).and_then(|digit| char::from(*digit).to_digit(16));
-        match (byte, digit(0), digit(1)) {
-            (b'%', Some(high), Some(low)) => {
-                bytes.push((high << 4 | low) as u8);
-                rest = tail.get(2..).unwrap_or_default();
-            }
-            (b'+', ..) => {
-                bytes.push(b' ');
-                rest = tail;
-            }
-            _ => {
-                bytes.push(byte);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned().into()
 }
 
 #[cfg(test)]

@@ -7,6 +7,12 @@
 #[cfg(debug_assertions)]
 use std::cell::Cell;
 
+/// Whether `text` begins with `word`, in any case.
+pub(super) fn begins_with(text: &[u8], word: &[u8]) -> bool {
+    text.get(..word.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(word))
+}
+
 /// The input of one tokenizer.
 #[derive(Clone, Debug)]
 pub(super) struct Bytes<'a> {

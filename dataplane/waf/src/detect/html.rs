@@ -273,7 +273,7 @@ impl<'a> Tokens<'a> {
             self.through_greater_than(Kind::Doctype)
         } else if start == b"[CDATA[" {
             self.at += 7;
-            let end = memchr::memmem::find(self.input.rest(self.at), b"]]>").map(|offset| self.at + offset);
+            let end = self.input.find_bytes(b"]]>", self.at);
             self.take_through(Kind::Text, end, 3)
         } else if start.starts_with(b"--") {
             self.at += 2;

@@ -3,6 +3,7 @@
 //! Nobody knows the page, so the text is read as text, and as a value of an attribute without quotes and in each kind of
 //! quotes. A tag, an attribute or a comment that can run script in some browser is enough.
 
+use super::bytes::begins_with;
 use super::html::{Kind, Place, Tokens};
 use super::script_names::{self, Attribute};
 
@@ -48,7 +49,7 @@ fn runs_script(input: &[u8], place: Place) -> bool {
 /// Whether Internet Explorer does something with this comment: it ends tags with backticks, has conditions
 /// (`<!--[if`), imports (`<?import`) and reads XML and its entities.
 fn is_live_comment(text: &[u8]) -> bool {
-    let begins = |word| script_names::begins_with(text, word);
+    let begins = |word| begins_with(text, word);
     memchr::memchr(b'`', text).is_some()
         || (text.len() > 3 && (begins(b"[IF") || begins(b"XML")))
         || begins(b"IMPORT")

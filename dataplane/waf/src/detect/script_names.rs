@@ -2,6 +2,8 @@
 
 use std::sync::LazyLock;
 
+use super::bytes::begins_with;
+
 /// What an attribute does with its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Attribute {
@@ -40,12 +42,6 @@ pub(super) fn is_tag(name: &[u8]) -> bool {
     }
     let mut room = [0; LONGEST];
     without_nul(name, &mut room).is_some_and(|name| TAGS.iter().any(|known| name.eq_ignore_ascii_case(known)))
-}
-
-/// Whether `text` begins with `word`, in any case.
-pub(super) fn begins_with(text: &[u8], word: &[u8]) -> bool {
-    text.get(..word.len())
-        .is_some_and(|start| start.eq_ignore_ascii_case(word))
 }
 
 /// Whether this is the name of an event's handler, or begins like one.

@@ -16,6 +16,7 @@ use self::fold::Folded;
 use self::scan::Context;
 use self::token::{Kind, Token};
 use super::Fingerprint;
+use super::bytes::begins_with;
 
 /// The pattern of the first reading that is an injection.
 pub(super) fn detect(input: &[u8]) -> Option<Fingerprint> {
@@ -93,7 +94,7 @@ fn is_plain(input: &[u8], pattern: &[u8], folded: &Folded<'_>) -> bool {
             // `sexy and 17` is plain; `sexy and 17<18` came from more tokens.
             b"s&n" | b"n&1" | b"1&1" | b"1&v" | b"1&s" => folded.read() == 3,
             _ => {
-                let writes_file = second.text.len() >= 5 && fold::starts_with(second.text, b"INTO");
+                let writes_file = second.text.len() >= 5 && begins_with(second.text, b"INTO");
                 second.kind == Kind::Keyword && !writes_file
             }
         },

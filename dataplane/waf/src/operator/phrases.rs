@@ -6,6 +6,8 @@ use std::ops::Range;
 
 use aho_corasick::{AhoCorasick, AhoCorasickBuilder, MatchKind};
 
+use crate::transform::{hex_pair, is_space};
+
 /// Most bytes of all phrases of one set together.
 pub const MAX_PHRASE_BYTES: usize = 16 << 20;
 
@@ -103,7 +105,7 @@ fn read(text: &[u8]) -> Result<Option<Vec<Vec<u8>>>, PhraseError> {
             }
             [b'\\', ..] => return Ok(None),
             [byte, tail @ ..] => {
-                if byte.is_ascii_whitespace() || *byte == 0x0b {
+                if is_space(*byte) {
                     phrases.push(std::mem::take(&mut phrase));
                 } else {
                     phrase.push(*byte);
@@ -120,14 +122,8 @@ fn read(text: &[u8]) -> Result<Option<Vec<Vec<u8>>>, PhraseError> {
 fn hexadecimal(text: &[u8]) -> Option<Vec<u8>> {
     let digits: Vec<u8> = text.iter().copied().filter(|byte| *byte != b' ').collect();
     let (pairs, rest) = digits.as_chunks::<2>();
-    let value = |digit: u8| {
-        char::from(digit)
-            .to_digit(16)
-            .and_then(|value| u8::try_from(value).ok())
-    };
-    let pair = |&[high, low]: &[u8; 2]| Some(value(high)? << 4 | value(low)?);
     if rest.is_empty() {
-        pairs.iter().map(pair).collect()
+        pairs.iter().map(|&[high, low]| hex_pair(high, low)).collect()
     } else {
         None
     }

@@ -9,7 +9,7 @@ use regex::bytes::{Regex, RegexBuilder};
 
 use crate::{
     ConfigError,
-    uri::{Kind, MAX_REGEX_SIZE, MAX_VALUE},
+    uri::{Kind, MAX_REGEX_SIZE, MAX_VALUE, anchored, reason},
 };
 
 /// Most rules of one policy.
@@ -164,14 +164,8 @@ pub fn compile(value: &str) -> Result<Regex, String> {
             .dfa_size_limit(MAX_REGEX_SIZE)
             .build()
     };
-    // Alone first, as in `uri`.
-    build(value)
-        .and_then(|_| build(&format!(r"\A(?:{value})\z")))
-        .map_err(|error| {
-            let text = error.to_string();
-            let last = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
-            format!("regular expression `{value}` cannot be used: {last}")
-        })
+    anchored(value, build)
+        .map_err(|error| format!("regular expression `{value}` cannot be used: {}", reason(&error)))
 }
 
 #[cfg(test)]

@@ -175,7 +175,7 @@ fn transformation(text: &str) -> Result<Action, String> {
     match Transformation::from_name(name) {
         Some(transformation) => Ok(Action::Transform(transformation)),
         None => {
-            let names = Transformation::ALL.into_iter().map(Transformation::name);
+            let names = Transformation::ALL.iter().map(|known| known.name());
             let near = did_you_mean(name, names.chain(["none"]));
             Err(format!("there is no transformation {}{near}", shown(name)))
         }

@@ -3,7 +3,7 @@
 //! Separated by `|` or `,`. A selector between quotes or slashes may hold either.
 
 use super::suggest::{did_you_mean, shown};
-use super::words::part;
+use super::words::{part, single_quoted};
 use super::{Key, Mistake, Target, Variable};
 
 impl Target {
@@ -175,28 +175,21 @@ impl Reader<'_> {
         Key::Name(name)
     }
 
-    /// `'…'`, in which a backslash keeps a quote from ending it.
+    /// `'…'`
     fn quoted(&mut self) -> Result<Key, Mistake> {
         let open = self.at;
         let rest = part(self.text, open + 1, self.text.len());
-        let mut escaped = false;
-        let end = rest.bytes().position(|byte| {
-            let ends = byte == b'\'' && !escaped;
-            escaped = byte == b'\\' && !escaped;
-            ends
-        });
-        let Some(end) = end else {
+        let Some((inside, end)) = single_quoted(rest) else {
             return Err(Mistake::new(
                 open,
                 "the quote around the selector is not closed; add a ' after it",
             ));
         };
         self.at = open + end + 2;
-        let inside = part(rest, 0, end).replace("\\'", "'");
         let pattern = inside.strip_prefix('/').and_then(|rest| rest.strip_suffix('/'));
         Ok(match pattern {
             Some(pattern) => Key::Regex(pattern.to_owned()),
-            None => Key::Name(inside),
+            None => Key::Name(inside.into_owned()),
         })
     }
 

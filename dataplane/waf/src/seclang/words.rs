@@ -99,6 +99,25 @@ fn quoted<'l>(line: &'l Line<'l>, at: usize, quote: char) -> Result<(Word<'l>, u
     ))
 }
 
+/// What stands before the `'` that ends a value, and where that is. A backslash keeps a quote from ending it, and goes;
+/// every other backslash stays.
+pub(super) fn single_quoted(rest: &str) -> Option<(Cow<'_, str>, usize)> {
+    let mut escaped = false;
+    let end = rest.bytes().position(|byte| {
+        let ends = byte == b'\'' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        ends
+    })?;
+    let inside = part(rest, 0, end);
+    // Before every quote that is left there is a backslash.
+    let inside = if inside.contains('\'') {
+        Cow::Owned(inside.replace("\\'", "'"))
+    } else {
+        Cow::Borrowed(inside)
+    };
+    Some((inside, end))
+}
+
 fn skip_spaces(text: &str, from: usize) -> usize {
     let rest = part(text, from, text.len());
     from + (rest.len() - rest.trim_start().len())

@@ -11,7 +11,7 @@ pub(super) fn hex(digit: u8) -> Option<u8> {
 }
 
 /// The byte that two hexadecimal digits write.
-pub(super) fn hex_pair(high: u8, low: u8) -> Option<u8> {
+pub(crate) fn hex_pair(high: u8, low: u8) -> Option<u8> {
     Some(hex(high)? << 4 | hex(low)?)
 }
 

@@ -20,7 +20,7 @@ fn each(transformation: Transformation, cases: &[(&[u8], &[u8])]) {
 
 #[test]
 fn a_name_is_known_in_any_case_and_in_both_spellings() {
-    for transformation in Transformation::ALL {
+    for &transformation in Transformation::ALL {
         let name = transformation.name();
         assert_eq!(Transformation::from_name(name), Some(transformation));
         assert_eq!(Transformation::from_name(&name.to_uppercase()), Some(transformation));
@@ -82,7 +82,7 @@ fn borrowed_means_equal_and_most_settle_after_one_round() {
         let input: Vec<u8> = (0..length)
             .filter_map(|_| alphabet.get(random.below(alphabet.len() as u64) as usize).copied())
             .collect();
-        for transformation in Transformation::ALL {
+        for &transformation in Transformation::ALL {
             let output = transformation.apply(&input);
             let borrowed = matches!(output, Cow::Borrowed(_));
             let trims = matches!(transformation, Trim | TrimLeft | TrimRight);
@@ -423,7 +423,7 @@ fn the_worst_takes_no_more_than_a_few_times_its_size() {
         "/*", "\\", "&#", "%u", "../", "--", "&a", "<!--", "0x", "/../a", "é", "*/",
     ] {
         let input = piece.repeat((1 << 16) / piece.len());
-        for transformation in Transformation::ALL {
+        for &transformation in Transformation::ALL {
             assert!(transformation.apply(input.as_bytes()).len() <= 3 * input.len());
         }
     }

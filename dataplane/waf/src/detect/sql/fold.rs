@@ -9,6 +9,7 @@
 use super::scan::{Context, Scanner};
 use super::token::{Kind, Token};
 use super::words;
+use crate::detect::bytes::begins_with;
 
 /// How many tokens a pattern has at most.
 const MOST: usize = 5;
@@ -204,7 +205,7 @@ impl Folded<'_> {
         }
         match (first.kind, second.kind) {
             // Behind a semicolon, IF is a statement of Transact-SQL and no function.
-            (Semicolon, Function) if starts_with(second.text, b"IF") => {
+            (Semicolon, Function) if begins_with(second.text, b"IF") => {
                 second.kind = TransactSql;
                 folded(0, Resume::Here)
             }
@@ -348,10 +349,4 @@ fn may_be_called(token: &Token<'_>) -> bool {
         b"LOCALTIMESTAMP",
     ];
     NAMES.iter().any(|name| token.is_word(name))
-}
-
-/// Whether `text` begins with `word`, in any case.
-pub(super) fn starts_with(text: &[u8], word: &[u8]) -> bool {
-    text.get(..word.len())
-        .is_some_and(|start| start.eq_ignore_ascii_case(word))
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::seclang::Mistake;
 use crate::seclang::suggest::shown;
-use crate::seclang::words::part;
+use crate::seclang::words::{part, single_quoted};
 
 /// One action as written.
 pub(super) struct Item<'w> {
@@ -106,51 +106,18 @@ impl<'w> Items<'w> {
         Ok(Cow::Borrowed(value))
     }
 
-    /// `'…'`: a backslash keeps a quote from ending it, and goes; every other backslash stays.
+    /// `'…'`
     fn quoted(&mut self) -> Result<Cow<'w, str>, Mistake> {
         let open = self.at;
-        let rest = part(self.text, open + 1, self.text.len());
-        let (mut pending, mut escapes) = (false, false);
-        let end = rest.bytes().position(|byte| {
-            let quote = byte == b'\'';
-            escapes |= quote && pending;
-            let ends = quote && !pending;
-            pending = byte == b'\\' && !pending;
-            ends
-        });
-        let Some(end) = end else {
+        let Some((inside, end)) = single_quoted(part(self.text, open + 1, self.text.len())) else {
             return Err(Mistake::new(
                 open,
                 "the quote ' is not closed; a quote inside a value needs a backslash before it",
             ));
         };
         self.at = open + end + 2;
-        let inside = part(rest, 0, end);
-        Ok(if escapes {
-            Cow::Owned(unescaped(inside))
-        } else {
-            Cow::Borrowed(inside)
-        })
+        Ok(inside)
     }
-}
-
-fn unescaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        if c != '\\' {
-            out.push(c);
-            continue;
-        }
-        match chars.next() {
-            Some('\'') => out.push('\''),
-            next => {
-                out.push('\\');
-                out.extend(next);
-            }
-        }
-    }
-    out
 }
 
 impl<'w> Iterator for Items<'w> {
