@@ -178,6 +178,11 @@ impl Loaded {
             .collect()
     }
 
+    fn has_config_map(&self, namespace: &str, name: &str) -> bool {
+        let mut all = self.files.values().flat_map(|file| &file.config_maps);
+        all.any(|map| map.namespace == namespace && map.name == name)
+    }
+
     /// What would be found of the rest of an object that cannot be decoded.
     fn judge_part(&self, parsed: &Parsed, part: &Part) -> Option<Verdict> {
         let mut world = match part.spec {
@@ -251,10 +256,7 @@ impl Loaded {
                     }
                 }
                 if let Some(name) = parsed.config_map_named_by(&problem.field)
-                    && !self
-                        .config_maps()
-                        .iter()
-                        .any(|map| map.namespace == verdict.id.namespace && map.name == name)
+                    && !self.has_config_map(&verdict.id.namespace, name)
                 {
                     services.retell_config_map(&mut diagnostic, name);
                 }
@@ -303,26 +305,16 @@ impl Parsed {
         if !field.ends_with("ecretName") {
             return None;
         }
-        let mut node = &self.node;
-        for step in field.split('.') {
-            node = node.get(step)?;
-        }
-        node.text()
+        self.node.at(field)?.text()
     }
 
     /// The ConfigMap that a field names, if it is one that names a ConfigMap.
     fn config_map_named_by(&self, field: &str) -> Option<&str> {
-        let Spec::WafPolicy(spec) = &self.spec else { return None };
-        let at = |list: &str, end: &str| field.strip_prefix(list)?.strip_suffix(end)?.parse::<usize>().ok();
-        let named = if let Some(index) = at("spec.seclang.configMaps[", "]") {
-            spec.seclang.as_ref()?.config_maps.get(index)?
-        } else if let Some(index) = at("spec.addresses.denyFrom[", "].configMap") {
-            &spec.addresses.deny_from.get(index)?.config_map
-        } else {
-            let index = at("spec.addresses.allowFrom[", "].configMap")?;
-            &spec.addresses.allow_from.get(index)?.config_map
-        };
-        Some(&named.name)
+        let last = field.rsplit('.').next()?.split('[').next()?;
+        if !matches!(last, "configMap" | "configMaps") {
+            return None;
+        }
+        self.node.at(field)?.get("name")?.text()
     }
 }
 

@@ -64,7 +64,7 @@ pub const RULES: &[Rule] = &[
         names: &[],
         verbs: &["list", "watch"],
     },
-    // Rules that `spec.seclang.configMaps` names.
+    // Rules and lists of addresses that WafPolicies name.
     Rule {
         scope: Scope::Watched,
         group: "",

@@ -14,8 +14,8 @@ pub(super) fn read(namespace: &str, name: &str, node: &Node, out: &mut Vec<Viola
         Some((_, Content::Map(entries))) => {
             for (key, value) in entries {
                 match &value.content {
-                    Content::Text(text) => data.push((key.name.clone(), text.clone())),
-                    Content::Null => data.push((key.name.clone(), String::new())),
+                    Content::Text(text) => data.push((key.name.as_str(), text.as_str())),
+                    Content::Null => data.push((key.name.as_str(), "")),
                     _ => out.push(Violation {
                         line: key.line,
                         field: format!("data[{}]", key.name),

@@ -587,3 +587,14 @@ fn a_config_map_of_the_directory_holds_rules_for_the_policy_that_names_it() {
         assert!(found[0].message.contains("ConfigMap default/own"), "{}", found[0]);
     }
 }
+
+#[test]
+fn a_config_map_of_the_cluster_is_no_error_of_a_policy_that_is_broken_elsewhere() {
+    let site = ruled_site("    configMaps: [{name: own, key: a.conf}]\n  mode: Enforced\n");
+    let dir = dir(&[("site.yaml", &site)]);
+    let loaded = load(dir.path()).unwrap();
+    let found = loaded.report(&compile(&loaded.world()), Services::Elsewhere);
+    let told = |field: &str| found.iter().find(|d| d.field == field).map(|d| d.severity);
+    assert_eq!(told("spec.mode"), Some(Severity::Error), "{found:?}");
+    assert_eq!(told("spec.seclang.configMaps[0]"), Some(Severity::Warning), "{found:?}");
+}

@@ -297,23 +297,31 @@ impl Node {
         }
         let mut node = self;
         let mut line = self.line;
-        for step in field.split('.').flat_map(|part| part.split_inclusive('[')) {
-            let step = step.trim_end_matches('[');
-            let next = match (step.strip_suffix(']'), &node.content) {
-                (Some(index), Content::Seq(items)) => {
-                    let item = index.parse::<usize>().ok().and_then(|index| items.get(index));
-                    item.map(|item| (item.line, item))
-                }
-                (None, Content::Map(_)) => node.entry(step).map(|(key, value)| (key.line, value)),
-                _ => None,
-            };
-            let Some((at, child)) = next else {
+        for step in steps(field) {
+            let Some((at, child)) = node.step(step) else {
                 break;
             };
             line = at;
             node = child;
         }
         line
+    }
+
+    /// The node of a field such as `spec.hostnames[0]`.
+    pub(super) fn at(&self, field: &str) -> Option<&Self> {
+        steps(field).try_fold(self, |node, step| Some(node.step(step)?.1))
+    }
+
+    /// A field of a mapping, or an item of a list (`0]`), and its line.
+    fn step(&self, step: &str) -> Option<(usize, &Self)> {
+        match (step.strip_suffix(']'), &self.content) {
+            (Some(index), Content::Seq(items)) => {
+                let item = items.get(index.parse::<usize>().ok()?)?;
+                Some((item.line, item))
+            }
+            (None, Content::Map(_)) => self.entry(step).map(|(key, value)| (key.line, value)),
+            _ => None,
+        }
     }
 
     /// The node as JSON. Fields without value are left out, as an API server leaves them out.
@@ -336,6 +344,12 @@ impl Node {
     }
 }
 
+/// The steps of `spec.hostnames[0]`: `spec`, `hostnames` and `0]`.
+fn steps(field: &str) -> impl Iterator<Item = &str> {
+    let steps = field.split('.').flat_map(|part| part.split_inclusive('['));
+    steps.map(|step| step.trim_end_matches('['))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -347,6 +361,8 @@ mod tests {
         assert_eq!(nodes[1].line_of("b.c[1]"), 6);
         assert_eq!(nodes[1].line_of("b.c"), 5);
         assert_eq!(nodes[1].line_of("b.missing.deeper"), 4);
+        assert_eq!(nodes[1].at("b.c[1]").and_then(Node::text), Some("y"));
+        assert!(nodes[1].at("b.c[2]").is_none() && nodes[1].at("b.missing.deeper").is_none());
     }
 
     #[test]

@@ -174,20 +174,20 @@ fn sources(namespace: &str, spec: &crds::SecLang, index: &Index<'_>, findings: &
     if sources.is_empty() && spec.config_maps.is_empty() {
         findings.error("spec.seclang", "it has no rules: give inline or configMaps");
     }
-    let size: usize = sources.iter().map(|source| source.text.len()).sum();
-    if size > MAX_SECLANG {
-        findings.error(
-            "spec.seclang",
-            format!("{size} bytes of rules are too many: 1Mi at most, over all sources"),
-        );
-    }
     sources
 }
 
 /// Reads the rules as nodes do, as far as that goes without the Core Rule Set.
 fn own_rules(sources: &[SecLangSource], with_crs: bool, responses: bool, findings: &mut Findings) {
-    if sources.is_empty() || sources.iter().map(|source| source.text.len()).sum::<usize>() > MAX_SECLANG {
+    if sources.is_empty() {
         return;
+    }
+    let size: usize = sources.iter().map(|source| source.text.len()).sum();
+    if size > MAX_SECLANG {
+        return findings.error(
+            "spec.seclang",
+            format!("{size} bytes of rules are too many: 1Mi at most, over all sources"),
+        );
     }
     let texts: Vec<Source<'_>> = sources
         .iter()
@@ -205,34 +205,25 @@ fn own_rules(sources: &[SecLangSource], with_crs: bool, responses: bool, finding
         match bundle::compile(None, &own) {
             Ok(compiled) => {
                 for warning in compiled.rules.warnings() {
-                    let (field, message) = place(&Mistake::from(warning.clone()));
-                    findings.warning(field, message);
+                    findings.warning(warning.position.to_string(), &warning.message);
                 }
             }
             Err(mistakes) => return tell(mistakes, findings),
         }
     }
     if !responses && let Some(directive) = own.rules().iter().find(|directive| is_about_responses(directive)) {
-        let (field, message) = place(&Mistake {
-            position: directive.position.clone(),
-            message: "a rule of phase 3 or 4 does not run while responses are not inspected: give spec.body.response"
-                .to_owned(),
-        });
-        findings.warning(field, message);
+        findings.warning(
+            directive.position.to_string(),
+            "a rule of phase 3 or 4 does not run while responses are not inspected: give spec.body.response",
+        );
     }
 }
 
+/// Each with its place: the field and the line, or the ConfigMap, for that is not in the policy's manifest, and the line.
 fn tell(mistakes: impl IntoIterator<Item = Mistake>, findings: &mut Findings) {
-    for mistake in mistakes {
-        let (field, message) = place(&mistake);
-        findings.error(field, message);
+    for Mistake { position, message } in mistakes {
+        findings.error(position.to_string(), message);
     }
-}
-
-/// The field with the line, and the message. A line of a ConfigMap is not in the policy's manifest: its name is the
-/// place.
-fn place(mistake: &Mistake) -> (String, String) {
-    (mistake.position.to_string(), mistake.message.clone())
 }
 
 fn is_about_responses(directive: &Directive) -> bool {

@@ -192,12 +192,11 @@ pub struct ConfigMap {
 impl ConfigMap {
     /// A ConfigMap with that data. Texts that are neither rules nor a list of addresses are not kept: a cluster has many
     /// ConfigMaps, and few hold these.
-    pub fn new(
+    pub fn new<'a>(
         namespace: impl Into<String>,
         name: impl Into<String>,
-        data: impl IntoIterator<Item = (String, String)>,
+        data: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Self {
-        let keep = |text: String| text.contains("Sec").then_some(text);
         let mut map = Self {
             namespace: namespace.into(),
             name: name.into(),
@@ -205,11 +204,13 @@ impl ConfigMap {
             lists: BTreeMap::new(),
         };
         for (key, text) in data {
-            if list::looks_like_a_list(&text) {
-                let packed = list::parse(&text).map(|nets| STANDARD.encode(list::pack(&nets)));
-                map.lists.insert(key.clone(), packed.map_err(|error| error.to_string()));
+            if list::looks_like_a_list(text) {
+                let packed = list::parse(text).map(|nets| STANDARD.encode(list::pack(&nets)));
+                map.lists
+                    .insert(key.to_owned(), packed.map_err(|error| error.to_string()));
             }
-            map.data.insert(key, keep(text));
+            let kept = text.contains("Sec").then(|| text.to_owned());
+            map.data.insert(key.to_owned(), kept);
         }
         map
     }

@@ -140,7 +140,7 @@ pub(super) fn secret(secret: &v1::Secret) -> Secret {
 pub(super) fn config_map(map: &v1::ConfigMap) -> ConfigMap {
     let (namespace, name) = key(map);
     let data = map.data.iter().flatten();
-    ConfigMap::new(namespace, name, data.map(|(key, text)| (key.clone(), text.clone())))
+    ConfigMap::new(namespace, name, data.map(|(key, text)| (key.as_str(), text.as_str())))
 }
 
 /// An EndpointSlice; one that belongs to no Service names none and so is never looked at. An endpoint whose readiness

@@ -77,7 +77,7 @@ fn add(world: &mut World, document: &Value) {
         }),
         "ConfigMap" => {
             let data = document["data"].as_object().into_iter().flatten();
-            let data = data.map(|(key, value)| (key.clone(), text(value)));
+            let data = data.map(|(key, value)| (key.as_str(), value.as_str().unwrap_or_default()));
             let map = ConfigMap::new(meta.namespace, meta.name, data);
             world.config_maps.push(map);
         }
