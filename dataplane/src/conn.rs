@@ -24,6 +24,7 @@ use crate::listen::Door;
 use crate::telemetry::ListenerCells;
 use crate::tls::Proof;
 use crate::worker::deadlines::{Deadline, Wait};
+use crate::worker::turn::give_way;
 use crate::worker::{Counted, Worker};
 pub(crate) use begin::begin;
 use http2::Http2;
@@ -246,7 +247,7 @@ impl<S: Transport> Connection<S> {
             // It is still there, and takes what it was sent.
             self.deadline.wait(Wait::Linger, true, now, cx.waker());
         }
-        cx.waker().wake_by_ref();
+        give_way(cx);
         Poll::Pending
     }
 }

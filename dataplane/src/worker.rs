@@ -10,6 +10,7 @@ pub(crate) mod deadlines;
 mod lag;
 #[cfg(test)]
 pub(crate) mod testing;
+pub(crate) mod turn;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

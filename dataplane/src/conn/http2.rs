@@ -25,6 +25,7 @@ use crate::handler::{self, Answer, Channel, Job, Over, split_head};
 use crate::respond;
 use crate::worker::Worker;
 use crate::worker::deadlines::{Deadline, Wait};
+use crate::worker::turn::give_way;
 use output::{Output, Unsent};
 use streams::Streams;
 use windows::Wider;
@@ -136,7 +137,7 @@ impl<S: Transport> Http2<S> {
                 return Poll::Ready(step);
             }
             if *turns == 0 {
-                cx.waker().wake_by_ref();
+                give_way(cx);
                 return Poll::Pending;
             }
             let mut output = Output::new(worker.write.borrow_mut());

@@ -17,6 +17,7 @@ use crate::pace::{Least, Pace};
 use crate::respond;
 use crate::worker::Worker;
 use crate::worker::deadlines::{Deadline, Wait};
+use crate::worker::turn::give_way;
 
 /// Bodies up to this size are copied behind the head and leave in one piece.
 pub(crate) const COPY: usize = 8 * 1024;
@@ -135,7 +136,7 @@ impl<S: Transport> Open<S> {
                 }
             }
             if *turns == 0 {
-                cx.waker().wake_by_ref();
+                give_way(cx);
                 return Poll::Pending;
             }
             let served = if self.pending.as_ref().is_some_and(|pending| pending.may_hold_a_head()) {
