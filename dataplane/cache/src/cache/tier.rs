@@ -189,7 +189,7 @@ impl Cache {
     pub fn settled(&self) -> Option<Settled> {
         let store = self.tier.store()?;
         let unnoted = self.tier.news.load(Ordering::SeqCst) || self.tier.noting.load(Ordering::SeqCst);
-        (unnoted || store.is_busy()).then(|| store.settled())
+        (unnoted || store.owes_removals()).then(|| store.settled())
     }
 
     /// Has everything that invalidations did so far survive the end of this process. For the thread that writes, after

@@ -340,9 +340,9 @@ impl Store {
         self.max_segments() * self.superblock.segment
     }
 
-    /// Whether the writer has something to do.
-    pub(crate) fn is_busy(&self) -> bool {
-        !self.queue.is_empty()
+    /// Whether removals are not in the log yet.
+    pub(crate) fn owes_removals(&self) -> bool {
+        self.queue.has_removals()
     }
 
     /// Takes nothing more, and ends the writer when it has done what waits.

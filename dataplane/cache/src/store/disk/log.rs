@@ -401,6 +401,7 @@ impl Log {
         self.sync();
         self.store.segments.write().clear();
         self.active = None;
+        self.store.settle_all();
     }
 
     fn lose(&self, work: &Work) {

@@ -80,6 +80,8 @@ struct Inner {
     turn: bool,
     /// The writer is to look at something else.
     woken: bool,
+    /// That is what it did last.
+    looked: bool,
 }
 
 /// A removal that counts.
@@ -94,6 +96,7 @@ struct Removal {
 #[derive(Debug)]
 enum AtWork {
     Response(Key),
+    Removal,
     Other,
 }
 
@@ -149,7 +152,11 @@ impl Inner {
             }
         };
         self.turn = matches!(item.work, Work::Remove(_));
-        self.at_work = Some(item.work.response().map_or(AtWork::Other, AtWork::Response));
+        self.at_work = Some(match (&item.work, item.work.response()) {
+            (Work::Remove(_), _) => AtWork::Removal,
+            (_, Some(key)) => AtWork::Response(key),
+            (_, None) => AtWork::Other,
+        });
         self.bytes -= item.work.bytes();
         Some(item)
     }
@@ -214,12 +221,19 @@ impl Queue {
         !inner.has_work() && inner.at_work.is_none()
     }
 
-    /// Whether removals wait.
+    /// Whether removals wait, or are at work.
     pub(super) fn has_removals(&self) -> bool {
-        !self.inner.lock().removals.is_empty()
+        let inner = self.inner.lock();
+        !inner.removals.is_empty() || matches!(inner.at_work, Some(AtWork::Removal))
     }
 
-    /// Has [`Self::take`] come back, now or the next time.
+    /// Up to which place in the order no removal waits.
+    pub(super) fn removed_until(&self) -> u64 {
+        let inner = self.inner.lock();
+        inner.removals.front().map_or(inner.order, |(_, order)| order - 1)
+    }
+
+    /// Has [`Self::take`] come back, now or the next time; but not twice in a row while something waits.
     pub(super) fn wake(&self) {
         self.inner.lock().woken = true;
         self.more.notify_one();
@@ -233,7 +247,9 @@ impl Queue {
         if !inner.has_work() && !inner.woken && !self.is_closed() {
             self.more.wait_for(&mut inner, patience);
         }
-        if std::mem::take(&mut inner.woken) && !self.is_closed() {
+        let looked = std::mem::take(&mut inner.looked);
+        if std::mem::take(&mut inner.woken) && !looked && !self.is_closed() {
+            inner.looked = true;
             return None;
         }
         let item = inner.next()?;
@@ -355,6 +371,20 @@ mod tests {
             "the last is at work"
         );
         assert!(queue.take(Duration::ZERO).is_none() && queue.is_empty());
+    }
+
+    #[test]
+    fn who_wakes_the_writer_again_and_again_keeps_no_work_waiting() {
+        let queue = Queue::new(1000);
+        (0..2).for_each(|n| assert!(queue.push(Work::Remove(Key(n)))));
+        for _ in 0..2 {
+            queue.wake();
+            assert!(queue.take(Duration::ZERO).is_none(), "it looks at something else");
+            queue.wake();
+            assert!(queue.take(Duration::ZERO).is_some(), "and then works");
+        }
+        queue.wake();
+        assert!(queue.take(Duration::ZERO).is_none());
     }
 
     #[test]

@@ -118,16 +118,68 @@ fn nobody_waits_where_nothing_is_to_be_written() {
 }
 
 #[test]
-fn nobody_waits_for_a_store_that_is_closed() {
+fn nobody_waits_for_content() {
+    let mut process = begin();
+    process.cache.keep_purges();
+    (0..2).for_each(|_| process.store(1, content(1, 0, 300_000)));
+    assert!(!process.store.queue.is_empty() && process.cache.settled().is_none());
+    process.work();
+}
+
+#[test]
+fn who_waits_for_a_removal_does_not_wait_for_those_of_others_that_come_later() {
+    let mut process = begin();
+    (1..9).for_each(|n| process.write(n, &content(n, 0, 10)));
+    process.cache.keep_purges();
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    process.cache.remove_for_tests(key(1));
+    let mut settled = std::pin::pin!(process.cache.settled().unwrap());
+    assert!(settled.as_mut().poll(&mut cx).is_pending());
+    // Its piece of work is to look whether there is news, the next one the removal.
+    let mut others = Vec::new();
+    for n in 2..4 {
+        let turn = process.store.turn();
+        process.step();
+        process.cache.note_news();
+        process.cache.remove_for_tests(key(n));
+        others.push(process.cache.settled().unwrap());
+        process.store.settle(turn);
+    }
+    assert!(settled.as_mut().poll(&mut cx).is_ready());
+    let mut last = std::pin::pin!(others.pop().unwrap());
+    assert!(
+        last.as_mut().poll(&mut cx).is_pending(),
+        "the last removal is in no log"
+    );
+    let next = process.killed();
+    assert_eq!((next.content(1), next.content(3)), (None, Some(content(3, 0, 10))));
+}
+
+#[test]
+fn who_waits_when_the_store_is_closed_is_let_go_when_the_writer_ends() {
     let mut process = begin();
     process.write(1, &content(1, 0, 10));
     process.cache.remove_for_tests(key(1));
     let mut settled = std::pin::pin!(process.cache.settled().unwrap());
     process.store.close();
-    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-    assert!(settled.as_mut().poll(&mut cx).is_ready());
+    let woken = Arc::<Woken>::default();
+    let waker = std::task::Waker::from(Arc::clone(&woken));
+    let mut cx = std::task::Context::from_waker(&waker);
+    assert!(settled.as_mut().poll(&mut cx).is_pending(), "it is not in the log yet");
     assert!(process.cache.settled().is_none());
     while process.log.work(NOW, Duration::ZERO) {}
+    assert!(woken.0.load(Ordering::SeqCst) && settled.as_mut().poll(&mut cx).is_ready());
+    assert_eq!(process.killed().content(1), None);
+}
+
+/// Notes that it was woken.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl std::task::Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 #[test]
