@@ -114,7 +114,7 @@ impl Cache {
         if let Some(spill) = &mut spill {
             spill.push(&last);
         }
-        writer.push(last);
+        writer.push_last(last);
         let stamp = writer.stamp().clone();
         writer.finish()?;
         if let (Some(head), Some(spill)) = (&head, spill) {

@@ -228,6 +228,15 @@ impl FillWriter {
 
     /// Appends content. `chunk` should own no more memory than it shows; [`Self::ready`] comes first.
     pub fn push(&mut self, chunk: Bytes) {
+        self.append(chunk, true);
+    }
+
+    /// As [`Self::push`], of the end of the content, which nobody comes late to: no spool begins with it.
+    pub fn push_last(&mut self, chunk: Bytes) {
+        self.append(chunk, false);
+    }
+
+    fn append(&mut self, chunk: Bytes, more: bool) {
         let size = chunk.len() as u64;
         if size == 0 {
             return;
@@ -244,8 +253,10 @@ impl FillWriter {
             if outgrown {
                 state.passing = true;
             }
-            let spooler = self.fill.begin_spool(&mut state);
-            self.spooler = self.spooler.take().or(spooler);
+            if more {
+                let spooler = self.fill.begin_spool(&mut state);
+                self.spooler = self.spooler.take().or(spooler);
+            }
             state.open &= !outgrown;
             delist = outgrown && state.kept.is_none();
             dropped = state.trim();

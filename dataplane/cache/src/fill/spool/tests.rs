@@ -226,6 +226,22 @@ fn what_fits_the_window_is_not_written() {
 }
 
 #[test]
+fn the_end_of_a_response_begins_no_file() {
+    let fills = fills(1 << 30);
+    let Coming {
+        mut writer, mut own, ..
+    } = Coming::begin(&fills, 2, 1);
+    assert!(writer.poll_ready(&mut context()).is_ready());
+    writer.push_last(piece(1));
+    assert!(writer.take_spooler().is_none());
+    writer.finish().unwrap();
+    for _ in 0..2 {
+        assert!(own.poll_chunk(&mut context()).is_ready());
+    }
+    assert_eq!((fills.stats().spools, fills.stats().spooled), (0, 0));
+}
+
+#[test]
 fn a_response_of_unknown_length_that_outgrows_its_room_is_kept_from_its_beginning() {
     let fills = fills(1 << 30);
     let (mut writer, own) = lead(&fills);
