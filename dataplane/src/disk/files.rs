@@ -5,14 +5,16 @@ use std::io::{self, IoSliceMut, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use breakwater_cache::store::disk::{Dir, File};
-use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
+use rustix::fs::{FallocateFlags, FlockOperation, OFlags, fallocate, flock};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 /// The file that says who uses the directory.
 const LOCK: &str = "lock";
+
+/// How often another random name is tried for a file.
+const TRIES: usize = 8;
 
 /// A directory.
 #[derive(Debug)]
@@ -29,20 +31,42 @@ pub(super) struct Lock {
 
 /// A file in `dir` that nobody else can open, and that is gone when it is closed. `dir` is made if it is missing.
 ///
+/// Processes that share `dir`, as containers may that have the same id there, do not touch each other's files.
+///
 /// # Errors
 /// The file system's.
 pub(crate) fn temporary(dir: &Path) -> io::Result<Arc<dyn File>> {
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let path = Files::new(dir)?.path(&format!(".spool-{}-{number}", std::process::id()));
-    // One of a process that was killed right here.
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let file = options().create_new(true).open(&path)?;
-    fs::remove_file(&path)?;
+    Files::new(dir)?;
+    let without_name = options().custom_flags(OFlags::TMPFILE.bits().cast_signed()).open(dir);
+    let file = match without_name {
+        // A file system or a kernel that knows no such files.
+        Err(error) if cannot(&error) => unlinked(dir, crate::server::random)?,
+        file => file?,
+    };
     Ok(Arc::new(OpenFile(file)))
+}
+
+/// Whether files without a name are what the system does not know.
+fn cannot(error: &io::Error) -> bool {
+    let unknown = [Errno::OPNOTSUPP, Errno::ISDIR, Errno::INVAL];
+    Errno::from_io_error(error).is_some_and(|errno| unknown.contains(&errno))
+}
+
+/// A file whose name is taken away at once. A process that is killed in between leaves it, empty.
+fn unlinked(dir: &Path, mut random: impl FnMut() -> u128) -> io::Result<fs::File> {
+    let mut tries = 0..TRIES;
+    loop {
+        let path = dir.join(format!(".spool-{:032x}", random()));
+        match options().create_new(true).open(&path) {
+            // Somebody else's.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && tries.next().is_some() => {}
+            file => {
+                let file = file?;
+                fs::remove_file(&path)?;
+                return Ok(file);
+            }
+        }
+    }
 }
 
 impl Files {
@@ -169,6 +193,50 @@ mod tests {
         let mut bytes = [0; 4];
         assert_eq!(file.read_at(&mut bytes, 0).unwrap(), 4);
         assert_eq!(&bytes, b"here");
+    }
+
+    /// What is in a directory.
+    fn names(dir: &Path) -> Vec<String> {
+        let mut names = Files::new(dir).unwrap().list().unwrap();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_temporary_file_has_no_name_and_can_be_written_and_read() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("made");
+        let all: Vec<_> = (0..3).map(|_| temporary(&dir).unwrap()).collect();
+        assert!(names(&dir).is_empty());
+        for (n, file) in all.iter().enumerate() {
+            file.write_at(&[n as u8; 4], 0).unwrap();
+        }
+        for (n, file) in all.iter().enumerate() {
+            let mut bytes = [9; 4];
+            assert_eq!(file.read_at(&mut bytes, 0).unwrap(), 4);
+            assert_eq!(bytes, [n as u8; 4]);
+        }
+    }
+
+    #[test]
+    fn a_temporary_file_never_takes_the_name_or_the_file_of_another() {
+        let root = tempfile::tempdir().unwrap();
+        // Of a process with the same id elsewhere, which is about to take its name away.
+        let theirs = format!(".spool-{:032x}", 7);
+        fs::write(root.path().join(&theirs), "theirs").unwrap();
+        let by_id = format!(".spool-{}-0", std::process::id());
+        fs::write(root.path().join(&by_id), "theirs").unwrap();
+        let mut numbers = [7, 7, 8].into_iter();
+        let file = unlinked(root.path(), || numbers.next().unwrap()).unwrap();
+        file.write_at(b"mine", 0).unwrap();
+        assert_eq!(numbers.next(), None);
+        temporary(root.path()).unwrap();
+        for name in [&theirs, &by_id] {
+            assert_eq!(fs::read(root.path().join(name)).unwrap(), b"theirs");
+        }
+        assert_eq!(names(root.path()).len(), 2);
+        let taken = unlinked(root.path(), || 7).unwrap_err();
+        assert_eq!(taken.kind(), io::ErrorKind::AlreadyExists, "it is not tried for ever");
     }
 
     #[test]
