@@ -68,8 +68,9 @@ pub(crate) struct Resource {
     origin: Arc<Origin>,
     /// Another edge, which is asked before the origin.
     pub(crate) parent: Option<Arc<Parent>>,
-    /// With the secret of this process: marks its requests for itself.
-    pub(crate) keyer: Keyer,
+    /// With a secret of this process alone: marks its requests for itself. Not that of the cache, which others have who have
+    /// a copy of its disk.
+    pub(crate) marker: Keyer,
 }
 
 impl Resource {

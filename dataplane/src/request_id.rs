@@ -1,7 +1,8 @@
 //! Request ids: unique, short, and made without a system call.
 
 use std::cell::Cell;
-use std::hash::{BuildHasher, Hasher};
+
+use crate::server::random;
 
 /// A request id: 32 hexadecimal digits when we made it.
 pub(crate) const LEN: usize = 32;
@@ -19,10 +20,10 @@ pub(crate) struct RequestIds {
 impl RequestIds {
     /// A source that no other source repeats: seeded from the process's random state.
     pub(crate) fn new() -> Self {
-        let random = || std::collections::hash_map::RandomState::new().build_hasher().finish();
+        let random = random();
         Self {
-            prefix: digits(random()),
-            next: Cell::new(random()),
+            prefix: digits((random >> 64) as u64),
+            next: Cell::new(random as u64),
         }
     }
 

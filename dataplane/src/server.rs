@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use breakwater_cache::Cache;
+use breakwater_cache::key::Keyer;
 use breakwater_snapshot::{Digest, ObjectId, Peers, PrefetchProgress, Rejection, Snapshot};
 use breakwater_waf::limit::Tables;
 use parking_lot::Mutex;
@@ -182,6 +183,7 @@ impl DataPlane {
                 sockets[index % workers].push(Listener { socket, listen });
             }
         }
+        // The secret of this process: of its tables, of its marks in requests, and of its keys where no disk has them.
         let seed = random();
         let opening = options.disk.as_ref().map(Opening::begin).transpose()?;
         // What is on a disk is found by keys that were hashed as they are now.
@@ -216,6 +218,7 @@ impl DataPlane {
             Arc::clone(&cache),
             tables,
             options.https_port,
+            Keyer::new(seed),
             crs.map(Arc::new),
         );
         let (control, _) = watch::channel(Control {

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use breakwater_cache::Cache;
+use breakwater_cache::key::Keyer;
 use breakwater_cache::purge::Mode;
 use breakwater_snapshot::unit::{self, Unit};
 use breakwater_snapshot::{Blob, Digest, Entry, Kind, Manifest, ObjectId, Rejection, Snapshot};
@@ -35,6 +36,7 @@ pub(crate) struct Assembler {
     servers: Servers,
     rule_sets: RuleSets,
     https_port: u16,
+    marker: Keyer,
     loaded: Loaded,
 }
 
@@ -71,11 +73,13 @@ struct LoadedObject {
 }
 
 impl Assembler {
+    /// `marker`: see [`Resource::marker`].
     pub(crate) fn new(
         metrics: Arc<Metrics>,
         cache: Arc<Cache>,
         tables: Arc<Tables>,
         https_port: u16,
+        marker: Keyer,
         crs: Option<Arc<Crs>>,
     ) -> Self {
         Self {
@@ -91,6 +95,7 @@ impl Assembler {
             },
             rule_sets: RuleSets::new(crs),
             https_port,
+            marker,
         }
     }
 
@@ -356,7 +361,7 @@ impl Assembler {
             generation,
             origin: self.origin(&id.to_string(), kind.origin()),
             parent: self.parent(id, &kind),
-            keyer: self.cache.keyer().clone(),
+            marker: self.marker.clone(),
             kind,
         }
     }

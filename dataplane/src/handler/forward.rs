@@ -4,9 +4,7 @@
 //! framing is ours, what an untrusted client claims about itself is replaced by what we know, and the authority is in
 //! the form that cache keys compare: nobody is served what another spelling of the host made an origin say.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::IpAddr;
-use std::sync::LazyLock;
 
 use breakwater_cache::key::QueryFilter;
 use breakwater_wire::forwarded::{self, Hop};
@@ -109,9 +107,6 @@ pub(super) fn check_loop(job: &Job) -> Result<(), OriginError> {
     }
 }
 
-/// Tells this process from others, which may have a copy of its disk and with it the same keys.
-static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish());
-
 /// Names this process, resource and URL to whoever passes the request on (RFC 8586 section 2.1), who learns nothing else
 /// from it.
 fn mark_of(job: &Job) -> String {
@@ -124,10 +119,9 @@ fn mark_of(job: &Job) -> String {
     };
     let host = Host::parse(&request.host).map_or_else(String::new, |host| host.canonical(default_port(job)));
     let key = resource
-        .keyer
+        .marker
         .start(0)
         .header(":resource", Some(resource.label.as_bytes()))
-        .header(":process", Some(&PROCESS.to_ne_bytes()))
         .header(":method", Some(request.method.as_str().as_bytes()))
         .path(b"", host.as_bytes(), job.path.as_bytes())
         .query(request.query().map(str::as_bytes), ignored);

@@ -1,8 +1,11 @@
 //! Requests that come back to who sent them: refused before they wait for themselves; what only looks so passes.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
+use breakwater_dataplane::DiskOptions;
 use breakwater_snapshot::unit::Unit;
 use tokio::task::JoinSet;
 
@@ -96,6 +99,67 @@ async fn a_chain_of_edges_passes_each_of_them_once() {
     let marks: std::collections::BTreeSet<_> = passed.split(", ").collect();
     assert_eq!(marks.len(), 3, "{passed}");
     assert!(marks.iter().all(|mark| mark.starts_with("breakwater;id=")), "{passed}");
+}
+
+/// A data plane with its store in `dir`.
+async fn with_disk(dir: &Path, origin: SocketAddr) -> Plane {
+    let plane = Plane::with(|options| {
+        options.disk = Some(DiskOptions {
+            dir: dir.to_owned(),
+            bytes: 16 << 20,
+        });
+    })
+    .await;
+    plane
+        .apply(objects([("site", Unit::EdgeCache(edge_cache(origin)))]))
+        .await;
+    plane
+}
+
+#[tokio::test]
+async fn a_process_with_a_copy_of_anothers_disk_does_not_take_its_marks_for_its_own() {
+    let origin = Origin::fixed(answer(200, "Cache-Control: no-store\r\n", "x")).await;
+    let (dir, copied) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let before = with_disk(dir.path(), origin.address).await;
+    before.data.drain(Duration::from_secs(5)).await;
+    drop(before);
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), copied.path().join(entry.file_name())).unwrap();
+    }
+    let one = with_disk(dir.path(), origin.address).await;
+    let other = with_disk(copied.path(), origin.address).await;
+    assert_eq!(one.client().await.get("shop.test", "/a", "").await.status, 200);
+    let passed = format!("CDN-Loop: {}\r\n", origin.last().field("cdn-loop").unwrap());
+    assert_eq!(one.client().await.get("shop.test", "/a", &passed).await.status, 508);
+    assert_eq!(other.client().await.get("shop.test", "/a", &passed).await.status, 200);
+}
+
+#[tokio::test]
+async fn who_waits_for_a_fetch_that_is_answered_508_asks_for_itself() {
+    let circles = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let (origin, gate) = Origin::gated(
+        move |_| match circles.swap(false, std::sync::atomic::Ordering::SeqCst) {
+            true => answer(508, "", "loop"),
+            false => answer(200, FRESH, "x"),
+        },
+    )
+    .await;
+    let plane = edge(origin.address).await;
+    let (mut first, mut second) = (plane.client().await, plane.client().await);
+    first.send("GET /a HTTP/1.1\r\nHost: shop.test\r\n\r\n").await;
+    origin.reached(1).await;
+    second.send("GET /a HTTP/1.1\r\nHost: shop.test\r\n\r\n").await;
+    let active = format!(
+        "breakwater_connections{{listener=\"{}\",state=\"active\"}}",
+        plane.address()
+    );
+    plane.metric_reaches(&active, 2.0).await;
+    gate.add_permits(2);
+    assert_eq!(first.response("GET").await.status, 508);
+    let answer = second.response("GET").await;
+    assert_eq!((answer.status, answer.text().as_str()), (200, "x"));
+    assert_eq!(origin.count(), 2);
 }
 
 #[tokio::test]

@@ -6,9 +6,9 @@
 use breakwater_cache::object::Object;
 use breakwater_wire::range::{ByteRange, parse, parse_single};
 use bytes::Bytes;
-use std::hash::{BuildHasher, RandomState};
 
 use super::{content_range, slice};
+use crate::server::random;
 
 /// About what a part of a multipart answer adds to its bytes.
 const OVERHEAD: u64 = 80;
@@ -90,8 +90,7 @@ pub(in crate::handler) struct Stretch {
 impl Multipart {
     pub(super) fn new(object: &Object, ranges: &[(u64, u64)]) -> Self {
         // Nobody who makes the content can know it.
-        let random = || RandomState::new().hash_one(ranges);
-        let boundary = format!("{:016x}{:016x}", random(), random());
+        let boundary = format!("{:032x}", random());
         let mut lines = object.head.split(|b| *b == b'\n').skip(1);
         let kind = lines.find(|line| line.starts_with(b"content-type:"));
         let mut stretches = Vec::with_capacity(ranges.len() + 1);
