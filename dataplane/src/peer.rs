@@ -222,6 +222,27 @@ impl Peering {
         }
     }
 
+    /// All nodes that may be asked, this one among them if it may.
+    pub(crate) fn all(&self, among: Among<'_>) -> Arc<[Arc<Member>]> {
+        let ring = Arc::clone(&self.ring.lock());
+        match among {
+            Among::All => Arc::clone(&ring.all),
+            Among::Level { labels, .. } => ring.level(labels),
+        }
+    }
+
+    /// Counts in a request to `member`, of so many nodes; none if that is this node, rests, or has enough of ours to do.
+    pub(crate) fn ask_if_free(self: &Arc<Self>, member: &Arc<Member>, nodes: usize) -> Option<Asked> {
+        if member.own || member.rest.rests(self.now_ms()) {
+            return None;
+        }
+        if member.in_flight.load(Relaxed) >= rank::bound(self.in_flight.load(Relaxed), nodes) {
+            self.counts.passed_over.add();
+            return None;
+        }
+        Some(self.ask(member))
+    }
+
     /// Counts in a request to `member`.
     fn ask(self: &Arc<Self>, member: &Arc<Member>) -> Asked {
         member.in_flight.fetch_add(1, Relaxed);
@@ -316,6 +337,25 @@ mod tests {
         second.failed();
         assert!(asked(peering.choose(7, &[], Among::All)).is_none());
         assert_eq!(peering.members(), (2, 2));
+    }
+
+    #[test]
+    fn who_is_told_with_all_others_is_neither_this_node_nor_one_that_rests_or_has_enough_to_do() {
+        let peering = Arc::new(Peering::new("a", Instant::now()));
+        peering.set(&peers(&["a", "b", "c"], 1));
+        let all = peering.all(Among::All);
+        let free = || {
+            let asked = all.iter().filter_map(|member| peering.ask_if_free(member, all.len()));
+            asked.map(|asked| asked.member.name.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(free(), ["b", "c"]);
+        let held: Vec<_> = std::iter::from_fn(|| peering.ask_if_free(&all[1], all.len())).collect();
+        assert!(!held.is_empty());
+        assert_eq!(free(), ["c"]);
+        drop(held);
+        peering.ask_if_free(&all[2], all.len()).unwrap().failed();
+        assert_eq!(free(), ["b"]);
+        assert_eq!(peering.in_flight.load(Relaxed), 0);
     }
 
     #[test]

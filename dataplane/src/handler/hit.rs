@@ -114,6 +114,11 @@ pub(super) fn target_of_head(worker: &Worker, site: &Site, routed: &Routed<'_, '
     )
 }
 
+/// Scheme, host and port of a request that is not looked up.
+pub(super) fn origin_of_head(worker: &Worker, site: &Site, routed: &Routed<'_, '_>) -> Key {
+    origin_key(worker, site, authority(worker, routed))
+}
+
 fn authority<'a>(worker: &Worker, routed: &Routed<'a, '_>) -> Authority<'a> {
     let head = routed.head;
     Authority {

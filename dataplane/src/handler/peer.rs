@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use breakwater_cache::Timestamp;
 use breakwater_cache::object::Freshness;
+use breakwater_cache::policy::invalidate::{self, CACHE_GROUP_INVALIDATION};
 use breakwater_wire::http1::{Framing, RequestHead};
 use breakwater_wire::path::normalize;
 
@@ -63,6 +64,13 @@ pub(super) fn answer(shared: &Shared, head: &RequestHead<'_>, out: &mut Vec<u8>)
         counts.told.add();
         let target = hit::target_of_head(&worker, site, &routed);
         worker.cache.invalidate(&target, &site.policy);
+        let lines = head.fields();
+        let lines = lines.filter(|(name, _)| name.eq_ignore_ascii_case(CACHE_GROUP_INVALIDATION.as_str()));
+        let groups = invalidate::groups_of(lines.map(|(_, value)| value));
+        if !groups.is_empty() {
+            let origin = hit::origin_of_head(&worker, site, &routed);
+            worker.cache.invalidate_groups(target.site, origin, &groups);
+        }
         respond::thank_peer(out, &worker);
         return Answer::Written {
             body: Vec::new(),

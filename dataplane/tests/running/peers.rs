@@ -383,6 +383,81 @@ async fn an_unsafe_request_at_one_node_is_told_to_the_owner_of_what_it_makes_out
     );
 }
 
+#[tokio::test]
+async fn a_change_of_a_group_at_one_node_is_told_to_all_that_may_have_something_of_it() {
+    let origin = Origin::start(|request: Request| async move {
+        match (request.method(), request.target()) {
+            ("POST", _) => answer(200, "Cache-Group-Invalidation: \"a\"\r\n", ""),
+            (_, target) if target.starts_with("/b") => answer(200, &format!("{FRESH}Cache-Groups: \"b\"\r\n"), "x"),
+            _ => answer(200, &format!("{FRESH}Cache-Groups: \"a\"\r\n"), "x"),
+        }
+    })
+    .await;
+    let nodes = Nodes::before(3, owner_site(origin.address)).await;
+    let (in_group, outside) = (owned_by_each(&nodes, "a").await, owned_by_each(&nodes, "b").await);
+    let posted = nodes.0[0]
+        .client()
+        .await
+        .ask("POST", "shop.test", "/change", "Content-Length: 0\r\n", b"")
+        .await;
+    assert_eq!(posted.status, 200);
+    until("both others to be told", async || {
+        (nodes.counted("in", "invalidated").await == 2.0).then_some(())
+    })
+    .await;
+    for (plane, (gone, kept)) in nodes.0.iter().zip(in_group.iter().zip(&outside)) {
+        let mut client = plane.client().await;
+        assert!(client.get("shop.test", kept, "").await.is_hit(), "{kept}");
+        assert!(!client.get("shop.test", gone, "").await.is_hit(), "{gone}");
+    }
+    until("both to have answered", async || {
+        (nodes.counted("out", "invalidated").await == 2.0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_client_says_of_groups_is_told_to_nobody() {
+    let origin = Origin::start(|request: Request| async move {
+        match request.method() {
+            "POST" => answer(200, "", ""),
+            _ => answer(200, &format!("{FRESH}Cache-Groups: \"a\"\r\n"), "x"),
+        }
+    })
+    .await;
+    let site = owner_site(origin.address);
+    let nodes = Nodes::before(2, site.clone()).await;
+    let mut policy = waf_policy(id(breakwater_snapshot::Kind::EdgeCache, "site"));
+    policy.client.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    let trusting = objects([("site", Unit::EdgeCache(site)), ("trust", Unit::WafPolicy(policy))]);
+    nodes.apply(&trusting).await;
+    let (target, other) = owned_by_the_second(&nodes).await;
+    let lines = "Cache-Group-Invalidation: \"a\"\r\nContent-Length: 0\r\n";
+    let mut client = nodes.0[0].client().await;
+    client.ask("POST", "shop.test", &target, lines, b"").await;
+    until("the owner to be told", async || {
+        (nodes.counted("in", "invalidated").await == 1.0).then_some(())
+    })
+    .await;
+    let mut client = nodes.0[1].client().await;
+    assert!(!client.get("shop.test", &target, "").await.is_hit());
+    assert!(client.get("shop.test", &other, "").await.is_hit());
+}
+
+/// For each node a target that it owns and has.
+async fn owned_by_each(nodes: &Nodes, stem: &str) -> Vec<String> {
+    let mut owned = vec![None; nodes.0.len()];
+    for n in 0.. {
+        let target = format!("/{stem}/{n}");
+        let owner = nodes.owner(&target).await;
+        owned[owner].get_or_insert(target);
+        if owned.iter().all(Option::is_some) {
+            break;
+        }
+    }
+    owned.into_iter().flatten().collect()
+}
+
 /// Two targets that node 1 owns and has, which differ in one word.
 async fn owned_by_the_second(nodes: &Nodes) -> (String, String) {
     for n in 0.. {

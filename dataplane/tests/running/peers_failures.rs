@@ -1,11 +1,14 @@
 //! Nodes that fail each other: no request fails with them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use breakwater_snapshot::unit::Unit;
 use breakwater_snapshot::{PeerAddress, Peers};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::support::{Client, Nodes, Origin, Way, answer, edge_cache, objects, owner_site, until, within};
@@ -93,6 +96,62 @@ async fn an_owner_that_accepts_and_says_nothing_is_given_up() {
     nodes.0[0].data.set_peers(&peers);
     ask_for_many(&nodes, "a", 3).await;
     assert!(nodes.counted("out", "unreachable").await >= 1.0);
+}
+
+/// A way to `address` on which what is answered never ends: a byte comes now and then.
+async fn way_that_drips(address: SocketAddr) -> (SocketAddr, JoinSet<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    let mut relays = JoinSet::new();
+    relays.spawn(async move {
+        let mut open = JoinSet::new();
+        while let Ok((near, _)) = listener.accept().await {
+            let far = TcpStream::connect(address).await.unwrap();
+            let ((mut near_in, mut near_out), (mut far_in, mut far_out)) = (near.into_split(), far.into_split());
+            open.spawn(async move { drop(tokio::io::copy(&mut near_in, &mut far_out).await) });
+            open.spawn(async move {
+                let (mut seen, mut passed) = (Vec::new(), 0);
+                // Nodes first prove who they are.
+                let answer = loop {
+                    if far_in.read_buf(&mut seen).await.is_ok_and(|n| n == 0) {
+                        return;
+                    }
+                    if let Some(at) = memchr::memmem::find(&seen, b"HTTP/1.1") {
+                        break at;
+                    }
+                    near_out.write_all(&seen[passed..]).await.unwrap();
+                    passed = seen.len();
+                };
+                near_out.write_all(&seen[passed..answer]).await.unwrap();
+                let mut next = "HTTP/1.1 404 X\r\nTransfer-Encoding: chunked\r\n\r\n";
+                while near_out.write_all(next.as_bytes()).await.is_ok() {
+                    next = "1\r\nx\r\n";
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            });
+        }
+    });
+    (at, relays)
+}
+
+#[tokio::test]
+async fn a_node_that_is_told_and_never_ends_its_answer_is_given_up() {
+    let origin = Origin::fixed(answer(200, "", "x")).await;
+    let nodes = Nodes::before(2, owner_site(origin.address)).await;
+    let (address, _relays) = way_that_drips(nodes.0[1].data.peer_address().unwrap()).await;
+    let mut peers = nodes.peers(|_| false);
+    peers.members.insert("node-1".to_owned(), PeerAddress { address });
+    nodes.0[0].data.set_peers(&peers);
+    let mut client = nodes.0[0].client().await;
+    let posted = client
+        .ask("POST", "shop.test", "/a", "Content-Length: 0\r\n", b"")
+        .await;
+    assert_eq!(posted.status, 200);
+    until("it to be given up", async || {
+        (nodes.counted("out", "unreachable").await == 1.0).then_some(())
+    })
+    .await;
+    assert_eq!(nodes.counted("in", "invalidated").await, 1.0);
 }
 
 #[tokio::test]

@@ -8,7 +8,8 @@ use http::{HeaderMap, HeaderValue, Uri};
 
 use super::request::MethodClass;
 
-const CACHE_GROUP_INVALIDATION: HeaderName = HeaderName::from_static("cache-group-invalidation");
+/// Names the groups that a change makes out of date (RFC 9875 section 3).
+pub const CACHE_GROUP_INVALIDATION: HeaderName = HeaderName::from_static("cache-group-invalidation");
 
 /// Whether an answer with `status` to such a method invalidates its target: 2xx and 3xx to any unsafe method,
 /// unknown ones included.
@@ -28,7 +29,19 @@ pub fn related(scheme: &str, host: &str, path: &str, response: &HeaderMap) -> Ve
 /// The groups that a change made out of date (RFC 9875 section 3), none if the field cannot be read.
 pub fn groups(response: &HeaderMap) -> Vec<String> {
     let lines = response.get_all(CACHE_GROUP_INVALIDATION).iter();
-    structured::parse_strings(lines.map(HeaderValue::as_bytes)).unwrap_or_default()
+    groups_of(lines.map(HeaderValue::as_bytes))
+}
+
+/// As [`groups`], of the lines of the field.
+pub fn groups_of<'v>(lines: impl IntoIterator<Item = &'v [u8]>) -> Vec<String> {
+    structured::parse_strings(lines).unwrap_or_default()
+}
+
+/// Groups as the value of a field: what [`groups`] reads again. None: no such value.
+pub fn write_groups(groups: &[String]) -> Option<HeaderValue> {
+    let quoted = |group: &String| format!("\"{}\"", group.replace('\\', "\\\\").replace('"', "\\\""));
+    let all: Vec<_> = groups.iter().map(quoted).collect();
+    HeaderValue::from_str(&all.join(", ")).ok()
 }
 
 /// Path and query of what `Content-Location` names, if it is of the same origin.
@@ -132,6 +145,16 @@ mod tests {
                 "{method}"
             );
         }
+    }
+
+    #[test]
+    fn groups_that_are_written_are_read() {
+        let all = ["a", "with \"quotes\"", "back\\slash\\", "", "two, three"].map(str::to_owned);
+        let value = write_groups(&all).unwrap();
+        assert_eq!(groups_of([value.as_bytes()]), all);
+        let fields = HeaderMap::from_iter([(CACHE_GROUP_INVALIDATION, value)]);
+        assert_eq!(groups(&fields), all);
+        assert_eq!(write_groups(&["line\r\nbreak".to_owned()]), None);
     }
 
     #[test]

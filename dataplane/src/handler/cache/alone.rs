@@ -20,7 +20,7 @@ use breakwater_wire::path::normalize;
 use breakwater_wire::range::parse_single;
 use http::{HeaderMap, header};
 
-use super::fetch::tell_owner;
+use super::fetch::{tell_all, tell_owner};
 use super::{Request, Source, Stale, authority};
 use crate::handler::client::Client;
 use crate::handler::hit;
@@ -118,22 +118,25 @@ impl Request<'_> {
         }
     }
 
-    /// Has the nodes that own what is out of date forget it.
+    /// Has the nodes that own what is out of date forget it; all of them, where that is a group of things.
     fn tell_owners(&self, changed: &Changed) {
         if self.site.tiering == Tiering::Local {
             return;
         }
-        let query = self.job.request.query().map(|query| format!("?{query}"));
-        let own = format!("{}{}", self.job.path, query.unwrap_or_default());
-        let mut targets = vec![&own];
+        let (worker, job, peer, site) = (self.worker, self.job, self.peer, self.site);
+        let query = job.request.query().map(|query| format!("?{query}"));
+        let own = format!("{}{}", job.path, query.unwrap_or_default());
+        match changed.groups.is_empty() {
+            true => tell_owner(worker, job, peer, site, &own),
+            false => tell_all(worker, job, peer, site, &own, &changed.groups),
+        }
+        let mut told = vec![&own];
         for related in &changed.related {
-            if !targets.contains(&related) {
-                targets.push(related);
+            if !told.contains(&related) {
+                told.push(related);
+                tell_owner(worker, job, peer, site, related);
             }
         }
-        targets
-            .iter()
-            .for_each(|target| tell_owner(self.worker, self.job, self.peer, self.site, target));
     }
 
     /// Whether `Content-Location` is the request's own target: then the content is what a GET gets (RFC 9110 section

@@ -36,7 +36,7 @@ use crate::telemetry::ResourceCells;
 use crate::upstream::{Asker, Body, By, OriginError, ResponseBody};
 use crate::worker::Worker;
 pub(super) use owner::Question;
-pub(super) use tell::tell_owner;
+pub(super) use tell::{tell_all, tell_owner};
 
 /// What the origin is asked for.
 #[derive(Clone, Copy)]
