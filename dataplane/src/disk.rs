@@ -22,6 +22,8 @@ use parking_lot::Mutex;
 use crate::StartError;
 pub(crate) use files::temporary;
 use files::{Files, Lock};
+#[cfg(feature = "testing")]
+pub use reads::HeldReads;
 pub(crate) use reads::Reads;
 
 /// How long a start waits for what is stored to be found again.

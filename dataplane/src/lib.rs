@@ -41,7 +41,7 @@ pub use breakwater_cache::store::disk::SMALLEST as SMALLEST_DISK;
 pub use crs::{CRS_DIRS, crs_dir, read_crs};
 pub use disk::DiskOptions;
 #[cfg(feature = "testing")]
-pub use disk::synthesize_disk;
+pub use disk::{HeldReads, synthesize_disk};
 pub use error::{CrsError, StartError, TakeoverError};
 pub use listen::Listen;
 pub use memory::cgroup_memory_limit;

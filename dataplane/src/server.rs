@@ -458,6 +458,11 @@ impl DataPlane {
         }
     }
 
+    /// Acts as if as many reads from the disk waited as may, until what is returned is dropped. None: nothing is read.
+    pub fn hold_disk_reads(&self) -> Option<crate::HeldReads> {
+        crate::HeldReads::new(self.reads.as_ref()?)
+    }
+
     /// Makes every worker seem later than it is.
     pub fn pretend_lag(&self, lag: Duration) {
         let ms = u64::try_from(lag.as_millis()).unwrap_or(u64::MAX);

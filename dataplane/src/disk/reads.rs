@@ -3,44 +3,59 @@
 //! What is in the page cache is read at once, on the worker: a copy, without a system thread in between. The rest is read
 //! by a few threads. Requests for the same bytes share one read.
 //!
-//! Bounds: the threads, and the reads that wait for one; beyond that, what is asked for counts as unreadable now.
+//! Bounds: the threads, and the reads that wait for one. Beyond that, who asks waits for a place among them, in the order
+//! of asking and for a while ([`PATIENCE`]), or is told at once ([`Reads::read_now`]). Neither says anything of the disk.
+
+#[cfg(feature = "testing")]
+mod held;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use breakwater_cache::store::disk::File;
 use bytes::Bytes;
 use foldhash::fast::RandomState;
 use parking_lot::{Condvar, Mutex};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+#[cfg(feature = "testing")]
+pub use held::HeldReads;
 
 /// Threads that read.
 const THREADS: usize = 4;
 
-/// Reads that wait for a thread.
+/// Reads that wait for a thread, or that one is at.
 const MAX_WAITING: usize = 4096;
+
+/// How long somebody waits for a place among them.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What identifies bytes of the store.
 type Name = (u64, u32);
 
 /// The threads and what waits for them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Reads {
     inner: Mutex<Inner>,
     more: Condvar,
+    places: Arc<Semaphore>,
+    patience: Duration,
+    #[cfg(feature = "testing")]
+    held: held::Held,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
-    waiting: VecDeque<Read>,
+    waiting: VecDeque<Placed>,
     /// Who waits for a read that is asked for already.
     asked: HashMap<Name, Vec<oneshot::Sender<Option<Bytes>>>, RandomState>,
     closed: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Read {
     name: Name,
     file: Arc<dyn File>,
@@ -48,10 +63,30 @@ struct Read {
     length: usize,
 }
 
+/// A read with its place among those that wait.
+#[derive(Debug)]
+struct Placed {
+    read: Read,
+    _place: OwnedSemaphorePermit,
+}
+
+type Answer = oneshot::Receiver<Option<Bytes>>;
+
 impl Reads {
+    fn new(places: usize, patience: Duration) -> Self {
+        Self {
+            inner: Mutex::default(),
+            more: Condvar::new(),
+            places: Arc::new(Semaphore::new(places)),
+            patience,
+            #[cfg(feature = "testing")]
+            held: held::Held::default(),
+        }
+    }
+
     /// Starts the threads.
     pub(crate) fn start() -> io::Result<Arc<Self>> {
-        let reads = Arc::<Self>::default();
+        let reads = Arc::new(Self::new(MAX_WAITING, PATIENCE));
         for index in 0..THREADS {
             let reads = Arc::clone(&reads);
             thread::Builder::new()
@@ -61,51 +96,115 @@ impl Reads {
         Ok(reads)
     }
 
-    /// Reads `length` bytes; `name` is the same for the same bytes only.
+    /// Reads `length` bytes; `name` is the same for the same bytes only. Waits for its turn.
     ///
     /// # Errors
-    /// The disk's; or too much waits.
+    /// The disk's; or `WouldBlock`: too much waits, for too long.
     pub(crate) async fn read(&self, name: Name, file: &Arc<dyn File>, offset: u64, length: usize) -> io::Result<Bytes> {
-        let mut bytes = vec![0; length];
-        if file.read_cached_at(&mut bytes, offset).is_ok_and(|n| n == length) {
-            return Ok(bytes.into());
-        }
-        drop(bytes);
-        let (sender, receiver) = oneshot::channel();
-        {
-            let mut inner = self.inner.lock();
-            if inner.closed {
-                return Err(io::ErrorKind::BrokenPipe.into());
+        self.read_within(name, file, (offset, length), self.patience).await
+    }
+
+    /// As [`Self::read`], for who can do without: when too much waits, that is said at once.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) async fn read_now(
+        &self,
+        name: Name,
+        file: &Arc<dyn File>,
+        offset: u64,
+        length: usize,
+    ) -> io::Result<Bytes> {
+        self.read_within(name, file, (offset, length), Duration::ZERO).await
+    }
+
+    async fn read_within(
+        &self,
+        name: Name,
+        file: &Arc<dyn File>,
+        (offset, length): (u64, usize),
+        patience: Duration,
+    ) -> io::Result<Bytes> {
+        if !self.is_held() {
+            let mut bytes = vec![0; length];
+            if file.read_cached_at(&mut bytes, offset).is_ok_and(|n| n == length) {
+                return Ok(bytes.into());
             }
-            let full = inner.waiting.len() >= MAX_WAITING;
-            match inner.asked.get_mut(&name) {
-                Some(others) => others.push(sender),
-                None if full => return Err(io::ErrorKind::WouldBlock.into()),
-                None => {
-                    inner.asked.insert(name, vec![sender]);
-                    inner.waiting.push_back(Read {
-                        name,
-                        file: Arc::clone(file),
-                        offset,
-                        length,
-                    });
-                    self.more.notify_one();
-                }
-            }
         }
-        let read = receiver.await.ok().flatten();
+        let read = Read {
+            name,
+            file: Arc::clone(file),
+            offset,
+            length,
+        };
+        let answer = match self.ask(&read, None)? {
+            Some(answer) => answer,
+            None => {
+                let place = self.place(patience).await?;
+                let answer = self.ask(&read, Some(place))?;
+                answer.ok_or(io::ErrorKind::WouldBlock)?
+            }
+        };
+        let read = answer.await.ok().flatten();
         read.filter(|bytes| bytes.len() == length)
             .ok_or_else(|| io::Error::other("the disk does not give what was written"))
+    }
+
+    /// Waits for a place.
+    async fn place(&self, patience: Duration) -> io::Result<OwnedSemaphorePermit> {
+        let busy = io::Error::from(io::ErrorKind::WouldBlock);
+        if patience.is_zero() {
+            return Err(busy);
+        }
+        #[cfg(feature = "testing")]
+        self.held.waited.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let place = Arc::clone(&self.places).acquire_owned();
+        let place = tokio::time::timeout(patience, place).await.map_err(|_| busy)?;
+        place.map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+
+    /// Takes a read on, with others for the same bytes if there are any. None: it needs a place, and there is none.
+    fn ask(&self, read: &Read, place: Option<OwnedSemaphorePermit>) -> io::Result<Option<Answer>> {
+        let mut inner = self.inner.lock();
+        if inner.closed {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let (sender, answer) = oneshot::channel();
+        if let Some(others) = inner.asked.get_mut(&read.name) {
+            others.push(sender);
+            return Ok(Some(answer));
+        }
+        let place = place.or_else(|| Arc::clone(&self.places).try_acquire_owned().ok());
+        let Some(_place) = place else {
+            return Ok(None);
+        };
+        inner.asked.insert(read.name, vec![sender]);
+        let read = read.clone();
+        inner.waiting.push_back(Placed { read, _place });
+        self.more.notify_one();
+        Ok(Some(answer))
+    }
+
+    #[cfg(feature = "testing")]
+    fn is_held(&self) -> bool {
+        self.held.holds.load(std::sync::atomic::Ordering::SeqCst)
+    }
+
+    #[cfg(not(feature = "testing"))]
+    #[expect(clippy::unused_self, reason = "it is what tests may do to it")]
+    const fn is_held(&self) -> bool {
+        false
     }
 
     /// Ends the threads when they have done what waits.
     pub(crate) fn close(&self) {
         self.inner.lock().closed = true;
+        self.places.close();
         self.more.notify_all();
     }
 
     fn serve(&self) {
-        while let Some(read) = self.next() {
+        while let Some(Placed { read, _place }) = self.next() {
             let bytes = read.make();
             let asked = self.inner.lock().asked.remove(&read.name);
             for sender in asked.into_iter().flatten() {
@@ -115,7 +214,7 @@ impl Reads {
         }
     }
 
-    fn next(&self) -> Option<Read> {
+    fn next(&self) -> Option<Placed> {
         let mut inner = self.inner.lock();
         loop {
             if let Some(read) = inner.waiting.pop_front() {
@@ -198,7 +297,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_in_memory_is_read_at_once() {
-        let reads = Reads::default();
+        let reads = Reads::new(0, Duration::ZERO);
         let file: Arc<dyn File> = slow(true);
         let read = reads.read((1, 1), &file, 0, 10).await.unwrap();
         assert_eq!(read[..], [8; 10]);
@@ -230,17 +329,49 @@ mod tests {
         assert!(reads.read((1, 2), &file, 0, 10).await.is_err());
     }
 
+    /// Reads without threads, whose only place is taken, and what took it.
+    async fn full(file: &Arc<dyn File>, patience: Duration) -> (Arc<Reads>, impl Future<Output = io::Result<Bytes>>) {
+        let reads = Arc::new(Reads::new(1, patience));
+        let (own, other) = (Arc::clone(&reads), Arc::clone(file));
+        let mut first = Box::pin(async move { own.read((1, 0), &other, 0, 10).await });
+        assert!(futures_util::poll!(&mut first).is_pending());
+        (reads, first)
+    }
+
     #[tokio::test]
-    async fn what_nobody_can_take_on_is_refused() {
-        let reads = Reads::default();
+    async fn what_finds_no_place_waits_for_its_turn() {
         let file: Arc<dyn File> = slow(false);
-        let mut all = Vec::new();
-        for n in 0..MAX_WAITING as u32 {
-            let mut read = Box::pin(reads.read((1, n), &file, 0, 1));
-            assert!(futures_util::poll!(&mut read).is_pending());
-            all.push(read);
-        }
-        let refused = reads.read((2, 0), &file, 0, 1).await.unwrap_err();
-        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
+        let (reads, first) = full(&file, PATIENCE).await;
+        let mut second = Box::pin(reads.read((1, 1), &file, 0, 10));
+        assert!(futures_util::poll!(&mut second).is_pending());
+        let serving = Arc::clone(&reads);
+        let thread = thread::spawn(move || serving.serve());
+        assert_eq!(first.await.unwrap()[..], [7; 10]);
+        assert_eq!(second.await.unwrap()[..], [7; 10]);
+        reads.close();
+        thread.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_place_for_ever_or_who_does_not_want_to() {
+        let file: Arc<dyn File> = slow(false);
+        let (reads, _first) = full(&file, Duration::from_millis(1)).await;
+        let busy = reads.read((1, 1), &file, 0, 10).await.unwrap_err();
+        assert_eq!(busy.kind(), io::ErrorKind::WouldBlock);
+        let busy = reads.read_now((1, 1), &file, 0, 10).await.unwrap_err();
+        assert_eq!(busy.kind(), io::ErrorKind::WouldBlock);
+        // The same bytes need no place of their own.
+        let mut same = Box::pin(reads.read_now((1, 0), &file, 0, 10));
+        assert!(futures_util::poll!(&mut same).is_pending());
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_place_is_told_when_the_threads_end() {
+        let file: Arc<dyn File> = slow(false);
+        let (reads, _first) = full(&file, PATIENCE).await;
+        let mut second = Box::pin(reads.read((1, 1), &file, 0, 10));
+        assert!(futures_util::poll!(&mut second).is_pending());
+        reads.close();
+        assert_eq!(second.await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     }
 }

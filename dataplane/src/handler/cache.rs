@@ -33,6 +33,7 @@ use crate::inspect::Refusal;
 use crate::telemetry::CacheResult;
 use crate::upstream::OriginError;
 use crate::worker::Worker;
+use disk::Unread;
 use fetch::{Fetch, Question};
 use send::Source;
 
@@ -51,8 +52,8 @@ struct Request<'a> {
     held: RefCell<Option<Pinned>>,
     /// That content was asked for before: it may go into memory.
     promotes: Cell<bool>,
-    /// What the disk had could not be read: the origin is asked instead.
-    lost: Cell<bool>,
+    /// Why what the disk had could not be read: the origin is asked instead.
+    lost: Cell<Option<Unread>>,
     /// When it came.
     came: Timestamp,
 }
@@ -77,12 +78,14 @@ pub(super) async fn serve<C: Client>(
     };
     let request = Request::new(worker, job, peer, site, client.has_body());
     let outcome = answer(&request, client).await;
-    match outcome {
-        Err(_) if request.lost.get() && client.answered().is_none() => {
-            job.local().cells.damaged_refetched.add(1);
+    match (&outcome, request.lost.get()) {
+        (Err(_), Some(why)) if client.answered().is_none() => {
+            if why == Unread::Damaged {
+                job.local().cells.damaged_refetched.add(1);
+            }
             answer(&request, client).await
         }
-        outcome => outcome,
+        _ => outcome,
     }
 }
 
@@ -188,7 +191,7 @@ impl<'a> Request<'a> {
             target: hit::target(worker, site, authority, &job.path, job.request.query(), &values),
             held: RefCell::default(),
             promotes: Cell::new(false),
-            lost: Cell::new(false),
+            lost: Cell::new(None),
         }
     }
 }

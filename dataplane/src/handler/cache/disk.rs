@@ -1,6 +1,7 @@
 //! Stored responses that lie on the disk: looked up without holding the worker, streamed while they are read.
 
 use std::cell::Cell;
+use std::io;
 use std::sync::Arc;
 
 use breakwater_cache::cache::Step;
@@ -43,7 +44,7 @@ impl Request<'_> {
             let mut lookup = cache.lookup(self.target.key, &self.meta, rule, &values, now());
             let mut loaded = false;
             if lookup.is_missing()
-                && !self.lost.get()
+                && self.lost.get().is_none()
                 && let Some(object) = self.load().await
             {
                 loaded = true;
@@ -55,7 +56,7 @@ impl Request<'_> {
             let Some(extents) = object.body.extents() else {
                 return lookup;
             };
-            if self.lost.get() {
+            if self.lost.get().is_some() {
                 return Lookup::Miss;
             }
             if let Some(pinned) = cache.disk().and_then(|store| store.pin(extents)) {
@@ -94,8 +95,9 @@ impl Request<'_> {
         let store = cache.disk()?;
         let place = store.find(at)?;
         let reads = self.worker.reads.as_ref()?;
+        // The origin is asked sooner than a disk that has too much to do.
         match reads
-            .read(place.name(), place.file(), place.offset(), place.len())
+            .read_now(place.name(), place.file(), place.offset(), place.len())
             .await
         {
             Ok(bytes) => {
@@ -107,12 +109,14 @@ impl Request<'_> {
                 }
                 Some(step)
             }
+            Err(error) if is_busy(&error) => {
+                store.count_busy();
+                None
+            }
             Err(error) => {
                 tracing::debug!(%error, "a stored response cannot be read");
                 store.count_read_error();
-                if error.kind() != std::io::ErrorKind::WouldBlock {
-                    store.forget(at, &place);
-                }
+                store.forget(at, &place);
                 None
             }
         }
@@ -137,19 +141,19 @@ impl Request<'_> {
         (head, length): (&[u8], u64),
         stretches: &[Stretch],
     ) -> Result<(), Failure> {
-        let gone = || OriginError::Unexpected("what is stored of it cannot be read");
-        let lost = || {
-            self.lost.set(true);
-            gone()
+        let lost = |why| {
+            self.lost.set(Some(why));
+            OriginError::Unexpected("what is stored of it cannot be read")
         };
-        let pinned = self.content_of(object).ok_or_else(lost)?;
+        let gone = || lost(Unread::Damaged);
+        let pinned = self.content_of(object).ok_or_else(gone)?;
         let whole = object.body.len();
         let all = matches!(stretches, [all] if all.length == whole);
         let mut promotion = (self.promotes.get() && all).then(|| Promotion::begin(whole)).flatten();
         // Before the head: what cannot be read at all is not announced.
         let start = stretches.first().map_or(0, |stretch| stretch.start);
-        let first = pinned.part(start).ok_or_else(lost)?;
-        let mut ahead = Some(self.read(first, object).await.ok_or_else(lost)?);
+        let first = pinned.part(start).ok_or_else(gone)?;
+        let mut ahead = Some(self.read(first, object).await.map_err(lost)?);
         client.begin_whole(head, length).await?;
         for Stretch { text, start, length } in stretches {
             if !text.is_empty() {
@@ -158,20 +162,24 @@ impl Request<'_> {
             let (mut at, end) = (*start, start + length);
             while at < end {
                 let piece = match (ahead.take(), pinned.part(at)) {
-                    (Some(piece), _) => Some(piece),
+                    (Some(piece), _) => Ok(piece),
                     (None, Some(part)) => self.read(part, object).await,
-                    (None, None) => None,
+                    (None, None) => Err(Unread::Damaged),
                 };
-                let Some(mut piece) = piece else {
-                    promotion = None;
-                    let rest = self.send_rest(client, object, at, end).await;
-                    let cells = &self.job.local().cells;
-                    match &rest {
-                        Ok(()) => cells.damaged_mended.add(1),
-                        Err(_) => cells.damaged_cut.add(1),
+                let mut piece = match piece {
+                    Ok(piece) => piece,
+                    Err(why) => {
+                        promotion = None;
+                        let rest = self.send_rest(client, object, at, end).await;
+                        let cells = &self.job.local().cells;
+                        match (why, &rest) {
+                            (Unread::Damaged, Ok(())) => cells.damaged_mended.add(1),
+                            (Unread::Damaged, Err(_)) => cells.damaged_cut.add(1),
+                            (Unread::Busy, _) => {}
+                        }
+                        rest?;
+                        break;
                     }
-                    rest?;
-                    break;
                 };
                 piece.truncate(usize::try_from(end - at).unwrap_or(usize::MAX));
                 at += piece.len() as u64;
@@ -222,18 +230,25 @@ impl Request<'_> {
     }
 
     /// Reads a part of an object's content; when that is damaged, the object is forgotten.
-    async fn read(&self, part: Part<'_>, object: &Arc<Object>) -> Option<Bytes> {
+    async fn read(&self, part: Part<'_>, object: &Arc<Object>) -> Result<Bytes, Unread> {
         // What is held can be read when the store is let go.
         let store = self.worker.cache.disk();
-        let reads = self.worker.reads.as_ref()?;
-        let read = reads.read(part.name(), part.file()?, part.offset(), part.len()).await;
+        let (Some(reads), Some(file)) = (self.worker.reads.as_ref(), part.file()) else {
+            return Err(Unread::Damaged);
+        };
+        let read = reads.read(part.name(), file, part.offset(), part.len()).await;
         let counted: fn(&Store) = match read {
             Ok(bytes) => match part.content(&bytes) {
-                Ok(content) => return Some(content),
+                Ok(content) => return Ok(content),
                 Err(_) => |store| store.count_damaged(),
             },
-            // Too much waits; it may be read later.
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return None,
+            // It may be read later.
+            Err(error) if is_busy(&error) => {
+                if let Some(store) = store {
+                    store.count_busy();
+                }
+                return Err(Unread::Busy);
+            }
             Err(_) => |store| store.count_read_error(),
         };
         tracing::debug!("a stored response cannot be read");
@@ -244,8 +259,22 @@ impl Request<'_> {
                 store.remove(key);
             }
         }
-        None
+        Err(Unread::Damaged)
     }
+}
+
+/// Why content cannot be sent from the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unread {
+    /// It is not there, or not what was written.
+    Damaged,
+    /// Too much waits to be read, for too long.
+    Busy,
+}
+
+/// Whether too much waits to be read, which says nothing of the disk.
+fn is_busy(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
 }
 
 /// Content that is kept while it is sent, to be stored in memory: it was used before, and is small enough.

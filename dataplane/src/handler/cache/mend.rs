@@ -1,4 +1,4 @@
-//! The rest of a stored response whose content turns out to be damaged while it is sent: from the origin, by range.
+//! The rest of a stored response whose content turns out not to be readable while it is sent: from the origin, by range.
 //!
 //! Invariant: what is joined has the same strong entity tag and length as what was sent, and is the range that was asked
 //! for; all else is of no use, and the answer is cut short as if nothing had been tried.
@@ -38,7 +38,12 @@ impl Request<'_> {
         }
         // What ends the message, so that the connection can be used again.
         let _ = body.next().await;
-        tracing::debug!(path = self.job.path, at, end, "damaged content was fetched again");
+        tracing::debug!(
+            path = self.job.path,
+            at,
+            end,
+            "content that could not be read was fetched again"
+        );
         Ok(())
     }
 

@@ -162,6 +162,7 @@ fn disk_tier(disk: &DiskStats, out: &mut Families) {
         ("write", disk.write_errors),
         ("full", disk.full_errors),
         ("checksum", disk.checksum_errors),
+        ("busy", disk.busy),
     ] {
         out.counter(
             "cache_disk_errors_total",

@@ -31,6 +31,7 @@ pub(super) struct Errors {
     pub(super) write: AtomicU64,
     pub(super) full: AtomicU64,
     pub(super) checksum: AtomicU64,
+    pub(super) busy: AtomicU64,
 }
 
 /// What people should hear.
@@ -82,6 +83,8 @@ pub struct DiskStats {
     pub full_errors: u64,
     /// Records that were not what was written.
     pub checksum_errors: u64,
+    /// Reads that were given up because too much waited.
+    pub busy: u64,
     /// How long recovery took, milliseconds.
     pub recovery_ms: u64,
 }
@@ -119,6 +122,7 @@ impl Store {
             write_errors: read(&errors.write),
             full_errors: read(&errors.full),
             checksum_errors: read(&errors.checksum),
+            busy: read(&errors.busy),
             recovery_ms: read(recovery_ms),
         }
     }
@@ -136,6 +140,11 @@ impl Store {
     /// Counts a read that failed.
     pub fn count_read_error(&self) {
         self.counters.errors.read.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a read that was given up because too much waited.
+    pub fn count_busy(&self) {
+        self.counters.errors.busy.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a record that is not what was written.
