@@ -240,3 +240,45 @@ async fn a_cookie_sent_twice_is_not_answered_for_those_who_send_it_once() {
     // The one with another cookie is the same as the one before.
     assert_eq!(origin.count(), 4);
 }
+
+#[tokio::test]
+async fn an_answer_that_can_be_read_as_two_is_no_answer_and_stored_for_nobody() {
+    let fresh = "Cache-Control: max-age=60\r\n";
+    let two = "0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
+    for split in [
+        format!("HTTP/1.1 200 OK\r\n{fresh}X: a\rSet-Cookie: evil=1\r\nContent-Length: 0\r\n\r\n"),
+        format!("HTTP/1.1 200 OK\r\n{fresh}X: a\nContent-Length: 0\n\n"),
+        format!("HTTP/1.1 200 OK\r\n{fresh}X: a\0\r\nContent-Length: 0\r\n\r\n"),
+        format!("HTTP/1.1 200 OK\r\n{fresh}X: a\r\n evil\r\nContent-Length: 0\r\n\r\n"),
+        format!("HTTP/1.1 200 OK\r\n{fresh}Content-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n{two}"),
+        format!("HTTP/1.1 200 OK\r\n{fresh}Content-Length: 0\r\nContent-Length: 60\r\n\r\n{two}"),
+    ] {
+        let asked = std::sync::atomic::AtomicUsize::new(0);
+        let good = answer(200, fresh, "good");
+        let origin = Origin::start({
+            let split = split.clone();
+            move |_| {
+                let first = asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0;
+                std::future::ready(if first {
+                    split.clone().into_bytes()
+                } else {
+                    good.clone()
+                })
+            }
+        })
+        .await;
+        let plane = Plane::before(&origin).await;
+        assert_eq!(
+            plane.client().await.get("shop.test", "/a", "").await.status,
+            502,
+            "{split}"
+        );
+        for hit in [false, true] {
+            let next = plane.client().await.get("shop.test", "/a", "").await;
+            assert_eq!((next.is_hit(), next.text().as_str()), (hit, "good"), "{split}");
+            assert_eq!(next.count("set-cookie"), 0);
+        }
+        let connections: Vec<_> = origin.seen().iter().map(|request| request.connection).collect();
+        assert_eq!(connections, [0, 1], "nothing of it is read as the next answer");
+    }
+}

@@ -97,6 +97,24 @@ async fn a_truncated_body_is_passed_on_as_truncated_and_never_stored() {
 }
 
 #[tokio::test]
+async fn content_that_is_not_in_the_coding_its_origin_names_goes_on_byte_for_byte() {
+    for coding in ["gzip", "br, gzip", "nonsense"] {
+        let lines = format!("Cache-Control: max-age=60\r\nContent-Encoding: {coding}\r\nContent-Type: text/plain\r\n");
+        let origin = Origin::fixed(answer(200, &lines, "this is in no coding")).await;
+        let plane = Plane::before(&origin).await;
+        let mut client = plane.client().await;
+        for hit in [false, true] {
+            let response = client.get("shop.test", "/a", "").await;
+            assert_eq!(
+                (response.is_hit(), response.text().as_str()),
+                (hit, "this is in no coding")
+            );
+            assert_eq!(response.field("content-encoding"), Some(coding));
+        }
+    }
+}
+
+#[tokio::test]
 async fn bytes_behind_the_announced_length_reach_nobody() {
     let origin = Origin::raw(async |mut peer| {
         while peer.request().await.is_some() {

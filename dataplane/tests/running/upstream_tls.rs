@@ -232,3 +232,37 @@ async fn a_server_that_does_not_shake_hands_is_a_timeout() {
     let plane = Plane::running([("site", Unit::EdgeCache(site))]).await;
     assert_eq!(status(&plane).await, 504);
 }
+
+#[tokio::test]
+async fn a_body_that_ends_with_the_connection_and_without_a_goodbye_is_cut_and_not_stored() {
+    let authority = Authority::new();
+    let acceptor = TlsAcceptor::from(authority.server("localhost", "http/1.1", None));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let origin = tokio::spawn(async move {
+        // Of three answers the last one ends as it should.
+        for goodbye in [false, false, true] {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut stream = acceptor.accept(stream).await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                assert!(stream.read_buf(&mut request).await.unwrap() > 0);
+            }
+            let head = "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\n\r\nhello";
+            stream.write_all(head.as_bytes()).await.unwrap();
+            stream.flush().await.unwrap();
+            if goodbye {
+                stream.shutdown().await.unwrap();
+            }
+        }
+    });
+    let plane = Plane::running([("site", Unit::EdgeCache(site(address, believing(&authority))))]).await;
+    for whole in [false, false, true] {
+        let mut client = plane.client().await;
+        client.send("GET /a HTTP/1.1\r\nHost: shop.test\r\n\r\n").await;
+        let answer = client.try_response("GET").await;
+        assert_eq!(answer.map(|answer| answer.text()), whole.then(|| "hello".to_owned()));
+    }
+    origin.await.unwrap();
+    assert!(plane.client().await.get("shop.test", "/a", "").await.is_hit());
+}

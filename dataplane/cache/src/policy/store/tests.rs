@@ -187,6 +187,28 @@ fn a_date_in_the_past_is_age() {
 }
 
 #[test]
+fn dates_that_cannot_be_make_nothing_fresher() {
+    let ahead = "Mon, 07 Nov 1994 08:49:37 GMT";
+    // A clock that is ahead takes nothing from the age.
+    let case = response(&[("date", ahead), ("age", "5"), ("cache-control", "max-age=15")]);
+    assert_eq!(case.fresh_for(), Some(10));
+    let guessed = |date: &str, modified: &str| response(&[("date", date), ("last-modified", modified)]).fresh_for();
+    // What is changed tomorrow is out of date today.
+    assert_eq!(guessed(DATE, ahead), Some(0));
+    assert_eq!(
+        guessed(DATE, "Thu, 01 Jan 1970 00:00:00 GMT"),
+        Some(MAX_HEURISTIC_MS / 1000)
+    );
+    assert_eq!(guessed(DATE, "yesterday"), None);
+    // Of a Date that is long past the age is counted, and the difference to it.
+    let expires = response(&[
+        ("date", "Thu, 01 Jan 1970 00:00:00 GMT"),
+        ("expires", "Sun, 06 Nov 1994 08:49:47 GMT"),
+    ]);
+    assert_eq!(expires.fresh_for(), Some(10));
+}
+
+#[test]
 fn expires_counts_from_the_date_of_the_response() {
     let with = |date: &str, expires: &str| response(&[("date", date), ("expires", expires)]).fresh_for();
     assert_eq!(with(DATE, "Sun, 06 Nov 1994 08:50:37 GMT"), Some(60));

@@ -134,6 +134,7 @@ fn malformed_heads_are_errors() {
         ("HTTP/1.1 200 OK\r\nX: y\r\n z\r\n\r\n", ResponseError::Field),
         ("HTTP/1.1 200 OK\r\nX : y\r\n\r\n", ResponseError::Field),
         ("HTTP/1.1 200 OK\r\nX: y\0\r\n\r\n", ResponseError::Field),
+        ("HTTP/1.1 200 OK\r\nX: y\rSet-Cookie: z\r\n\r\n", ResponseError::Field),
     ] {
         assert_eq!(parse(head).err(), Some(error), "{head:?}");
     }
