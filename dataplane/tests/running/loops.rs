@@ -140,7 +140,8 @@ async fn who_waits_for_a_fetch_that_is_answered_508_asks_for_itself() {
     let circles = Arc::new(std::sync::atomic::AtomicBool::new(true));
     let (origin, gate) = Origin::gated(
         move |_| match circles.swap(false, std::sync::atomic::Ordering::SeqCst) {
-            true => answer(508, "", "loop"),
+            // One that all who wait might have.
+            true => answer(508, FRESH, "loop"),
             false => answer(200, FRESH, "x"),
         },
     )
