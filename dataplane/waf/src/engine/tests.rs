@@ -5,6 +5,8 @@ use std::sync::Arc;
 use super::*;
 use crate::seclang::{Key, Variable, parse};
 
+mod bodies;
+
 fn compiled(text: &str) -> Result<RuleSet, Vec<CompileError>> {
     let directives = parse("test.conf", text).unwrap_or_else(|errors| panic!("{errors:?}"));
     RuleSet::compile(&directives, &|name, _| match name {

@@ -115,6 +115,35 @@ fn what_is_not_json_is_named_with_its_place() {
 }
 
 #[test]
+fn of_a_document_that_is_cut_anywhere_nothing_is_wrong_but_its_end() {
+    let at_end = |input: &[u8]| parse(input, LIMITS).error.map(|error| error.at_end);
+    let whole = r#"{"a\n": [true, false, null, -10.5e+3, 0], "é": "\u00e9\ud83d\ude00", "": {}}"#.as_bytes();
+    assert_eq!(at_end(whole), None);
+    for end in 1..whole.len() {
+        assert_eq!(at_end(&whole[..end]), Some(true), "{end}");
+    }
+    for wrong in [
+        "[tru]",
+        "[trx",
+        "[01",
+        "[1.x",
+        "[-,",
+        "[1 2",
+        "{a",
+        "{\"a\" 1",
+        "[\"\\x",
+        "[\"\\u00g",
+        "[\"\n",
+        "[\"\\ud83d\\n\" x",
+        "[] x",
+    ] {
+        assert_eq!(at_end(wrong.as_bytes()), Some(false), "{wrong}");
+    }
+    assert_eq!(at_end(b"[\"\xff"), Some(false));
+    assert_eq!(at_end(b"[\"\xc3\""), Some(false));
+}
+
+#[test]
 fn numbers_are_those_of_the_grammar() {
     for good in ["0", "-0", "10", "1.0", "1e5", "1E-5", "-12.50e+07"] {
         is(good, &[("json", good)]);

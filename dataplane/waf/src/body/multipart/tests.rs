@@ -178,6 +178,19 @@ fn a_body_without_its_last_boundary_is_an_error_and_shows_what_there_is() {
 }
 
 #[test]
+fn of_a_body_that_is_cut_anywhere_nothing_is_wrong_but_its_end() {
+    let field = "--B\r\nContent-Disposition: form-data; name=\"f\"\r\nContent-Type: text/plain\r\n\r\n1\r\n2\r\n";
+    let whole = format!("{field}{}", named("3"));
+    for end in 1..whole.len() - 2 {
+        let multipart = read(TYPE, &whole[..end]);
+        assert_eq!(multipart.error.map(|error| error.at_end), Some(true), "{end}");
+        assert_eq!(multipart.flags, MultipartFlags::default(), "{end}");
+    }
+    let broken = read(TYPE, "--B\r\nX\r\n\r\n1");
+    assert_eq!(broken.error.map(|error| error.at_end), Some(false));
+}
+
+#[test]
 fn folded_headers_are_flagged_and_shown_unfolded() {
     let body = part("Content-Disposition: form-data;\r\n\t name=\"a\"", "1");
     let multipart = read(TYPE, &body);

@@ -36,6 +36,7 @@ impl Transaction {
             None => {}
             Some(BodyProcessor::Urlencoded) => {
                 // Shown as the value that its arguments are of.
+                let body = if truncated { without_cut_escape(body) } else { body };
                 let raw = self.values.push(body);
                 self.set_val(Variable::RequestBody, Val::Id(raw));
                 show = false;
@@ -60,7 +61,7 @@ impl Transaction {
                     self.lists.push(List::XmlAttributes, name, value);
                 }
                 // What was not taken apart is seen whole.
-                show |= xml.error.is_some();
+                show |= xml.error.is_some() || xml.doctype;
                 error = xml.error;
             }
             Some(BodyProcessor::Multipart) => {
@@ -71,8 +72,8 @@ impl Transaction {
         if show {
             self.set(Variable::RequestBody, body);
         }
-        // A body that is cut off cannot be well formed; that it was cut off is said in INBOUND_DATA_ERROR.
-        if let Some(BodyError(message)) = error.filter(|_| !truncated) {
+        // That it was cut off is no fault of the body, and is said in INBOUND_DATA_ERROR.
+        if let Some(BodyError { message, .. }) = error.filter(|error| !truncated || !error.at_end) {
             for variable in [Variable::ReqbodyError, Variable::ReqbodyProcessorError] {
                 self.set_int(variable, 1);
             }
@@ -135,5 +136,14 @@ impl Transaction {
             i64::from(flags.unmatched_boundary),
         );
         self.set_int(Variable::MultipartStrictError, i64::from(flags.is_strict_error()));
+    }
+}
+
+/// A form's beginning without the part of an escape that it was cut in.
+fn without_cut_escape(body: &[u8]) -> &[u8] {
+    match body {
+        [rest @ .., b'%'] => rest,
+        [rest @ .., b'%', digit] if digit.is_ascii_hexdigit() => rest,
+        _ => body,
     }
 }
