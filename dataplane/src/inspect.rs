@@ -164,7 +164,9 @@ impl Inspection {
             now_ms: unix_ms(),
         };
         let detects = protection.policy.identity().mode == Mode::DetectOnly;
-        Transaction::bound(&rules.bound(method, path), &connection, detects).with_stores(&rules.stores)
+        Transaction::bound(rules.bound(), &connection, detects)
+            .with_exclusions(rules.exclusions(method, path))
+            .with_stores(&rules.stores)
     }
 
     fn resource(&self) -> &Resource {

@@ -1,8 +1,8 @@
 //! The rules of a policy: a compiled set that it shares with others, and what it has of its own over it.
 //!
 //! Invariant: policies with the same text of rules share one compiled set, and it is compiled again only when the text
-//! changes. Exclusions that hold on some paths only are resolved once for each combination that occurs, not once for
-//! each request; bounded: [`MOST_OVERLAYS`] are kept of a policy, others are made for their request.
+//! changes. Exclusions are worked out when a policy is built, each by itself: a request takes those that hold for it, and
+//! nothing is worked out on its way.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Weak};
@@ -10,15 +10,11 @@ use std::sync::{Arc, Weak};
 use breakwater_snapshot::Digest;
 use breakwater_snapshot::unit;
 use breakwater_waf::bundle::{self, Crs, Own, Source};
-use breakwater_waf::engine::{Bound, Exclusion, Overlay, RuleSet, Stores};
+use breakwater_waf::engine::{Bound, BoundExclusion, Exclusion, Overlay, RuleSet, Stores};
 use breakwater_waf::seclang::RuleRange;
 use breakwater_waf::uri::UriSet;
-use parking_lot::Mutex;
 
 use super::build::patterns;
-
-/// Combinations of exclusions of one policy that are kept.
-const MOST_OVERLAYS: usize = 256;
 
 /// Records of collections (IP, SESSION and the like) that the rules of one policy may keep.
 const MOST_RECORDS: usize = 16 * 1024;
@@ -43,9 +39,17 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    /// What holds for a request.
-    pub(crate) fn bound(&self, method: &str, path: &str) -> Arc<Bound> {
-        self.overlays.find(method, path)
+    /// What holds for every request.
+    pub(crate) fn bound(&self) -> &Arc<Bound> {
+        &self.overlays.everywhere
+    }
+
+    /// What rules do not see besides, of this request.
+    pub(crate) fn exclusions<'r>(&'r self, method: &str, path: &str) -> impl Iterator<Item = &'r Arc<BoundExclusion>> {
+        let somewhere = self.overlays.somewhere.iter();
+        somewhere
+            .filter(move |scoped| scoped.holds(method, path))
+            .map(|scoped| &scoped.exclusion)
     }
 }
 
@@ -87,7 +91,7 @@ impl RuleSets {
     /// # Errors
     /// What is wrong, for a person.
     pub(super) fn build(&mut self, policy: &str, unit: &unit::Rules, block_status: u16) -> Result<Rules, String> {
-        let overlays = Overlays::new(self.set(unit)?, unit)?;
+        let overlays = Overlays::new(&self.set(unit)?, unit)?;
         let known = self.stores.get(policy).and_then(Weak::upgrade);
         let stores = known.unwrap_or_else(|| Arc::new(Stores::new(MOST_RECORDS)));
         self.stores.insert(policy.to_owned(), Arc::downgrade(&stores));
@@ -159,13 +163,9 @@ fn size(bytes: u64) -> usize {
 /// What a policy has of its own over a rule set, by what holds for a request.
 #[derive(Debug)]
 struct Overlays {
-    set: Arc<RuleSet>,
-    overlay: Overlay,
     /// What holds for every request.
     everywhere: Arc<Bound>,
     somewhere: Vec<Scoped>,
-    /// By the indices of those of `somewhere` that hold.
-    made: Mutex<HashMap<Vec<u16>, Arc<Bound>>>,
 }
 
 /// An exclusion that holds for some requests.
@@ -175,7 +175,7 @@ struct Scoped {
     paths: Option<UriSet>,
     /// Empty: all methods.
     methods: Vec<String>,
-    exclusion: Exclusion,
+    exclusion: Arc<BoundExclusion>,
 }
 
 impl Scoped {
@@ -186,7 +186,7 @@ impl Scoped {
 }
 
 impl Overlays {
-    fn new(set: Arc<RuleSet>, unit: &unit::Rules) -> Result<Self, String> {
+    fn new(set: &Arc<RuleSet>, unit: &unit::Rules) -> Result<Self, String> {
         let mut overlay = Overlay {
             variables: unit.crs.map_or_else(Vec::new, variables),
             exclusions: Vec::new(),
@@ -210,49 +210,13 @@ impl Overlays {
             somewhere.push(Scoped {
                 paths,
                 methods: exclusion.methods.clone(),
-                exclusion: compiled,
+                exclusion: Arc::new(BoundExclusion::new(set, &compiled)),
             });
         }
         Ok(Self {
-            everywhere: Arc::new(Bound::new(&set, &overlay)),
-            set,
-            overlay,
+            everywhere: Arc::new(Bound::new(set, &overlay)),
             somewhere,
-            made: Mutex::default(),
         })
-    }
-
-    fn find(&self, method: &str, path: &str) -> Arc<Bound> {
-        let holding = self.holding(method, path);
-        if holding.is_empty() {
-            return Arc::clone(&self.everywhere);
-        }
-        if let Some(bound) = self.made.lock().get(&holding) {
-            return Arc::clone(bound);
-        }
-        let bound = Arc::new(Bound::new(&self.set, &self.with(&holding)));
-        let mut made = self.made.lock();
-        if made.len() < MOST_OVERLAYS {
-            made.insert(holding, Arc::clone(&bound));
-        }
-        bound
-    }
-
-    fn holding(&self, method: &str, path: &str) -> Vec<u16> {
-        let somewhere = (0_u16..).zip(&self.somewhere);
-        somewhere
-            .filter(|(_, scoped)| scoped.holds(method, path))
-            .map(|(index, _)| index)
-            .collect()
-    }
-
-    fn with(&self, holding: &[u16]) -> Overlay {
-        let mut overlay = self.overlay.clone();
-        let held = holding
-            .iter()
-            .filter_map(|index| self.somewhere.get(usize::from(*index)));
-        overlay.exclusions.extend(held.map(|scoped| scoped.exclusion.clone()));
-        overlay
     }
 }
 
@@ -313,9 +277,9 @@ mod tests {
         let mut other = unit(RULE);
         other.inspect = 5;
         let two = sets.build("q", &other, 404).unwrap();
-        assert!(Arc::ptr_eq(&one.overlays.set, &two.overlays.set));
+        assert!(one.bound().shares_rules(two.bound()));
         let three = sets.build("p", &unit(&RULE.replace("1000", "1001")), 403).unwrap();
-        assert!(!Arc::ptr_eq(&one.overlays.set, &three.overlays.set));
+        assert!(!one.bound().shares_rules(three.bound()));
         assert!(Arc::ptr_eq(&one.stores, &three.stores) && !Arc::ptr_eq(&one.stores, &two.stores));
         assert_eq!(sets.known.len(), 2);
         drop(three);
@@ -346,44 +310,38 @@ mod tests {
     }
 
     #[test]
-    fn an_exclusion_holds_on_its_paths_and_methods_and_is_resolved_once() {
+    fn an_exclusion_holds_on_its_paths_and_methods_and_nothing_is_worked_out_for_a_request() {
         let mut unit = unit(RULE);
-        let exclusion = |path: Option<&str>, methods: &[&str], id: u32| RuleExclusion {
+        let exclusion = |path: Option<String>, methods: &[&str], id: u32| RuleExclusion {
             rules: vec![RuleSelection::Ids(vec![(id, id)])],
             targets: Vec::new(),
             paths: path
                 .map(|value| PathMatch {
                     kind: PathKind::Prefix,
-                    value: value.to_owned(),
+                    value,
                 })
                 .into_iter()
                 .collect(),
             methods: methods.iter().map(|method| (*method).to_owned()).collect(),
         };
-        unit.exclusions = vec![
-            exclusion(None, &[], 1),
-            exclusion(Some("/search"), &[], 2),
-            exclusion(Some("/search"), &["POST"], 3),
-        ];
+        let search = || Some("/search".to_owned());
+        unit.exclusions = vec![exclusion(None, &[], 1), exclusion(search(), &[], 2)];
+        unit.exclusions.push(exclusion(search(), &["POST"], 3));
+        let many = (0..600).map(|n| exclusion(Some(format!("/p{n}")), &[], n));
+        unit.exclusions.extend(many);
         let rules = RuleSets::default().build("p", &unit, 403).unwrap();
-        let overlays = &rules.overlays;
-        let ids = |method, path| -> Vec<u32> {
-            let overlay = overlays.with(&overlays.holding(method, path));
-            let ranges = overlay.exclusions.iter().flat_map(|exclusion| &exclusion.rules);
-            ranges
-                .filter_map(|range| match range {
-                    RuleRange::Ids(ids) => ids.first().map(|(id, _)| *id),
-                    _ => None,
-                })
-                .collect()
+        let held = |method, path: &str| -> Vec<*const BoundExclusion> {
+            let exclusions = rules.exclusions(method, path);
+            exclusions.map(Arc::as_ptr).collect()
         };
-        assert_eq!(ids("GET", "/"), [1]);
-        assert_eq!(ids("GET", "/search/x"), [1, 2]);
-        assert_eq!(ids("POST", "/search"), [1, 2, 3]);
-        assert!(Arc::ptr_eq(
-            &overlays.find("GET", "/search"),
-            &overlays.find("PUT", "/search/y")
-        ));
-        assert!(Arc::ptr_eq(&overlays.find("GET", "/"), &overlays.everywhere));
+        assert_eq!(held("GET", "/").len(), 0);
+        assert_eq!(held("GET", "/search/x").len(), 1);
+        assert_eq!(held("POST", "/search").len(), 2);
+        assert_eq!(held("GET", "/search"), held("PUT", "/search/y"));
+        for n in 0..600 {
+            let path = format!("/p{n}");
+            assert_eq!(held("GET", &path), held("GET", &path));
+            assert_eq!(held("GET", &path).len(), 1);
+        }
     }
 }

@@ -18,7 +18,7 @@ mod store;
 mod transaction;
 mod values;
 
-pub use bound::Bound;
+pub use bound::{Bound, BoundExclusion};
 pub use store::Stores;
 pub use transaction::Transaction;
 

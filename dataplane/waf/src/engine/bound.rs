@@ -6,7 +6,7 @@ use super::bits::Bits;
 use super::compile::{Ranges, select_target, tables};
 use super::program::{Program, Target};
 use super::transaction::Val;
-use super::{Overlay, RuleSet};
+use super::{Exclusion, Overlay, RuleSet};
 use crate::engine::operator::number;
 
 /// An [`Overlay`] bound to a [`RuleSet`].
@@ -18,9 +18,30 @@ pub struct Bound {
     pub(super) variables: Vec<Val>,
     pub(super) removed: Bits,
     /// Targets that rules do not see.
-    pub(super) excluded: Vec<(Bits, Vec<Target>)>,
+    pub(super) excluded: Vec<BoundExclusion>,
     pub(super) excluded_rules: Bits,
     pub(super) detect_only: Bits,
+}
+
+/// An [`Exclusion`] bound to a [`RuleSet`]: for transactions that it holds for and others under the same [`Bound`] do not.
+#[derive(Debug)]
+pub struct BoundExclusion {
+    pub(super) rules: Bits,
+    /// What they do not see; none: they do not run.
+    pub(super) targets: Option<Vec<Target>>,
+}
+
+impl BoundExclusion {
+    /// Works an exclusion out. Targets with a pattern that does not compile have no effect.
+    #[must_use]
+    pub fn new(rules: &RuleSet, exclusion: &Exclusion) -> Self {
+        let targets = exclusion.targets.iter();
+        let targets = targets.filter_map(|target| select_target(target).ok()).collect();
+        Self {
+            rules: all_in(rules.program(), &exclusion.rules),
+            targets: (!exclusion.targets.is_empty()).then_some(targets),
+        }
+    }
 }
 
 impl Bound {
@@ -49,17 +70,12 @@ impl Bound {
         let mut excluded = Vec::new();
         let mut excluded_rules = Bits::with_size(program.rules.len());
         for exclusion in &overlay.exclusions {
-            let rules = all_in(program, &exclusion.rules);
-            if exclusion.targets.is_empty() {
-                removed.union(&rules);
+            let exclusion = BoundExclusion::new(rules, exclusion);
+            if exclusion.targets.is_some() {
+                excluded_rules.union(&exclusion.rules);
+                excluded.push(exclusion);
             } else {
-                excluded_rules.union(&rules);
-                let targets = exclusion
-                    .targets
-                    .iter()
-                    .filter_map(|target| select_target(target).ok())
-                    .collect();
-                excluded.push((rules, targets));
+                removed.union(&exclusion.rules);
             }
         }
         let detect_only = all_in(program, &overlay.detect_only);
@@ -72,6 +88,12 @@ impl Bound {
             excluded_rules,
             detect_only,
         }
+    }
+
+    /// Whether another is bound to the same compiled rules.
+    #[must_use]
+    pub fn shares_rules(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.rules, &other.rules)
     }
 
     pub(super) fn program(&self) -> &Program {

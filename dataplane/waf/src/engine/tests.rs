@@ -6,6 +6,7 @@ use super::*;
 use crate::seclang::{Key, Variable, parse};
 
 mod bodies;
+mod transactions;
 
 fn compiled(text: &str) -> Result<RuleSet, Vec<CompileError>> {
     let directives = parse("test.conf", text).unwrap_or_else(|errors| panic!("{errors:?}"));

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::bits::Bits;
-use super::bound::Bound;
+use super::bound::{Bound, BoundExclusion};
 use super::program::Program;
 use super::store::Stores;
 use super::values::{ValueId, Values};
@@ -54,6 +54,8 @@ pub struct Transaction {
     bound: Arc<Bound>,
     stores: Option<Arc<Stores>>,
     values: Values,
+    /// What its rules do not see besides.
+    exclusions: Vec<Arc<BoundExclusion>>,
     lists: Lists,
     buckets: Buckets,
     scalars: Vec<Val>,
@@ -145,6 +147,7 @@ impl Transaction {
                 engine,
                 only_detects: detect_only,
                 phase: Phase::RequestHeaders,
+            exclusions: Vec::new(),
                 now_ms: connection.now_ms,
                 allowed: None,
                 refused: false,
@@ -179,6 +182,20 @@ impl Transaction {
         let set_address = |this: &mut Self, variable, address: IpAddr| {
             use std::io::Write as _;
             let mut text = std::mem::take(&mut this.scratch.text);
+    /// Takes out, besides what its overlay does, what these exclusions say. They are bound to the same rules.
+    #[must_use]
+    pub fn with_exclusions<'e>(mut self, exclusions: impl IntoIterator<Item = &'e Arc<BoundExclusion>>) -> Self {
+        for exclusion in exclusions {
+            if exclusion.targets.is_some() {
+                self.state.untargeted_rules.union(&exclusion.rules);
+                self.exclusions.push(Arc::clone(exclusion));
+            } else {
+                self.state.removed.union(&exclusion.rules);
+            }
+        }
+        self
+    }
+
             text.clear();
             let _ = write!(text, "{}", address.to_canonical());
             this.set(variable, &text);

@@ -3,6 +3,8 @@
 //! Every value of every target is tested, as ModSecurity does: each match sets variables, and the rule does what it does to
 //! the transaction once, when its whole chain has matched.
 
+use std::sync::Arc;
+
 use super::resolve::Found;
 use super::{Transaction, Val, bytes_of};
 use crate::detect;
@@ -157,9 +159,13 @@ impl Transaction {
 
     /// Whether the policy or a `ctl` hides a value from a rule.
     fn is_hidden(&self, bound: &Bound, program: &Program, index: usize, found: &Found) -> bool {
-        let by_policy = bound.excluded.iter().any(|(rules, targets)| {
-            rules.contains(index) && targets.iter().any(|target| self.is_meant(program, target, found))
-        });
+        let of_policy = bound.excluded.iter().chain(self.exclusions.iter().map(Arc::as_ref));
+        let by_policy = of_policy
+            .filter(|exclusion| exclusion.rules.contains(index))
+            .any(|exclusion| {
+                let mut targets = exclusion.targets.iter().flatten();
+                targets.any(|target| self.is_meant(program, target, found))
+            });
         let mut by_rules = self
             .state
             .untargeted
