@@ -5,7 +5,8 @@
 //! [`Stores`], for rules that open a collection.
 //!
 //! Split by what happens when: [`request`] and [`body`] fill collections, [`resolve`] finds targets in them, [`run`]
-//! walks through the rules of a phase, [`act`] does what they say, [`report`] tells.
+//! walks through the rules of a phase, [`act`] does what they say, [`report`] tells. [`rest`] is about the memory that it
+//! takes while its caller waits.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ mod report;
 mod request;
 mod resolve;
 mod response;
+mod rest;
 mod run;
 mod time;
 mod tx;
@@ -113,6 +115,12 @@ struct Scratch {
 
 /// Most bytes that rules put into variables in one transaction.
 const ROOM: usize = 2 << 20;
+impl Scratch {
+    fn memory(&self) -> usize {
+        self.found.capacity() * size_of::<Found>() + self.text.capacity()
+    }
+}
+
 
 impl Transaction {
     /// Begins one. Under `detect_only` rules run as always, and what they would do is reported but not asked for.
@@ -308,6 +316,12 @@ fn bytes_of<'a>(
     match val {
         Val::Unset => &[],
         Val::Int(value) => digits(value, buffer),
+    #[cfg(test)]
+    pub(super) fn with_room(mut self, bytes: usize) -> Self {
+        self.values.set_room(bytes);
+        self
+    }
+
         Val::Constant(index) => program.constant(index),
         Val::Bound(index) => bound.constant(index),
         Val::Id(id) => values.get(id),

@@ -4,8 +4,10 @@
 //! back, so that most values of most requests have one form however many pipelines rules ask for, and whatever is known
 //! about a value (see [`super::scan`]) is known about all of its equal forms.
 //!
-//! Invariant: the buffer stays below [`ROOM`] and what one more transformation makes; what does not fit is worked out again
-//! each time and forgotten when its rule is done ([`Values::mark`], [`Values::forget`]).
+//! Invariant: the buffer stays below [`ROOM`], what one rule makes, and what the collections and variables of the
+//! transaction hold. Over the room what transformations make is worked out each time; when its rule is done, all of it is
+//! forgotten but what the rule put into variables ([`Values::keep`]). A value that something holds on to is never
+//! forgotten: whoever asks to keep some names all that are held.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -22,13 +24,16 @@ pub(super) struct ValueId(pub(super) u32);
 const ROOM: usize = 64 << 20;
 
 /// The buffer and the values in it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Values {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
     /// Rows of a table: for one value, what each pipeline and each step makes of it (plus one; 0: not known yet).
     rows: Vec<u32>,
     seen: Vec<Seen>,
+    room: usize,
+    /// Where the room was used up: what is made from there on is kept only if something holds on to it.
+    over: Option<Mark>,
 }
 
 /// What is known about a value: its bytes, and for each bit whether it was looked for and may be there.
@@ -49,11 +54,28 @@ struct Entry {
     seen: u32,
 }
 
-/// A point to come back to.
-#[derive(Clone, Copy, Debug)]
+/// A point in the buffer.
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Mark {
     bytes: usize,
     entries: usize,
+}
+
+/// The new ids of values that were kept.
+pub(super) struct Moved {
+    since: usize,
+    /// Old ids, in order.
+    kept: Vec<ValueId>,
+}
+
+impl Moved {
+    /// The id of a value that was named when others were forgotten.
+    pub(super) fn of(&self, id: ValueId) -> ValueId {
+        match self.kept.binary_search(&id) {
+            Ok(index) => ValueId((self.since + index) as u32),
+            Err(_) => id,
+        }
+    }
 }
 
 impl Values {
@@ -63,7 +85,22 @@ impl Values {
             entries: Vec::with_capacity(192),
             rows: Vec::with_capacity(2048),
             seen: Vec::with_capacity(64),
+            room: ROOM,
+            over: None,
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_room(&mut self, bytes: usize) {
+        self.room = bytes;
+    }
+
+    /// About how many bytes it takes.
+    pub(super) fn memory(&self) -> usize {
+        self.bytes.capacity()
+            + self.entries.capacity() * size_of::<Entry>()
+            + self.rows.capacity() * size_of::<u32>()
+            + self.seen.capacity() * size_of::<Seen>()
     }
 
     /// A new value.
@@ -74,7 +111,11 @@ impl Values {
             return self.entry(start, 0);
         }
         self.bytes.extend_from_slice(value);
-        self.entry(start, value.len())
+        let id = self.entry(start, value.len());
+        if self.over.is_none() && self.bytes.len() > self.room {
+            self.over = Some(self.mark());
+        }
+        id
     }
 
     /// A part of a value.
@@ -146,24 +187,91 @@ impl Values {
         made
     }
 
-    /// Whether what is made from now on is forgotten.
+    /// Whether the room is used up.
     pub(super) fn full(&self) -> bool {
-        self.bytes.len() > ROOM
+        self.over.is_some()
     }
 
-    pub(super) fn mark(&self) -> Mark {
+    /// Where what a rule made over the room begins, if there is any.
+    pub(super) fn loose(&self) -> Option<Mark> {
+        self.over.filter(|over| over.entries < self.entries.len())
+    }
+
+    /// Between phases, when collections have grown: all that there is stays.
+    pub(super) fn settle(&mut self) {
+        if self.over.is_some() {
+            self.over = Some(self.mark());
+        }
+    }
+
+    fn mark(&self) -> Mark {
         Mark {
             bytes: self.bytes.len(),
             entries: self.entries.len(),
         }
     }
 
-    /// Forgets what was made since, if the buffer is full.
-    pub(super) fn forget(&mut self, mark: Mark) {
-        if self.full() && mark.bytes > ROOM {
-            self.bytes.truncate(mark.bytes);
-            self.entries.truncate(mark.entries);
+    /// Forgets all that was made since a point but these values, which get new ids.
+    pub(super) fn keep(&mut self, since: Mark, mut live: Vec<ValueId>) -> Moved {
+        live.retain(|id| id.0 as usize >= since.entries);
+        live.sort_unstable();
+        live.dedup();
+        let runs = self.close_up(since, &live);
+        let entry = |id: &ValueId| {
+            let (start, len) = self.range(*id);
+            let run = runs.partition_point(|(run, _)| run.start <= start).checked_sub(1);
+            let start = match run.and_then(|run| runs.get(run)) {
+                Some((run, to)) if start >= since.bytes => to + (start - run.start),
+                _ => start,
+            };
+            Entry {
+                start: start as u32,
+                len: len as u32,
+                row: 0,
+                seen: 0,
+            }
+        };
+        let kept: Vec<_> = live.iter().map(entry).collect();
+        self.entries.truncate(since.entries);
+        self.entries.extend(kept);
+        Moved {
+            since: since.entries,
+            kept: live,
         }
+    }
+
+    /// Moves the bytes of these values together; where each run of them was, and where it is. Values that share bytes
+    /// still do.
+    fn close_up(&mut self, since: Mark, live: &[ValueId]) -> Vec<(Range<usize>, usize)> {
+        let ranges = live.iter().map(|id| self.range(*id));
+        let mut ranges: Vec<_> = ranges.filter(|(start, _)| *start >= since.bytes).collect();
+        ranges.sort_unstable();
+        let mut runs: Vec<(Range<usize>, usize)> = Vec::new();
+        for (start, len) in ranges {
+            match runs.last_mut() {
+                Some((run, _)) if start <= run.end => run.end = run.end.max(start + len),
+                _ => runs.push((start..start + len, 0)),
+            }
+        }
+        let mut end = since.bytes;
+        for (run, to) in &mut runs {
+            self.bytes.copy_within(run.clone(), end);
+            *to = end;
+            end += run.len();
+        }
+        self.bytes.truncate(end);
+        runs
+    }
+
+    /// Forgets all but these values, and all that is known about them.
+    pub(super) fn compact(&mut self, live: Vec<ValueId>) -> Moved {
+        let moved = self.keep(Mark::default(), live);
+        self.rows = Vec::new();
+        self.seen = Vec::new();
+        self.over = None;
+        self.bytes.shrink_to_fit();
+        self.entries.shrink_to_fit();
+        moved
     }
 
     /// Which bytes a value has.
@@ -207,6 +315,10 @@ impl Values {
             done: 0,
             maybe: 0,
         };
+        if self.over.is_some_and(|over| id.0 as usize >= over.entries) {
+            // It is forgotten soon, and what is known about it would not be.
+            return seen;
+        }
         self.seen.push(seen);
         if let Some(entry) = self.entries.get_mut(id.0 as usize) {
             entry.seen = self.seen.len() as u32;
@@ -251,5 +363,46 @@ impl Values {
         if let Some(cell) = self.rows.get_mut(index) {
             *cell = made.0 + 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_has_its_bytes_and_shares_them_as_before_and_the_rest_is_gone() {
+        let mut values = Values::with_capacity(0);
+        let first = values.push(b"first");
+        let since = values.mark();
+        let garbage = values.push(b"garbage");
+        let whole = values.push(b"a whole value");
+        let part = values.part(whole, 2..7);
+        let other = values.part(first, 1..3);
+        let empty = values.part(garbage, 3..3);
+        values.push(b"more garbage");
+        let moved = values.keep(since, vec![part, whole, first, part, other, empty]);
+        let get = |id| values.get(moved.of(id));
+        assert_eq!(get(first), b"first");
+        assert_eq!((get(whole), get(part)), (&b"a whole value"[..], &b"whole"[..]));
+        assert_eq!((get(other), get(empty)), (&b"ir"[..], &b""[..]));
+        assert_eq!(values.bytes, b"firsta whole value");
+        assert_eq!(values.entries.len(), 5);
+    }
+
+    #[test]
+    fn what_is_made_over_the_room_is_loose_until_a_phase_ends() {
+        let mut values = Values::with_capacity(0);
+        values.set_room(4);
+        values.push(b"1234");
+        assert!(!values.full());
+        values.push(b"5");
+        assert!(values.full() && values.loose().is_none());
+        let id = values.push(b"6");
+        assert!(values.loose().is_some());
+        values.bytes(id);
+        assert!(values.seen.is_empty(), "nothing is noted of what is forgotten");
+        values.settle();
+        assert!(values.loose().is_none());
     }
 }

@@ -45,8 +45,11 @@ pub(crate) fn run(bound: &Arc<Bound>, request: &[u8]) -> Report {
         transaction.request_header(name, value);
     }
     transaction.run_request_headers();
+    // As a front that waits for the body, and then for the answer.
+    transaction.rest();
     let body = &body[..length.unwrap_or(0).min(body.len())];
     transaction.run_request_body(body, false);
+    transaction.rest();
 
     let answer = Answer::to(target, body);
     let fields: Vec<(&[u8], &[u8])> = answer

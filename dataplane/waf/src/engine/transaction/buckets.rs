@@ -24,6 +24,8 @@ pub(super) struct Bucket {
 pub(super) struct Buckets {
     all: Vec<Bucket>,
     found: Vec<Found>,
+    /// How many of `found` stay until the phase ends; what is beyond is the bucket's that was asked for last.
+    kept: usize,
 }
 
 impl Buckets {
@@ -32,6 +34,12 @@ impl Buckets {
         self.all.clear();
         self.all.resize(count, Bucket::default());
         self.found.clear();
+        self.kept = 0;
+    }
+
+    /// About how many bytes they take.
+    pub(super) fn memory(&self) -> usize {
+        self.all.capacity() * size_of::<Bucket>() + self.found.capacity() * size_of::<Found>()
     }
 
     /// One of the values.
@@ -52,6 +60,7 @@ impl Transaction {
         let Some((list, pipeline)) = program.buckets.get(index as usize).copied() else {
             return 0..0;
         };
+        self.buckets.found.truncate(self.buckets.kept);
         let start = self.buckets.found.len();
         let mut bytes = ByteSet::default();
         if let Some(list) = program.lists.get(list as usize) {
@@ -73,6 +82,9 @@ impl Transaction {
         let (start, end) = (start as u32, self.buckets.found.len() as u32);
         // What does not fit into the buffer of values is forgotten when its rule is done.
         let known = !self.values.full();
+        if known {
+            self.buckets.kept = self.buckets.found.len();
+        }
         if let Some(bucket) = self.buckets.all.get_mut(index as usize) {
             *bucket = Bucket {
                 known,

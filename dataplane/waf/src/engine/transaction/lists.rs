@@ -39,6 +39,16 @@ impl Lists {
         self.0.get(list as usize).map_or(&[], Vec::as_slice)
     }
 
+    /// All items, to be given new ids.
+    pub(super) fn items_mut(&mut self) -> impl Iterator<Item = &mut Item> {
+        self.0.iter_mut().flatten()
+    }
+
+    /// About how many bytes they take.
+    pub(super) fn memory(&self) -> usize {
+        self.0.iter().map(|items| items.capacity() * size_of::<Item>()).sum()
+    }
+
     pub(super) fn push(&mut self, list: List, name: ValueId, value: ValueId) {
         if let Some(items) = self.0.get_mut(list as usize) {
             items.push(Item { name, value });

@@ -48,6 +48,7 @@ impl Transaction {
         let bound = self.program();
         let program = bound.program();
         let rules = program.phases.get(phase_index(phase))?;
+        self.values.settle();
         self.buckets.renew(program.buckets.len());
         let mut at = 0;
         while let Some(index) = rules.get(at) {
@@ -82,7 +83,6 @@ impl Transaction {
             return false;
         }
         self.matched.all.clear();
-        let mark = self.values.mark();
         let reported = self.report.matches.len();
         let mut matched = true;
         for link in &rule.links {
@@ -99,9 +99,8 @@ impl Transaction {
                 self.report_match(bound, program, rule);
             }
         }
-        if self.values.full() {
-            self.matched.last = None;
-            self.values.forget(mark);
+        if let Some(loose) = self.values.loose() {
+            self.tidy(loose);
         }
         matched
     }

@@ -69,6 +69,18 @@ impl TxVars {
         }
     }
 
+    /// All values, to be given new ids.
+    pub(super) fn vals_mut(&mut self) -> impl Iterator<Item = &mut Val> {
+        self.slots.iter_mut().chain(self.others.iter_mut().map(|(_, val)| val))
+    }
+
+    /// About how many bytes it takes.
+    pub(super) fn memory(&self) -> usize {
+        let names: usize = self.others.iter().map(|(name, _)| 2 * name.len()).sum();
+        let each = size_of::<(Box<[u8]>, Val)>() + size_of::<(Box<[u8]>, u32)>();
+        names + self.others.capacity() * each + self.slots.capacity() * size_of::<Val>()
+    }
+
     /// All that are set, by slot.
     pub(super) fn slots(&self) -> impl Iterator<Item = (u16, Val)> {
         (0_u16..)
