@@ -63,6 +63,8 @@ pub(crate) struct Inspection {
     /// Only what is found of the response counts and is told: the request was judged elsewhere, or is nobody's.
     of_response: bool,
     body_judged: bool,
+    /// What its transactions take while it waits.
+    held: Option<Held>,
 }
 
 /// The transaction of one policy.
@@ -121,6 +123,7 @@ impl Inspection {
             body_judged: false,
         }
     }
+            held: None,
 
     fn request_head(&mut self, (target, version): (&str, Version), fields: &[Field<'_>]) -> Option<Refusal> {
         let config = Rc::clone(&self.config);
@@ -179,6 +182,14 @@ impl Inspection {
         wanting
             .filter_map(|run| Some(rules_of(self.resource(), run)?.inspect))
             .max()
+    }
+
+    /// To be called before a wait: what its transactions can do without is forgotten, and the rest takes its part of the
+    /// room for what is held back. False when there is none.
+    pub(crate) fn rest(&mut self) -> bool {
+        self.held = None;
+        let bytes = self.runs.iter_mut().map(|run| run.transaction.rest()).sum();
+        self.held.insert(Held::new(&self.worker.metrics)).take(bytes)
     }
 
     /// Refuses a request whose body is, or is announced to be, longer than what may pass uninspected.

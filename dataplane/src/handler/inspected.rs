@@ -1,8 +1,8 @@
 //! Where handlers meet rules: bodies and responses are held back until rules have judged them.
 //!
 //! Invariant: what rules refuse never reaches the other side; what they pass reaches it unchanged, what was held back
-//! first. What no rule reads is not held back. Bounded: a policy says how much of a body is, and all bodies together have
-//! a room ([`Held`]) beyond which a request is refused with 503.
+//! first. What no rule reads is not held back. Bounded: a policy says how much of a body is, and all bodies and what rules
+//! know of their requests while these wait have a room together ([`Held`]), beyond which a request is refused with 503.
 
 use std::rc::Rc;
 
@@ -69,6 +69,9 @@ pub(super) async fn request_body<C: Client>(
     let Some(mut inspection) = job.inspection.take() else {
         return Ok(None);
     };
+    if !inspection.rest() {
+        return Err(Failure::NoRoom);
+    }
     if inspection.is_body_judged() {
         job.inspection.replace(Some(inspection));
         return Ok(None);
@@ -97,6 +100,9 @@ pub(super) async fn request_body<C: Client>(
     }
     client.unread(body.into());
     inspection.body_judged();
+        if !inspection.rest() {
+            return Err(Failure::NoRoom);
+        }
     if inspection.awaits_response() {
         job.inspection.replace(Some(inspection));
     }
@@ -151,6 +157,9 @@ pub(super) async fn judge(
     }
     let readable = holds && response.framing != ResponseFraming::None && !is_coded(&response.headers);
     let most = inspection.wants_response_body().filter(|_| readable);
+    if !inspection.rest() {
+        return Err(Failure::NoRoom);
+    }
     let Some(most) = most else {
         return inspection.response_body(&[], false).map_or(Ok(body), refused);
     };

@@ -1,4 +1,5 @@
-//! The room for bodies that are held back until rules have judged them, over all workers.
+//! The room for what is held back for rules, over all workers: bodies until they are judged and have left, and what
+//! transactions know of requests that wait.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

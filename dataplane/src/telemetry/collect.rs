@@ -176,7 +176,7 @@ fn policies(metrics: &Metrics, out: &mut Families) {
     }
     out.gauge(
         "waf_buffered_bytes",
-        "Bytes of bodies that are held back until rules have judged them.",
+        "Bytes that are held back for rules: of bodies, and of what rules know of requests that wait.",
         &[],
         metrics.held_back.load(Ordering::Relaxed) as f64,
     );

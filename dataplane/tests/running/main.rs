@@ -69,6 +69,7 @@ mod upstream_tls;
 mod upstream_tls_faults;
 mod waf;
 mod waf_audit;
+mod waf_bodies;
 mod waf_floods;
 mod waf_room;
 mod waf_rules;

@@ -6,12 +6,13 @@ use breakwater_snapshot::{Kind, ObjectId};
 use crate::support::http2::{DATA, END, Http2, head};
 use crate::support::{Client, Objects, Origin, Plane, answer, edge_cache, id, objects, prefix, waf_policy, ws_route};
 
-const DEBUG: &str = "SecRule ARGS:debug \"@streq 1\" \"id:1000,phase:1,deny,status:403,msg:'Debug',severity:'CRITICAL',tag:'own',logdata:'%{MATCHED_VAR} found within %{MATCHED_VAR_NAME}: %{MATCHED_VAR}'\"";
+pub(crate) const DEBUG: &str = "SecRule ARGS:debug \"@streq 1\" \"id:1000,phase:1,deny,status:403,msg:'Debug',severity:'CRITICAL',tag:'own',logdata:'%{MATCHED_VAR} found within %{MATCHED_VAR_NAME}: %{MATCHED_VAR}'\"";
 
 /// For arguments of the query and of bodies.
-const ATTACK: &str = "SecRule ARGS \"@contains attack\" \"id:1001,phase:2,deny,status:403,msg:'Attack',logdata:'found within %{MATCHED_VAR_NAME}: %{MATCHED_VAR}'\"";
+pub(crate) const ATTACK: &str = "SecRule ARGS \"@contains attack\" \"id:1001,phase:2,deny,status:403,msg:'Attack',logdata:'found within %{MATCHED_VAR_NAME}: %{MATCHED_VAR}'\"";
 
-const SECRET: &str = "SecRule RESPONSE_BODY \"@contains secret\" \"id:1002,phase:4,deny,status:403,msg:'Leak'\"";
+pub(crate) const SECRET: &str =
+    "SecRule RESPONSE_BODY \"@contains secret\" \"id:1002,phase:4,deny,status:403,msg:'Leak'\"";
 
 pub(crate) fn rules(text: &str) -> Rules {
     Rules {
@@ -28,16 +29,16 @@ pub(crate) fn rules(text: &str) -> Rules {
     }
 }
 
-fn site() -> ObjectId {
+pub(crate) fn site() -> ObjectId {
     id(Kind::EdgeCache, "site")
 }
 
-fn protected(origin: &Origin, policy: WafPolicy) -> Objects {
+pub(crate) fn protected(origin: &Origin, policy: WafPolicy) -> Objects {
     let site: EdgeCache = edge_cache(origin.address);
     objects([("site", Unit::EdgeCache(site)), ("policy", Unit::WafPolicy(policy))])
 }
 
-fn policy(text: &str, change: impl FnOnce(&mut WafPolicy, &mut Rules)) -> WafPolicy {
+pub(crate) fn policy(text: &str, change: impl FnOnce(&mut WafPolicy, &mut Rules)) -> WafPolicy {
     let mut policy = waf_policy(site());
     let mut rules = rules(text);
     change(&mut policy, &mut rules);
@@ -70,7 +71,7 @@ async fn post(client: &mut Client, target: &str, kind: &str, body: &[u8]) -> (u1
     (response.status, response.text())
 }
 
-const FORM: &str = "application/x-www-form-urlencoded";
+pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
 
 #[tokio::test]
 async fn a_request_that_a_rule_refuses_never_reaches_the_origin_and_the_audit_line_says_which() {

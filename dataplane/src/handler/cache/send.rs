@@ -76,6 +76,7 @@ impl Request<'_> {
         result: CacheResult,
     ) -> Result<Outcome, Failure> {
         self.count(result);
+        self.forget_inspection();
         let mut fields = head.fields.clone();
         if status.collapsed {
             let omitted = head.storable.iter().flat_map(|storable| &storable.omit);
@@ -195,6 +196,7 @@ impl Request<'_> {
         result: CacheResult,
     ) -> Result<Outcome, Failure> {
         self.count(result);
+        self.forget_inspection();
         if self.worker.draining.get() {
             client.close_after();
         }
@@ -275,6 +277,11 @@ impl Request<'_> {
         };
         filtered::send_head(self.job, client, head).await?;
         Ok(outcome(object.status, result))
+    }
+
+    /// What is sent was judged when it came: what rules know of the request is of no more use, however long it takes.
+    fn forget_inspection(&self) {
+        drop(self.job.inspection.take());
     }
 
     fn conditions(&self) -> Conditions {

@@ -1,0 +1,86 @@
+//! What becomes of a request's body where rules look at it: limits, faults, memory, and what stands behind it.
+
+use breakwater_snapshot::unit::{Mode, Unit};
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::SendResponse;
+use http::{Request, Response};
+
+use crate::support::http2::{DATA, END, END_HEADERS, HEADERS, Http2, block, head};
+use crate::support::origin_http2::{Origin2, http2_site};
+use crate::support::{Objects, Origin, Plane, answer, edge_cache, objects};
+use crate::waf_rules::{ATTACK, DEBUG, FORM, policy, protected, rules, site};
+
+const BUFFERED: &str = "breakwater_waf_buffered_bytes";
+
+#[tokio::test]
+async fn what_is_wrong_in_the_inspected_part_of_a_longer_body_is_refused_and_that_it_is_longer_is_not() {
+    let origin = Origin::fixed(answer(200, "", "fine")).await;
+    let plane = Plane::start().await;
+    let broken = "SecRule REQBODY_ERROR \"!@eq 0\" \"id:7,phase:2,deny,status:400\"";
+    plane.apply(protected(&origin, policy(broken, |_, _| {}))).await;
+    let long = "x".repeat(5000);
+    for (body, status) in [
+        (format!("{{\"a\": \"{long}\"}}"), 200),
+        (format!("{{\"a\" 1, \"b\": \"{long}\"}}"), 400),
+    ] {
+        let lines = format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+        let mut client = plane.client().await;
+        let response = client.ask("POST", "shop.test", "/", &lines, body.as_bytes()).await;
+        assert_eq!(response.status, status);
+    }
+}
+
+#[tokio::test]
+async fn what_rules_know_of_a_request_takes_its_part_of_the_room_while_the_origin_is_awaited() {
+    let (origin, gate) = Origin::gated(|_| answer(200, "Content-Type: text/html\r\n", "fine")).await;
+    let plane = Plane::start().await;
+    let text = format!("{ATTACK}\nSecRule ARGS \"@rx y\" \"id:8,phase:2,pass,t:hexEncode,t:base64Encode\"");
+    let inspecting = policy(&text, |_, rules| {
+        rules.inspect = 1 << 20;
+        rules.inspect_response = Some(4096);
+    });
+    plane.apply(protected(&origin, inspecting)).await;
+    let mut client = plane.client().await;
+    let body = format!("a={}", "x".repeat(400_000));
+    let lines = format!("Content-Type: {FORM}\r\nContent-Length: {}\r\n", body.len());
+    let asked = tokio::spawn(async move {
+        client
+            .ask("POST", "shop.test", "/", &lines, body.as_bytes())
+            .await
+            .status
+    });
+    origin.reached(1).await;
+    // The body has left: what is held is the body as rules see it, and its one argument.
+    let held = plane.metric(BUFFERED).await;
+    assert!((800_000.0..1_000_000.0).contains(&held), "{held}");
+    gate.add_permits(1);
+    assert_eq!(asked.await.unwrap(), 200);
+    plane.metric_reaches(BUFFERED, 0.0).await;
+}
+
+#[tokio::test]
+async fn what_is_served_from_the_store_holds_nothing_of_its_request() {
+    let (origin, gate) =
+        Origin::gated(|_| answer(200, "Content-Type: text/html\r\nCache-Control: max-age=60\r\n", "fine")).await;
+    let plane = Plane::start().await;
+    plane
+        .apply(protected(
+            &origin,
+            policy(DEBUG, |_, rules| rules.inspect_response = Some(4096)),
+        ))
+        .await;
+    let first = plane.client().await;
+    let ask =
+        |mut client: crate::support::Client| tokio::spawn(async move { client.get("shop.test", "/", "").await.status });
+    let first = ask(first);
+    origin.reached(1).await;
+    let one = plane.metric(BUFFERED).await;
+    assert!(one > 0.0);
+    let second = ask(plane.client().await);
+    plane.metric_reaches(BUFFERED, 2.0 * one).await;
+    gate.add_permits(1);
+    assert_eq!((first.await.unwrap(), second.await.unwrap()), (200, 200));
+    plane.metric_reaches(BUFFERED, 0.0).await;
+    assert_eq!(origin.count(), 1);
+}
