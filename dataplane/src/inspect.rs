@@ -77,6 +77,8 @@ struct Run {
     refused: Option<Refusal>,
     /// It saw a response.
     responded: bool,
+    /// That the request's body is too long was told.
+    too_long: bool,
 }
 
 impl Inspection {
@@ -146,6 +148,7 @@ impl Inspection {
                 spent: begun.elapsed(),
                 refused: None,
                 responded: false,
+                too_long: false,
             };
             let refusal = run.settle(rules, intervention);
             self.runs.push(run);
@@ -192,12 +195,23 @@ impl Inspection {
         self.held.insert(Held::new(&self.worker.metrics)).take(bytes)
     }
 
-    /// Refuses a request whose body is, or is announced to be, longer than what may pass uninspected.
+    /// Bytes of the request's body that rules want to see; none: they read no body of this request.
+    pub(crate) fn wants_request_body(&self) -> Option<usize> {
+        let wanting = self.runs.iter().filter(|run| run.transaction.wants_request_body());
+        wanting
+            .filter_map(|run| Some(rules_of(self.resource(), run)?.inspect))
+            .max()
+    }
+
+    /// Refuses a request whose body is at least, or is announced to be, so long, if that is longer than what a policy lets
+    /// pass uninspected. Each policy has its own limit, and tells of it once.
     pub(crate) fn request_body_of(&mut self, length: u64) -> Option<Refusal> {
         let resource = self.config.resource(self.index);
         for run in &mut self.runs {
             let Some(rules) = rules_of(resource, run) else { continue };
-            if !rules.reject_larger || !run.transaction.wants_request_body() || length <= rules.inspect as u64 {
+            let limit = rules.inspect as u64;
+            run.too_long = true;
+            if run.too_long || !rules.reject_larger || length <= limit || !run.transaction.wants_request_body() {
                 continue;
             }
             let Some(protection) = resource.protections.get(run.policy) else {

@@ -90,12 +90,11 @@ pub(super) async fn request_body<C: Client>(
             return Err(Failure::NoRoom);
         }
         body.extend_from_slice(&piece);
+        if let Some(refusal) = inspection.request_body_of(body.len() as u64) {
+            return Err(Failure::Refused(refusal));
+        }
     };
-    let mut refusal = None;
-    if goes_on {
-        refusal = inspection.request_body_of(body.len() as u64);
-    }
-    if let Some(refusal) = refusal.or_else(|| inspection.request_body(&body, goes_on)) {
+    if let Some(refusal) = inspection.request_body(&body, goes_on) {
         return Err(Failure::Refused(refusal));
     }
     client.unread(body.into());

@@ -13,6 +13,62 @@ use crate::waf_rules::{ATTACK, DEBUG, FORM, policy, protected, rules, site};
 
 const BUFFERED: &str = "breakwater_waf_buffered_bytes";
 
+/// A site before `origin` with two policies: one refuses bodies over 1 KiB, the other looks at the beginning of longer
+/// ones.
+fn two_policies(origin: &Origin, strict: Mode) -> Objects {
+    let strict = policy(ATTACK, |policy, rules| {
+        policy.mode = strict;
+        rules.reject_larger = true;
+    });
+    let wide = policy(&ATTACK.replace("1001", "1002"), |policy, rules| {
+        policy.order = 1;
+        rules.inspect = 4096;
+    });
+    objects([
+        ("site", Unit::EdgeCache(edge_cache(origin.address))),
+        ("strict", Unit::WafPolicy(strict)),
+        ("wide", Unit::WafPolicy(wide)),
+    ])
+}
+
+fn chunked(body: &str) -> (String, String) {
+    let lines = format!("Content-Type: {FORM}\r\nTransfer-Encoding: chunked\r\n");
+    (lines, format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len()))
+}
+
+#[tokio::test]
+async fn of_two_policies_each_has_its_own_limit_for_a_body_of_unknown_length() {
+    let origin = Origin::fixed(answer(200, "", "fine")).await;
+    let plane = Plane::start().await;
+    plane.apply(two_policies(&origin, Mode::Enforce)).await;
+    for (length, status) in [(1000, 200), (2000, 413), (8000, 413)] {
+        let (lines, body) = chunked(&format!("a={}", "x".repeat(length - 2)));
+        let mut client = plane.client().await;
+        let response = client.ask("POST", "shop.test", "/", &lines, body.as_bytes()).await;
+        assert_eq!(response.status, status, "{length}");
+    }
+    assert_eq!(origin.count(), 1);
+}
+
+#[tokio::test]
+async fn a_policy_that_only_detects_tells_of_a_body_over_its_limit_once_and_the_next_one_judges_it() {
+    let origin = Origin::fixed(answer(200, "", "fine")).await;
+    let plane = Plane::start().await;
+    plane.apply(two_policies(&origin, Mode::DetectOnly)).await;
+    let long = format!("a={}", "x".repeat(8000));
+    let announced = format!("Content-Type: {FORM}\r\nContent-Length: {}\r\n", long.len());
+    let (lines, body) = chunked(&long);
+    let (_, attack) = chunked(&format!("a={}&q=attack", "x".repeat(2000)));
+    let mut client = plane.client().await;
+    for (lines, body, status) in [(&announced, &long, 200), (&lines, &body, 200), (&lines, &attack, 403)] {
+        let response = client.ask("POST", "shop.test", "/", lines, body.as_bytes()).await;
+        assert_eq!(response.status, status);
+    }
+    let told: Vec<_> = plane.audit(4).await;
+    let told: Vec<_> = told.iter().map(|line| line["reason"].as_str().unwrap()).collect();
+    assert_eq!(told, ["body", "body", "body", "rule"]);
+}
+
 #[tokio::test]
 async fn what_is_wrong_in_the_inspected_part_of_a_longer_body_is_refused_and_that_it_is_longer_is_not() {
     let origin = Origin::fixed(answer(200, "", "fine")).await;
