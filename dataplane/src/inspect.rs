@@ -60,7 +60,7 @@ pub(crate) struct Inspection {
     index: u32,
     about: About,
     runs: Vec<Run>,
-    /// Only what is found of the response counts and is told: the request was judged elsewhere, or is nobody's.
+    /// The request was judged elsewhere, or is nobody's.
     of_response: bool,
     body_judged: bool,
     /// What its transactions take while it waits.
@@ -97,7 +97,8 @@ impl Inspection {
     }
 
     /// Begins to judge the response to a request that was judged elsewhere, or that is nobody's: its own phases run
-    /// because later ones build on them, and nothing comes of them.
+    /// because later ones build on their variables, and nothing else comes of them
+    /// ([`Transaction::of_response`]).
     pub(crate) fn of_response(
         worker: &Rc<Worker>,
         config: &Rc<WorkerConfig>,
@@ -110,7 +111,6 @@ impl Inspection {
         let _ = inspection.request_head(line, fields);
         let _ = inspection.request_body(&[], false);
         inspection.body_judged = true;
-        inspection.runs.iter_mut().for_each(|run| run.refused = None);
         inspection
     }
 
@@ -123,9 +123,9 @@ impl Inspection {
             runs: Vec::new(),
             of_response,
             body_judged: false,
+            held: None,
         }
     }
-            held: None,
 
     fn request_head(&mut self, (target, version): (&str, Version), fields: &[Field<'_>]) -> Option<Refusal> {
         let config = Rc::clone(&self.config);
@@ -152,7 +152,7 @@ impl Inspection {
             };
             let refusal = run.settle(rules, intervention);
             self.runs.push(run);
-            if refusal.is_some() && !self.of_response {
+            if refusal.is_some() {
                 return refusal;
             }
         }
@@ -170,21 +170,18 @@ impl Inspection {
             now_ms: unix_ms(),
         };
         let detects = protection.policy.identity().mode == Mode::DetectOnly;
-        Transaction::bound(rules.bound(), &connection, detects)
+        let transaction = Transaction::bound(rules.bound(), &connection, detects)
             .with_exclusions(rules.exclusions(method, path))
-            .with_stores(&rules.stores)
+            .with_stores(&rules.stores);
+        if self.of_response {
+            transaction.of_response()
+        } else {
+            transaction
+        }
     }
 
     fn resource(&self) -> &Resource {
         self.config.resource(self.index)
-    }
-
-    /// Bytes of the request's body that rules want to see; none: they read no body of this request.
-    pub(crate) fn wants_request_body(&self) -> Option<usize> {
-        let wanting = self.runs.iter().filter(|run| run.transaction.wants_request_body());
-        wanting
-            .filter_map(|run| Some(rules_of(self.resource(), run)?.inspect))
-            .max()
     }
 
     /// To be called before a wait: what its transactions can do without is forgotten, and the rest takes its part of the
@@ -210,10 +207,10 @@ impl Inspection {
         for run in &mut self.runs {
             let Some(rules) = rules_of(resource, run) else { continue };
             let limit = rules.inspect as u64;
-            run.too_long = true;
             if run.too_long || !rules.reject_larger || length <= limit || !run.transaction.wants_request_body() {
                 continue;
             }
+            run.too_long = true;
             let Some(protection) = resource.protections.get(run.policy) else {
                 continue;
             };
@@ -322,7 +319,7 @@ impl Inspection {
             let intervention = run_phase(&mut run.transaction, shown, truncated);
             run.spent += begun.elapsed();
             let refusal = run.settle(rules, intervention);
-            if refusal.is_some() && (direction == Direction::Response || !self.of_response) {
+            if refusal.is_some() {
                 return refusal;
             }
         }
@@ -356,16 +353,13 @@ impl Drop for Inspection {
                 continue;
             };
             let begun = Instant::now();
-            let mut found = run.transaction.finish();
+            let found = run.transaction.finish();
             run.spent += begun.elapsed();
-            if run.refused.is_some() && !run.responded && !self.of_response {
+            if run.refused.is_some() && !run.responded {
                 access::strike(&self.worker, protection, self.about.client);
             }
             let outbound = run.responded.then_some(found.outbound);
             protection.cells.rules.ended(run.spent, found.inbound, outbound);
-            if self.of_response {
-                report::only_of_response(&mut found);
-            }
             report::transaction(
                 &self.worker,
                 resource,

@@ -11,13 +11,8 @@ use super::{About, unix_ms};
 use crate::config::{Protection, Resource};
 use crate::worker::Worker;
 
-/// Leaves out what was found of the request.
-pub(super) fn only_of_response(found: &mut Report) {
-    found.matches.retain(|matched| phase(matched.phase) > 2);
-    found.intervention = None;
-}
-
-/// Counts what a transaction found, and tells it if there is anything. `refused` with this status.
+/// Counts what a transaction found, and tells it if there is anything and no rule asked for silence. `refused` with this
+/// status.
 pub(super) fn transaction(
     worker: &Worker,
     resource: &Resource,

@@ -72,6 +72,7 @@ mod waf_audit;
 mod waf_bodies;
 mod waf_floods;
 mod waf_room;
+mod waf_responses;
 mod waf_rules;
 mod websocket;
 mod websocket_limits;

@@ -54,10 +54,10 @@ pub(super) enum Val {
 #[derive(Debug)]
 pub struct Transaction {
     bound: Arc<Bound>,
-    stores: Option<Arc<Stores>>,
-    values: Values,
     /// What its rules do not see besides.
     exclusions: Vec<Arc<BoundExclusion>>,
+    stores: Option<Arc<Stores>>,
+    values: Values,
     lists: Lists,
     buckets: Buckets,
     scalars: Vec<Val>,
@@ -75,6 +75,8 @@ struct State {
     engine: Engine,
     /// Whoever began it wants nothing refused, whatever rules say.
     only_detects: bool,
+    /// The request was judged elsewhere: its phases run for the variables that later ones build on.
+    only_response: bool,
     phase: Phase,
     now_ms: u64,
     /// No rule of these scopes runs any more.
@@ -113,14 +115,14 @@ struct Scratch {
     text: Vec<u8>,
 }
 
-/// Most bytes that rules put into variables in one transaction.
-const ROOM: usize = 2 << 20;
 impl Scratch {
     fn memory(&self) -> usize {
         self.found.capacity() * size_of::<Found>() + self.text.capacity()
     }
 }
 
+/// Most bytes that rules put into variables in one transaction.
+const ROOM: usize = 2 << 20;
 
 impl Transaction {
     /// Begins one. Under `detect_only` rules run as always, and what they would do is reported but not asked for.
@@ -145,6 +147,7 @@ impl Transaction {
         };
         let mut this = Self {
             bound: Arc::clone(bound),
+            exclusions: Vec::new(),
             stores: None,
             values: Values::with_capacity(4096),
             lists: Lists::default(),
@@ -154,8 +157,8 @@ impl Transaction {
             state: State {
                 engine,
                 only_detects: detect_only,
+                only_response: false,
                 phase: Phase::RequestHeaders,
-            exclusions: Vec::new(),
                 now_ms: connection.now_ms,
                 allowed: None,
                 refused: false,
@@ -179,17 +182,6 @@ impl Transaction {
         this
     }
 
-    /// Gives it the store of collections that outlive transactions; without, rules that open one read nothing.
-    #[must_use]
-    pub fn with_stores(mut self, stores: &Arc<Stores>) -> Self {
-        self.stores = Some(Arc::clone(stores));
-        self
-    }
-
-    fn connection(&mut self, connection: &Connection<'_>) {
-        let set_address = |this: &mut Self, variable, address: IpAddr| {
-            use std::io::Write as _;
-            let mut text = std::mem::take(&mut this.scratch.text);
     /// Takes out, besides what its overlay does, what these exclusions say. They are bound to the same rules.
     #[must_use]
     pub fn with_exclusions<'e>(mut self, exclusions: impl IntoIterator<Item = &'e Arc<BoundExclusion>>) -> Self {
@@ -204,6 +196,26 @@ impl Transaction {
         self
     }
 
+    /// Gives it the store of collections that outlive transactions; without, rules that open one read nothing.
+    #[must_use]
+    pub fn with_stores(mut self, stores: &Arc<Stores>) -> Self {
+        self.stores = Some(Arc::clone(stores));
+        self
+    }
+
+    /// Judges the response alone: the request was judged by a transaction of its own, or is nobody's. The phases of the
+    /// request run as always, because later ones build on their variables, but refuse nothing and report nothing; and
+    /// neither they nor the last phase change collections that outlive transactions, for that is done once.
+    #[must_use]
+    pub const fn of_response(mut self) -> Self {
+        self.state.only_response = true;
+        self
+    }
+
+    fn connection(&mut self, connection: &Connection<'_>) {
+        let set_address = |this: &mut Self, variable, address: IpAddr| {
+            use std::io::Write as _;
+            let mut text = std::mem::take(&mut this.scratch.text);
             text.clear();
             let _ = write!(text, "{}", address.to_canonical());
             this.set(variable, &text);
@@ -262,6 +274,11 @@ impl Transaction {
         !self.is_over(phase) && rules.is_some_and(|rules| rules.iter().any(|index| !self.is_removed(*index as usize)))
     }
 
+    /// Whether the rules that run now were run for this request before.
+    fn repeats(&self) -> bool {
+        self.state.only_response && matches!(self.state.phase, Phase::RequestHeaders | Phase::RequestBody)
+    }
+
     /// Whether rules of a phase do not run, for what other rules did.
     fn is_over(&self, phase: Phase) -> bool {
         let state = &self.state;
@@ -299,6 +316,12 @@ impl Transaction {
         self.set_val(variable, Val::Id(id));
     }
 
+    #[cfg(test)]
+    pub(super) fn with_room(mut self, bytes: usize) -> Self {
+        self.values.set_room(bytes);
+        self
+    }
+
     /// The program, kept alive by a handle of its own, so that the rest can change meanwhile.
     fn program(&self) -> Arc<Bound> {
         Arc::clone(&self.bound)
@@ -316,12 +339,6 @@ fn bytes_of<'a>(
     match val {
         Val::Unset => &[],
         Val::Int(value) => digits(value, buffer),
-    #[cfg(test)]
-    pub(super) fn with_room(mut self, bytes: usize) -> Self {
-        self.values.set_room(bytes);
-        self
-    }
-
         Val::Constant(index) => program.constant(index),
         Val::Bound(index) => bound.constant(index),
         Val::Id(id) => values.get(id),

@@ -91,3 +91,36 @@ fn an_exclusion_that_holds_for_one_transaction_hides_its_targets_and_rules_there
     assert_eq!(run("/?q=x", &[Arc::clone(&target)]), [1]);
     assert_eq!(run("/?q=x&r=x", &[rule, target]), [2]);
 }
+
+#[test]
+fn a_response_that_is_judged_alone_is_judged_whole_and_its_request_neither_refused_stored_nor_told_again() {
+    let rules = rules(
+        r#"SecAction "id:1,phase:1,pass,log,initcol:ip=%{REMOTE_ADDR},setvar:ip.hits=+1,setvar:tx.seen=1"
+        SecRule ARGS:q "@rx evil" "id:2,phase:1,deny"
+        SecAction "id:3,phase:3,pass,log,setvar:ip.responses=+1"
+        SecRule TX:seen "@eq 1" "id:4,phase:4,deny,status:502,chain"
+        SecRule RESPONSE_BODY "@contains secret"
+        SecAction "id:5,phase:5,pass,log,setvar:ip.ended=+1"
+        SecRule IP:hits|IP:responses|IP:ended "@ge 1" "id:6,phase:5,pass,logdata:'%{MATCHED_VAR_NAME}'""#,
+    );
+    let bound = Arc::new(Bound::new(&rules, &Overlay::default()));
+    let stores = Arc::new(Stores::new(100));
+    let mut transaction = Transaction::bound(&bound, &connection(), false)
+        .with_stores(&stores)
+        .of_response();
+    transaction.request_line(b"GET", b"/?q=evil", b"HTTP/1.1");
+    assert_eq!(transaction.run_request_headers(), None);
+    assert_eq!(transaction.run_request_body(b"", false), None);
+    let head: [(&[u8], &[u8]); 1] = [(b"Content-Type", b"text/html")];
+    assert_eq!(transaction.run_response_headers(200, &mut head.into_iter()), None);
+    let refused = transaction.run_response_body(b"a secret", false);
+    assert_eq!(refused.map(|intervention| intervention.rule), Some(4));
+    let report = transaction.finish();
+    let found: Vec<_> = report
+        .matches
+        .iter()
+        .map(|found| (found.id, found.data.as_str()))
+        .collect();
+    assert_eq!(found, [(3, ""), (4, ""), (5, ""), (6, "IP:responses")]);
+    assert_eq!(report.intervention.map(|intervention| intervention.rule), Some(4));
+}

@@ -5,7 +5,7 @@ use crate::engine::bound::Bound;
 use crate::engine::operator::number;
 use crate::engine::program::{Act, Name, Program, Text, Value, VarOp};
 use crate::engine::store::Change;
-use crate::seclang::{AuditEngine, Engine, Variable};
+use crate::seclang::{AuditEngine, Engine, Phase, Variable};
 
 /// Longest value that a rule puts into a variable.
 const VALUE: usize = 64 << 10;
@@ -163,6 +163,9 @@ impl Transaction {
     }
 
     fn change_stored(&self, program: &Program, collection: Variable, name: &[u8], change: Change) {
+        if self.repeats() || (self.state.only_response && self.state.phase == Phase::Logging) {
+            return;
+        }
         let opened = self.state.opened.iter().find(|(opened, _)| *opened == collection);
         if let (Some(stores), Some((_, key))) = (&self.stores, opened) {
             let timeout = u64::from(program.settings.collection_timeout).saturating_mul(1000);

@@ -30,7 +30,7 @@ impl Transaction {
 
     /// Notes that a rule matched, with what it says about it.
     pub(super) fn report_match(&mut self, bound: &Bound, program: &Program, rule: &Rule) {
-        if self.report.matches.len() >= MATCHES {
+        if self.report.matches.len() >= MATCHES || self.repeats() {
             return;
         }
         let msg = self.said(bound, program, &rule.msg);

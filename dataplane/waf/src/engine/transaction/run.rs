@@ -401,7 +401,7 @@ impl Transaction {
                 intervention.redirect = Some(String::from_utf8_lossy(&out).into_owned());
             }
         }
-        if only_reports || self.state.phase == Phase::Logging {
+        if only_reports || self.state.phase == Phase::Logging || self.repeats() {
             return None;
         }
         if self.report.intervention.is_none() {
