@@ -61,7 +61,7 @@ pub(super) fn transaction(
         detail: intervention.map(|intervention| Cow::Owned(format!("rule {}", intervention.rule))),
         ..event(resource, protection, about)
     };
-    tell(worker, protection, &event);
+    tell(worker, protection, &event, found.silent);
 }
 
 /// Tells of a body that is longer than may pass uninspected.
@@ -79,7 +79,7 @@ pub(super) fn body_limit(
         detail: Some(detail.into()),
         ..event(resource, protection, about)
     };
-    tell(worker, protection, &event);
+    tell(worker, protection, &event, false);
 }
 
 fn event<'a>(resource: &'a Resource, protection: &'a Protection, about: &'a About) -> Event<'a> {
@@ -106,8 +106,12 @@ fn event<'a>(resource: &'a Resource, protection: &'a Protection, about: &'a Abou
     }
 }
 
-fn tell(worker: &Worker, protection: &Protection, event: &Event<'_>) {
+/// Counts an event and, unless `silent`, writes its line.
+fn tell(worker: &Worker, protection: &Protection, event: &Event<'_>, silent: bool) {
     protection.cells.event(event.action.as_str(), event.reason.as_str());
+    if silent {
+        return;
+    }
     let mut line = Vec::with_capacity(1024);
     audit::write_line(event, &mut line);
     worker.metrics.audit_log.write(line);

@@ -110,6 +110,19 @@ async fn the_access_line_of_a_refused_request_says_so() {
 }
 
 #[tokio::test]
+async fn a_rule_that_turns_audit_lines_off_has_its_request_counted_and_not_told() {
+    let quiet = "SecRule ARGS:quiet \"@streq 1\" \"id:999,phase:1,pass,nolog,ctl:auditEngine=Off\"";
+    let (_origin, plane) = plane(&format!("{quiet}\n{DEBUG}"), |_, _| {}).await;
+    let mut client = plane.client().await;
+    assert_eq!(get(&mut client, "/a?quiet=1&debug=1").await, 403);
+    assert_eq!(get(&mut client, "/b?debug=1").await, 403);
+    assert_eq!(plane.audit(1).await[0]["uri"], "/b?debug=1");
+    let policy = "policy=\"WafPolicy/default/policy\"";
+    let series = format!("breakwater_waf_rule_hits_total{{{policy},rule=\"1000\"}}");
+    assert!((plane.metric(&series).await - 2.0).abs() < f64::EPSILON);
+}
+
+#[tokio::test]
 async fn detect_only_reports_what_enforce_would_refuse_and_passes_it() {
     let (origin, plane) = plane(DEBUG, |policy, _| policy.mode = Mode::DetectOnly).await;
     assert_eq!(get(&mut plane.client().await, "/a?debug=1").await, 200);
