@@ -117,7 +117,6 @@ pub(super) async fn response(
     job: &Job,
     response: &OwnedResponse,
     body: ResponseBody,
-    holds: bool,
 ) -> Result<ResponseBody, Failure> {
     if !job.resource().inspects_responses {
         return Ok(body);
@@ -136,10 +135,10 @@ pub(super) async fn response(
         let of_response = Inspection::of_response(worker, &job.config, job.index, about, line, &fields);
         Box::new(of_response)
     });
-    judge(worker, &mut inspection, response, body, holds).await
+    judge(worker, &mut inspection, response, body).await
 }
 
-/// Judges a response. `holds`: its body may be held back.
+/// Judges a response.
 ///
 /// # Errors
 /// When it is refused, or cannot be read.
@@ -148,13 +147,12 @@ pub(super) async fn judge(
     inspection: &mut Inspection,
     response: &OwnedResponse,
     mut body: ResponseBody,
-    holds: bool,
 ) -> Result<ResponseBody, Failure> {
     let refused = |refusal| Err(Failure::Refused(refusal));
     if let Some(refusal) = inspection.response_head(response.status.as_u16(), &lines(&response.headers)) {
         return refused(refusal);
     }
-    let readable = holds && response.framing != ResponseFraming::None && !is_coded(&response.headers);
+    let readable = response.framing != ResponseFraming::None && !is_coded(&response.headers);
     let most = inspection.wants_response_body().filter(|_| readable);
     if !inspection.rest() {
         return Err(Failure::NoRoom);

@@ -1,6 +1,7 @@
 //! Passing a request to the origin and its answer to the client, both while they come.
 
 use std::net::IpAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -203,8 +204,19 @@ pub(super) async fn relay<C: Client>(
     cache_status: Option<CacheStatus<'_>>,
 ) -> Result<(), Failure> {
     let rest = body.take_upload().map(|upload| (client.split_body(), upload));
-    // A server that answers before it has the whole request may wait for the rest: what it answers is not held back.
-    let body = inspected::response(worker, job, &response, body, rest.is_none()).await?;
+    let mut uploading = pin!(async move {
+        match rest {
+            Some((Some(request), rest)) => upload(request, rest).await,
+            _kept => std::future::pending().await,
+        }
+    });
+    // What is held back of the answer is held back whether the request ends or not: whether rules see an answer is not
+    // for a client to choose. A server that waits for the rest of the request meanwhile gets it.
+    let body = tokio::select! {
+        biased;
+        judged = inspected::response(worker, job, &response, body) => judged?,
+        failure = &mut uploading => return Err(failure),
+    };
     forward::response_fields(&mut response.headers, job);
     let cells = &job.local().cells;
     let mut content = Content::new(job.filters(), &job.request.headers, &mut response, body, cells)?;
@@ -232,11 +244,8 @@ pub(super) async fn relay<C: Client>(
         client.finish(content.take_trailers().and_then(strip_trailers)).await?;
         Ok(())
     };
-    match rest {
-        Some((Some(request), rest)) => tokio::select! {
-            done = download => done,
-            failure = upload(request, rest) => Err(failure),
-        },
-        _ => download.await,
+    tokio::select! {
+        done = download => done,
+        failure = uploading => Err(failure),
     }
 }

@@ -15,6 +15,61 @@ use crate::support::origin_http2::{Origin2, http2_site};
 use crate::support::{Origin, Plane, answer, edge_cache, objects, until};
 use crate::waf_rules::{SECRET, policy, protected};
 
+/// An origin that answers before it has the request, with what its path says and what of the request is no `x`.
+async fn early() -> Origin2 {
+    Origin2::start(async |request: Request<RecvStream>, mut respond: SendResponse<Bytes>| {
+        let begins = match request.uri().path() {
+            "/long" => format!("a secret{}", " ".repeat(8000)),
+            _ => "a ".to_owned(),
+        };
+        let head = Response::builder()
+            .header("content-type", "text/html")
+            .body(())
+            .unwrap();
+        let mut stream = respond.send_response(head, false).unwrap();
+        stream.send_data(begins.into(), false).unwrap();
+        let mut body = request.into_body();
+        while let Some(Ok(piece)) = body.data().await {
+            body.flow_control().release_capacity(piece.len()).unwrap();
+            let said: Vec<u8> = piece.into_iter().filter(|byte| *byte != b'x').collect();
+            stream.send_data(said.into(), false).unwrap();
+        }
+        // The client may be gone.
+        let _ = stream.send_data(Bytes::new(), true);
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_request_over_http2_that_does_not_end_does_not_hide_what_it_is_answered_from_rules() {
+    let origin = early().await;
+    let plane = Plane::start().await;
+    let judged = policy(SECRET, |_, rules| rules.inspect_response = Some(4096));
+    plane
+        .apply(objects([
+            ("site", Unit::EdgeCache(http2_site(origin.address))),
+            ("policy", Unit::WafPolicy(judged)),
+        ]))
+        .await;
+    let mut client = Http2::connect(plane.address(), &[]).await;
+    // More than rules want to see of it.
+    let beginning = [b'x'; 2000];
+    // As much of the answer as they want to see comes before the request ends, and is judged then.
+    let stream = client.request(&head("POST", "shop.test", "/long"), false).await;
+    client.send(DATA, 0, stream, &beginning).await;
+    assert_eq!(client.answer(stream).await.status, 403);
+    // Less comes, and is judged at its end; the request goes on until then.
+    for (last, status) in [("secret", 403), ("word", 200)] {
+        let stream = client.request(&head("POST", "shop.test", "/short"), false).await;
+        client.send(DATA, 0, stream, &beginning).await;
+        assert!(client.ping().await);
+        client.send(DATA, END, stream, last.as_bytes()).await;
+        let answer = client.answer(stream).await;
+        assert_eq!(answer.status, status, "{last}");
+        assert_eq!(answer.text() == "a word", status == 200);
+    }
+}
+
 #[tokio::test]
 async fn what_is_prefetched_is_judged_also_where_rules_would_refuse_its_request() {
     let origin = Origin::start(|request| async move {

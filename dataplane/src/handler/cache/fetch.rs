@@ -416,7 +416,7 @@ impl Fetch {
             let of_response = Inspection::of_response(&self.worker, &self.config, self.index, about, line, &fields);
             Box::new(of_response)
         });
-        let judged = inspected::judge(&self.worker, &mut inspection, response, body, true).await;
+        let judged = inspected::judge(&self.worker, &mut inspection, response, body).await;
         judged.map_err(|error| match inspected::failure_of(&error) {
             Some((status, reason)) => {
                 self.asked.refused.set(matches!(error, handler::Failure::Refused(_)));
