@@ -74,6 +74,10 @@ pub(super) fn fields(job: &Job, peer: IpAddr) -> Result<HeaderMap, OriginError> 
     if let Some(filters) = job.resource().filters() {
         filters.edit_request(&mut headers);
     }
+    if job.resource().inspects_responses {
+        // Rules do not undo codings, and no client may choose that they see nothing.
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    }
     // Last: no edit of a route takes it away (RFC 8586 section 2).
     mark(&mut headers, job);
     Ok(headers)

@@ -99,10 +99,10 @@ pub(super) async fn request_body<C: Client>(
     }
     client.unread(body.into());
     inspection.body_judged();
+    if inspection.awaits_response() {
         if !inspection.rest() {
             return Err(Failure::NoRoom);
         }
-    if inspection.awaits_response() {
         job.inspection.replace(Some(inspection));
     }
     Ok(Some(held))
@@ -154,12 +154,12 @@ pub(super) async fn judge(
     }
     let readable = response.framing != ResponseFraming::None && !is_coded(&response.headers);
     let most = inspection.wants_response_body().filter(|_| readable);
-    if !inspection.rest() {
-        return Err(Failure::NoRoom);
-    }
     let Some(most) = most else {
         return inspection.response_body(&[], false).map_or(Ok(body), refused);
     };
+    if !inspection.rest() {
+        return Err(Failure::NoRoom);
+    }
     let mut held = Held::new(&worker.metrics);
     let mut beginning = Vec::new();
     let goes_on = loop {
@@ -188,7 +188,7 @@ pub(super) fn lines(fields: &HeaderMap) -> Vec<Field<'_>> {
         .collect()
 }
 
-/// Rules do not undo codings.
+/// Rules do not undo codings, and an origin is not asked for one ([`super::forward::fields`]).
 fn is_coded(fields: &HeaderMap) -> bool {
     let mut codings = fields.get_all(header::CONTENT_ENCODING).iter();
     codings.any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"))

@@ -15,6 +15,53 @@ use crate::support::origin_http2::{Origin2, http2_site};
 use crate::support::{Origin, Plane, answer, edge_cache, objects, until};
 use crate::waf_rules::{SECRET, policy, protected};
 
+/// An origin that leaks, compressed for who accepts it.
+async fn compressing() -> Origin {
+    Origin::start(|request| async move {
+        let lines = "Content-Type: text/html\r\nVary: Accept-Encoding\r\nCache-Control: max-age=60\r\n";
+        if !request.field("accept-encoding").unwrap_or_default().contains("gzip") {
+            return answer(200, lines, "a secret");
+        }
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(b"a secret").unwrap();
+        answer(
+            200,
+            &format!("{lines}Content-Encoding: gzip\r\n"),
+            encoder.finish().unwrap(),
+        )
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_client_that_accepts_gzip_does_not_hide_what_it_is_answered_from_rules() {
+    let origin = compressing().await;
+    let plane = Plane::start().await;
+    let judged = policy(SECRET, |_, rules| rules.inspect_response = Some(4096));
+    plane.apply(protected(&origin, judged)).await;
+    let lines = "Accept-Encoding: gzip, br\r\n";
+    assert_eq!(plane.client().await.get("shop.test", "/", lines).await.status, 403);
+    let lines = "Accept-Encoding: gzip\r\nContent-Length: 0\r\n";
+    assert_eq!(
+        plane
+            .client()
+            .await
+            .ask("POST", "shop.test", "/", lines, b"")
+            .await
+            .status,
+        403
+    );
+    assert_eq!(origin.last().field("accept-encoding").as_deref(), Some("identity"));
+    // Where no rule looks at responses, the origin is asked for what the client accepts.
+    plane.apply(protected(&origin, policy(SECRET, |_, _| {}))).await;
+    let passed = plane
+        .client()
+        .await
+        .get("shop.test", "/", "Accept-Encoding: gzip\r\n")
+        .await;
+    assert_eq!((passed.status, passed.field("content-encoding")), (200, Some("gzip")));
+}
+
 /// An origin that answers before it has the request, with what its path says and what of the request is no `x`.
 async fn early() -> Origin2 {
     Origin2::start(async |request: Request<RecvStream>, mut respond: SendResponse<Bytes>| {
