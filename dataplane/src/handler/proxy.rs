@@ -8,7 +8,7 @@ use std::time::Duration;
 use breakwater_wire::cache_status::CacheStatus;
 use breakwater_wire::hop::{accepts_trailers, strip_hop_by_hop, strip_trailers};
 use breakwater_wire::http1::{Framing, OwnedResponse, ResponseFraming};
-use http::header;
+use http::{HeaderMap, header};
 use tokio::time::Instant;
 
 use super::client::{Client, RequestBody, ResponseHead};
@@ -128,7 +128,7 @@ async fn finish<C: Client>(
 ) -> Result<(OwnedResponse, ResponseBody), Failure> {
     let patience = upstream.response_timeout();
     let most = job.filters().and_then(|filters| filters.max_request_body);
-    let left = stream_body(client, &mut exchange, patience, most).await?;
+    let left = stream_body(job, client, &mut exchange, patience, most).await?;
     drop(job.held.take());
     let deadline = Instant::now() + patience;
     loop {
@@ -148,6 +148,7 @@ async fn finish<C: Client>(
 
 /// None when the whole body was sent, else how much of it may still come; fails when it is longer than `most` bytes.
 async fn stream_body<C: Client>(
+    job: &Job,
     client: &mut C,
     exchange: &mut Exchange,
     patience: Duration,
@@ -169,13 +170,19 @@ async fn stream_body<C: Client>(
             return Ok(Some(left));
         }
     }
-    let trailers = client.take_trailers().and_then(strip_trailers);
+    let trailers = trailers(job, client.take_trailers());
     let complete = exchange.finish(trailers, patience).await?;
     Ok((!complete).then_some(left))
 }
 
+/// What stands behind a request's body as the origin gets it. Rules see none of it, so that nothing goes on where there
+/// are any (RFC 9110 section 6.5.1 lets an intermediary discard it).
+fn trailers(job: &Job, fields: Option<HeaderMap>) -> Option<HeaderMap> {
+    fields.filter(|_| !job.resource().has_rules).and_then(strip_trailers)
+}
+
 /// Passes the rest of a request body to a server that answers already. Comes back only when that fails.
-async fn upload(mut request: RequestBody, mut upload: Upload) -> Failure {
+async fn upload(job: &Job, mut request: RequestBody, mut upload: Upload) -> Failure {
     let passed = async {
         while let Some(piece) = request.next().await? {
             upload.left = upload.left.checked_sub(piece.len() as u64).ok_or(Failure::TooLarge)?;
@@ -184,7 +191,7 @@ async fn upload(mut request: RequestBody, mut upload: Upload) -> Failure {
                 return Ok(());
             }
         }
-        let trailers = request.take_trailers().and_then(strip_trailers);
+        let trailers = trailers(job, request.take_trailers());
         Ok(upload.finish(trailers).await?)
     };
     match passed.await {
@@ -206,7 +213,7 @@ pub(super) async fn relay<C: Client>(
     let rest = body.take_upload().map(|upload| (client.split_body(), upload));
     let mut uploading = pin!(async move {
         match rest {
-            Some((Some(request), rest)) => upload(request, rest).await,
+            Some((Some(request), rest)) => upload(job, request, rest).await,
             _kept => std::future::pending().await,
         }
     });

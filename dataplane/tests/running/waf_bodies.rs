@@ -140,3 +140,56 @@ async fn what_is_served_from_the_store_holds_nothing_of_its_request() {
     plane.metric_reaches(BUFFERED, 0.0).await;
     assert_eq!(origin.count(), 1);
 }
+
+/// An origin of HTTP/2 that says which fields stood behind the request.
+async fn behind() -> Origin2 {
+    Origin2::start(async |request: Request<RecvStream>, mut respond: SendResponse<Bytes>| {
+        let mut body = request.into_body();
+        while let Some(Ok(piece)) = body.data().await {
+            body.flow_control().release_capacity(piece.len()).unwrap();
+        }
+        let fields = body.trailers().await.unwrap();
+        let names: Vec<_> = fields
+            .iter()
+            .flat_map(http::HeaderMap::keys)
+            .map(http::HeaderName::as_str)
+            .collect();
+        let answer = Response::builder()
+            .header("x-behind", names.join(","))
+            .body(())
+            .unwrap();
+        respond.send_response(answer, true).unwrap();
+    })
+    .await
+}
+
+#[tokio::test]
+async fn fields_behind_a_request_that_rules_look_at_do_not_reach_the_origin() {
+    let origin = behind().await;
+    let plane = Plane::start().await;
+    let plain = [("site", Unit::EdgeCache(http2_site(origin.address)))];
+    let mut looked_at = crate::support::waf_policy(site());
+    looked_at.rules = Some(rules(ATTACK));
+    for (objects, said) in [
+        (objects(plain.clone()), "x-sum"),
+        (
+            objects(plain.into_iter().chain([("policy", Unit::WafPolicy(looked_at))])),
+            "",
+        ),
+    ] {
+        plane.apply(objects).await;
+        let mut client = Http2::connect(plane.address(), &[]).await;
+        let stream = client.request(&head("POST", "shop.test", "/"), false).await;
+        client.send(DATA, 0, stream, b"a=b").await;
+        client
+            .send(HEADERS, END | END_HEADERS, stream, &block(&[("x-sum", "attack")]))
+            .await;
+        assert_eq!(client.answer(stream).await.field("x-behind"), Some(said));
+        let mut client = plane.client().await;
+        let chunks = b"3\r\na=b\r\n0\r\nX-Sum: attack\r\n\r\n";
+        let answer = client
+            .ask("POST", "shop.test", "/", "Transfer-Encoding: chunked\r\n", chunks)
+            .await;
+        assert_eq!(answer.field("x-behind"), Some(said));
+    }
+}
