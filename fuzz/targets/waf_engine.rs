@@ -45,8 +45,8 @@ static BOUND: LazyLock<Arc<Bound>> = LazyLock::new(|| {
     Arc::new(Bound::new(&Arc::new(rules), &Overlay::default()))
 });
 
-/// One request: a line, fields, an empty line, a body.
-fn run(data: &[u8], detect: bool, stores: &Arc<Stores>) -> Report {
+/// One request: a line, fields, an empty line, a body. `waits`: for its body, and for the response.
+fn run(data: &[u8], detect: bool, waits: bool, stores: &Arc<Stores>) -> Report {
     let connection = Connection {
         client: [192, 0, 2, 1].into(),
         client_port: 1,
@@ -71,8 +71,14 @@ fn run(data: &[u8], detect: bool, stores: &Arc<Stores>) -> Report {
         transaction.request_header(name, value.trim_ascii());
     }
     let mut refused = transaction.run_request_headers();
+    if waits {
+        transaction.rest();
+    }
     if refused.is_none() {
         refused = transaction.run_request_body(body, false);
+    }
+    if waits {
+        transaction.rest();
     }
     if refused.is_none() {
         let fields: [(&[u8], &[u8]); 1] = [(b"content-type", b"text/html")];
@@ -87,13 +93,14 @@ fn run(data: &[u8], detect: bool, stores: &Arc<Stores>) -> Report {
 }
 
 fuzz_target!(|data: &[u8]| {
-    let first = run(data, false, &Arc::new(Stores::new(16)));
-    let again = run(data, false, &Arc::new(Stores::new(16)));
+    let first = run(data, false, false, &Arc::new(Stores::new(16)));
+    // A wait changes nothing.
+    let again = run(data, false, true, &Arc::new(Stores::new(16)));
     assert_eq!(first.matches, again.matches);
     assert_eq!(first.intervention, again.intervention);
     assert!(first.matches.len() <= 200);
     assert!(first.matches.iter().all(|found| found.msg.len() <= 4096 && found.data.len() <= 4096));
     // Detection finds what enforcement refuses, and more.
-    let detected = run(data, true, &Arc::new(Stores::new(16)));
+    let detected = run(data, true, true, &Arc::new(Stores::new(16)));
     assert_eq!(first.intervention.map(|by| by.rule), detected.intervention.map(|by| by.rule));
 });
