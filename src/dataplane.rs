@@ -92,6 +92,7 @@ async fn serve(args: DataplaneArgs) -> Result<ExitCode, Failure> {
         secrets_dir: args.secrets_dir,
         prefetch: Some(data_plane.follow_prefetches()),
         peer: Some(asked_at),
+        crs: data_plane.crs_version().map(str::to_owned),
         ..Config::new(args.operator.clone(), node.clone())
     };
     if outlives {

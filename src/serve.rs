@@ -92,7 +92,7 @@ pub(crate) struct Serving {
     pub(crate) data_plane: Arc<DataPlane>,
     /// Where metrics and health are served.
     pub(crate) admin: SocketAddr,
-    /// Its addresses and workers, for the line that says it serves.
+    /// Its addresses, workers and Core Rule Set, for the line that says it serves.
     pub(crate) described: String,
 }
 
@@ -159,8 +159,14 @@ impl ServeArgs {
             .map_err(refused)?;
         let addresses: Vec<_> = data_plane.listeners().iter().map(listen::url).collect();
         let workers = options.workers;
+        let crs = data_plane
+            .crs_version()
+            .map_or_else(String::new, |version| format!(", Core Rule Set {version}"));
         Ok(Serving {
-            described: format!("{} with {workers} workers, admin http://{admin}", addresses.join(" ")),
+            described: format!(
+                "{} with {workers} workers, admin http://{admin}{crs}",
+                addresses.join(" ")
+            ),
             data_plane,
             admin,
         })

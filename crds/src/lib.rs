@@ -43,7 +43,7 @@ pub use scalar::{
     Cidr, CookieName, Duration, HeaderName, Hostname, HttpUrl, MediaType, Method, Quantity, QueryPattern, ScalarError,
     Subprotocol, WebOrigin,
 };
-pub use status::{EdgeCacheStatus, NodesStatus, RecordedPurge, ResourceStatus};
+pub use status::{EdgeCacheStatus, NodesStatus, RecordedPurge, ResourceStatus, WafPolicyStatus};
 pub use tiering::{NodeSelector, Parent, ParentFallback, Tiering, TieringMode};
 pub use tls::{ClientCertificateMode, ClientCertificates, Hsts, Tls, TlsVersion};
 pub use waf_policy::{

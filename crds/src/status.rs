@@ -52,7 +52,20 @@ pub struct RecordedPurge {
     pub tags: Option<Vec<String>>,
 }
 
-/// The status of a WafPolicy or WsRoute.
+/// The status of a WafPolicy.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WafPolicyStatus {
+    /// What every resource has.
+    #[serde(flatten)]
+    pub resource: ResourceStatus,
+    /// Of a policy with spec.crs: the version of the Core Rule Set that nodes have, such as 4.28.0. If they differ, all of
+    /// them, separated by commas; the condition Programmed says how many nodes have which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crs_version: Option<String>,
+}
+
+/// The status of a WsRoute, and what every resource has.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ResourceStatus {

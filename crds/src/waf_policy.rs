@@ -5,8 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BodyInspection, Cidr, ConfigMapKey, Crs, Duration, HeaderName, Method, PathMatch, PolicyTarget, ResourceStatus,
-    SecLang,
+    BodyInspection, Cidr, ConfigMapKey, Crs, Duration, HeaderName, Method, PathMatch, PolicyTarget, SecLang,
+    WafPolicyStatus,
 };
 
 /// Which requests a WafPolicy refuses or limits, and for which objects.
@@ -17,7 +17,7 @@ use crate::{
     kind = "WafPolicy",
     plural = "wafpolicies",
     namespaced,
-    status = "ResourceStatus",
+    status = "WafPolicyStatus",
     derive = "PartialEq",
     doc = "A WafPolicy protects EdgeCaches and WsRoutes of its namespace. When several policies name one object, all of them apply, the oldest first, and the first refusal stands.",
     shortname = "wafp",
@@ -46,6 +46,12 @@ use crate::{
         type_ = "string",
         json_path = ".status.nodes.summary",
         description = "Nodes that run this generation, of those that should."
+    ),
+    printcolumn(
+        name = "CRS",
+        type_ = "string",
+        json_path = ".status.crsVersion",
+        description = "The version of the Core Rule Set that nodes have."
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]

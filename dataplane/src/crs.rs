@@ -76,6 +76,11 @@ pub fn read_crs(dir: &Path) -> Result<Crs, CrsError> {
     })
 }
 
+/// The version of a Core Rule Set, for people.
+pub(crate) fn describe(crs: &Crs) -> String {
+    crs.version().unwrap_or("unknown").to_owned()
+}
+
 fn list(dir: &Path) -> Result<Vec<PathBuf>, CrsError> {
     let failed = |source| CrsError::Io {
         path: dir.to_owned(),

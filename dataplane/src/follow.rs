@@ -66,6 +66,8 @@ pub struct Config {
     pub prefetch: Option<watch::Receiver<Arc<[PrefetchProgress]>>>,
     /// Where other nodes may ask this one, and each change of it; it is told with the acknowledgement.
     pub peer: Option<watch::Receiver<Option<PeerAddress>>>,
+    /// The version of the Core Rule Set this node has; it is told with each acknowledgement.
+    pub crs: Option<String>,
     /// Waits and bounds.
     pub timing: Timing,
 }
@@ -80,6 +82,7 @@ impl Config {
             secrets_dir: None,
             prefetch: None,
             peer: None,
+            crs: None,
             timing: Timing::default(),
         }
     }

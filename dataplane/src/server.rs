@@ -124,6 +124,7 @@ pub struct DataPlane {
     cache_limit: u64,
     addresses: Vec<SocketAddr>,
     listeners: Vec<Listen>,
+    crs_version: Option<String>,
     disk: Option<Disk>,
     reads: Option<Arc<Reads>>,
     pub(crate) admin: Port,
@@ -153,6 +154,7 @@ impl DataPlane {
         let inherited = inherited.unwrap_or_default().claim(&options.listen);
         let workers = options.workers.max(1);
         let crs = options.crs_dir.as_deref().map(crate::read_crs).transpose()?;
+        let crs_version = crs.as_ref().map(crate::crs::describe);
         let access_log = options
             .access_log
             .as_deref()
@@ -247,6 +249,7 @@ impl DataPlane {
             cache_limit: cache.stats().ram.limit,
             addresses: listeners.iter().map(|listen| listen.address).collect(),
             listeners,
+            crs_version,
             disk,
             reads,
             admin: Port::new(admin),
@@ -365,6 +368,11 @@ impl DataPlane {
     /// Says which nodes may be asked for what is not stored, and by which keys nodes know each other.
     pub fn set_peers(&self, peers: &Peers) {
         self.metrics.peering.set(peers);
+    }
+
+    /// The version of the Core Rule Set that was read at the start, for people; none: there is none.
+    pub fn crs_version(&self) -> Option<&str> {
+        self.crs_version.as_deref()
     }
 
     /// Where other nodes connect, if they may.

@@ -16,6 +16,8 @@ mod nodes;
 mod outages;
 #[path = "operator/prefetch.rs"]
 mod prefetch;
+#[path = "operator/rules.rs"]
+mod rules;
 #[path = "operator/schemas.rs"]
 mod schemas;
 #[path = "operator/secrets.rs"]

@@ -9,6 +9,7 @@
 //! to the leader before take that long to come back. A purge is recorded in the status of its EdgeCache before it is called
 //! complete: from then on its object may be deleted.
 
+pub mod crs;
 mod events;
 pub mod fleet;
 pub mod judge;

@@ -76,6 +76,17 @@ async fn how_far_prefetching_is_reaches_the_operator_without_a_new_manifest() {
 }
 
 #[tokio::test]
+async fn the_version_of_a_nodes_core_rule_set_reaches_the_operator() {
+    let operator = Operator::start(None, untouched()).await;
+    let mut config = Node::config("node-1", operator.address);
+    config.crs = Some("OWASP_CRS/9.9.9".to_owned());
+    let _node = Node::with(config);
+    operator.publisher.publish(&snapshot([purge("a", 1)]));
+    let heard = |state: &NodeState| matches!(state, NodeState::Running { crs: Some(crs), .. } if crs == "OWASP_CRS/9.9.9");
+    operator.nodes(|states| states.iter().any(heard)).await;
+}
+
+#[tokio::test]
 async fn only_blobs_that_changed_are_fetched() {
     let log = Arc::new(Mutex::new(Vec::new()));
     let operator = Operator::start(None, recording(&log)).await;

@@ -20,6 +20,9 @@ pub struct Ack {
     /// Where other nodes may ask it for what they lack; none: nowhere, or not now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<PeerAddress>,
+    /// The version of the Core Rule Set it has on disk, such as `OWASP_CRS/4.28.0`; none: it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crs: Option<String>,
 }
 
 /// One object that a node could not apply.

@@ -90,7 +90,7 @@ impl Assembler {
             realms: Realms::default(),
             servers: Servers::default(),
             loaded: Loaded {
-                crs: RuleSets::describe(crs.as_deref()),
+                crs: crs.as_deref().map(crate::crs::describe),
                 ..Loaded::default()
             },
             rule_sets: RuleSets::new(crs),

@@ -70,11 +70,6 @@ impl RuleSets {
         Self { crs, ..Self::default() }
     }
 
-    /// The version of a Core Rule Set, for people.
-    pub(super) fn describe(crs: Option<&Crs>) -> Option<String> {
-        Some(crs?.version().unwrap_or("unknown").to_owned())
-    }
-
     /// Rules of the Core Rule Set that are left out, and why; known once a policy uses it.
     pub(super) fn left_out(&self) -> Vec<String> {
         self.left_out.iter().cloned().collect()

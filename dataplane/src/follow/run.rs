@@ -39,6 +39,7 @@ pub(super) async fn run<S: Sink + Send>(follower: Follower<S>, stop: impl Future
         state,
         peers,
         peer: config.peer.clone(),
+        crs: config.crs.clone(),
         announced: watch::Sender::new(None),
         have: watch::Sender::new(None),
         ack: watch::Sender::new(None),
@@ -99,6 +100,7 @@ struct Shared {
     peers: watch::Sender<Peers>,
     /// Where this one may be asked.
     peer: Option<watch::Receiver<Option<PeerAddress>>>,
+    crs: Option<String>,
     /// The newest manifest the operator sent.
     announced: watch::Sender<Option<Arc<Announced>>>,
     /// The manifest that need not be sent again: applied, and nothing of it rejected.
@@ -370,6 +372,7 @@ impl<S: Sink + Send> Worker<'_, S> {
             rejected,
             prefetch: Vec::new(),
             peer: None,
+            crs: self.shared.crs.clone(),
         }));
     }
 }

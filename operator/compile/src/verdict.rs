@@ -28,6 +28,9 @@ pub struct Verdict {
     /// Whether nodes fetch by themselves for it, and say how far they are.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub prefetch: bool,
+    /// Whether it uses the Core Rule Set, which nodes have in a version of their own.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub crs: bool,
     /// Every finding, in the order of fields.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<Problem>,

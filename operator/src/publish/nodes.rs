@@ -23,6 +23,8 @@ const LONGEST_NAME: usize = 253;
 const MOST_PREFETCHES: usize = 100_000;
 /// Longest rejection message kept, bytes.
 const LONGEST_MESSAGE: usize = 512;
+/// Longest version of a Core Rule Set kept, bytes.
+const LONGEST_VERSION: usize = 64;
 
 /// What a replica tells its peers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +70,9 @@ pub enum NodeState {
         /// How far it is with what it fetches by itself. Counts alone are no news: see [`NodesView::version`].
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         prefetch: Vec<PrefetchProgress>,
+        /// The version of the Core Rule Set it has; none: it has none, or does not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        crs: Option<String>,
     },
     /// It said goodbye.
     Left,
@@ -119,6 +124,7 @@ enum Word {
         rejected: Vec<Rejection>,
         more: usize,
         prefetch: Vec<PrefetchProgress>,
+        crs: Option<String>,
     },
     Left,
 }
@@ -155,7 +161,11 @@ impl Nodes {
         let more = rejected.len().saturating_sub(room);
         rejected.truncate(room);
         for rejection in &mut rejected {
-            shorten(&mut rejection.message);
+            shorten(&mut rejection.message, LONGEST_MESSAGE);
+        }
+        let mut crs = ack.crs;
+        if let Some(version) = &mut crs {
+            shorten(version, LONGEST_VERSION);
         }
         let word = Word::Ack {
             at: now,
@@ -163,6 +173,7 @@ impl Nodes {
             rejected,
             more,
             prefetch,
+            crs,
         };
         self.put(ack.node, word, ack.peer, now);
         Ok(())
@@ -174,7 +185,10 @@ impl Nodes {
         prefetch.truncate(PrefetchProgress::MOST.min(MOST_PREFETCHES.saturating_sub(others)));
         for progress in &mut prefetch {
             progress.failures.truncate(PrefetchProgress::REASONS);
-            progress.failures.iter_mut().for_each(shorten);
+            progress
+                .failures
+                .iter_mut()
+                .for_each(|text| shorten(text, LONGEST_MESSAGE));
         }
         prefetch
     }
@@ -221,12 +235,14 @@ impl Nodes {
                         rejected,
                         more,
                         prefetch,
+                        crs,
                     } => NodeState::Running {
                         acked_ms: age(*at),
                         manifest: *manifest,
                         rejected: rejected.clone(),
                         rejected_more: *more,
                         prefetch: prefetch.clone(),
+                        crs: crs.clone(),
                     },
                 },
             })
@@ -322,6 +338,7 @@ impl Word {
                     rejected,
                     more,
                     prefetch,
+                    crs,
                     ..
                 },
                 Self::Ack {
@@ -329,21 +346,22 @@ impl Word {
                     rejected: r,
                     more: n,
                     prefetch: p,
+                    crs: c,
                     ..
                 },
             ) => {
                 let milestones = PrefetchProgress::milestones;
                 let same = prefetch.iter().map(milestones).eq(p.iter().map(milestones));
-                manifest == m && rejected == r && more == n && same
+                manifest == m && rejected == r && more == n && crs == c && same
             }
             _ => self == other,
         }
     }
 }
 
-fn shorten(message: &mut String) {
-    if message.len() > LONGEST_MESSAGE {
-        let end = (0..=LONGEST_MESSAGE)
+fn shorten(message: &mut String, longest: usize) {
+    if message.len() > longest {
+        let end = (0..=longest)
             .rev()
             .find(|at| message.is_char_boundary(*at))
             .unwrap_or(0);
@@ -432,7 +450,27 @@ mod tests {
                 .collect(),
             prefetch: Vec::new(),
             peer: None,
+            crs: None,
         }
+    }
+
+    #[test]
+    fn another_version_of_the_core_rule_set_is_news_and_a_long_one_is_cut() {
+        let now = Instant::now();
+        let mut nodes = Nodes::new(10, 10, 10, MEMORY);
+        let mut say = |crs: &str| {
+            let crs = Some(crs.to_owned());
+            nodes.ack(Ack { crs, ..ack("a", 0) }, now).unwrap();
+            let view = nodes.view("r", now);
+            match view.nodes.first().map(|node| &node.state) {
+                Some(NodeState::Running { crs, .. }) => (view.version, crs.clone().unwrap_or_default()),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(say("4"), (1, "4".to_owned()));
+        assert_eq!(say("4"), (1, "4".to_owned()));
+        let (version, long) = say(&"5".repeat(1000));
+        assert_eq!((version, long.chars().count()), (2, LONGEST_VERSION + 1));
     }
 
     #[test]

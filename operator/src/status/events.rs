@@ -150,6 +150,7 @@ mod tests {
             resolved_refs: None,
             secrets: Vec::new(),
             prefetch: false,
+            crs: false,
             problems,
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use breakwater_snapshot::{Digest, Entry, Manifest, ObjectId, PrefetchProgress, Rejection};
 
+use super::crs::Versions;
 use super::prefetch::PrefetchCount;
 use crate::publish::{NodeState, NodesView};
 
@@ -40,6 +41,8 @@ pub struct Fleet {
     groups: BTreeMap<Option<Digest>, Group>,
     /// By object and generation.
     prefetch: BTreeMap<ObjectId, BTreeMap<i64, PrefetchCount>>,
+    /// How many nodes have which Core Rule Set.
+    crs: Versions,
     nodes: usize,
     floor: usize,
 }
@@ -85,6 +88,7 @@ impl Fleet {
                         rejected,
                         rejected_more,
                         prefetch,
+                        crs,
                     } => {
                         youngest(&mut merged.seen);
                         let acked = aged(*acked_ms);
@@ -95,6 +99,7 @@ impl Fleet {
                                 rejected,
                                 unclear: *rejected_more > 0,
                                 prefetch,
+                                crs: crs.as_deref(),
                             });
                         }
                     }
@@ -123,6 +128,9 @@ impl Fleet {
             let counts = self.prefetch.entry(progress.id.clone()).or_default();
             counts.entry(progress.generation).or_default().add(name, progress);
         }
+        if let Some(version) = word.crs {
+            *self.crs.entry(version.to_owned()).or_default() += 1;
+        }
         group.unclear += usize::from(word.unclear);
         for rejection in word.rejected {
             let reasons = group.rejected.entry(rejection.id.clone()).or_default();
@@ -133,6 +141,11 @@ impl Fleet {
     /// How many nodes are counted on.
     pub fn desired(&self) -> usize {
         self.nodes.max(self.floor)
+    }
+
+    /// How many nodes have which version of the Core Rule Set; those that have none are left out.
+    pub const fn crs(&self) -> &Versions {
+        &self.crs
     }
 
     /// How far the nodes are with the prefetch list of an object of this generation.
@@ -198,6 +211,7 @@ struct Word<'a> {
     rejected: &'a [Rejection],
     unclear: bool,
     prefetch: &'a [PrefetchProgress],
+    crs: Option<&'a str>,
 }
 
 #[cfg(test)]
@@ -231,6 +245,7 @@ mod tests {
                 rejected: rejected.iter().map(rejection).collect(),
                 rejected_more: more,
                 prefetch: Vec::new(),
+                crs: None,
             },
         }
     }
@@ -375,6 +390,25 @@ mod tests {
         let (said, _) = view(vec![running("a", 1_000, &new, &[], 0)]);
         assert_eq!(Fleet::merge(&[(said.clone(), MEMORY / 2)], MEMORY, 0).desired(), 1);
         assert_eq!(Fleet::merge(&[(said, MEMORY)], MEMORY, 0).desired(), 0);
+    }
+
+    #[test]
+    fn versions_of_the_core_rule_set_are_counted_by_the_youngest_word_of_each_node() {
+        let new = manifest(2);
+        let with = |node: &str, acked_ms: u64, version: Option<&str>| {
+            let mut view = running(node, acked_ms, &new, &[], 0);
+            if let NodeState::Running { crs, .. } = &mut view.state {
+                *crs = version.map(str::to_owned);
+            }
+            view
+        };
+        let views = [
+            view(vec![with("a", 1, Some("4")), with("b", 9_000, Some("3")), with("c", 1, None)]),
+            view(vec![with("b", 1, Some("4")), with("d", 1, Some("3"))]),
+        ];
+        let fleet = Fleet::merge(&views, MEMORY, 0);
+        let counted = BTreeMap::from([("3".to_owned(), 1), ("4".to_owned(), 2)]);
+        assert_eq!(fleet.crs(), &counted);
     }
 
     #[test]

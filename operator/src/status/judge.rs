@@ -8,8 +8,9 @@ use k8s_openapi::jiff::Timestamp;
 
 use breakwater_compile::purge_record::{self, Published};
 use breakwater_compile::{Judgement, Verdict};
-use breakwater_crds::{CachePurgeStatus, EdgeCacheStatus, NodesStatus, PurgeNodes, ResourceStatus};
+use breakwater_crds::{CachePurgeStatus, EdgeCacheStatus, NodesStatus, PurgeNodes, ResourceStatus, WafPolicyStatus};
 
+use super::crs::{self, Versions};
 use super::fleet::Count;
 use super::prefetch::{self, PrefetchCount};
 
@@ -27,7 +28,7 @@ pub fn edge_cache(
 ) -> EdgeCacheStatus {
     let more = verdict.prefetch.then(|| prefetch::condition(prefetched));
     EdgeCacheStatus {
-        resource: with(verdict, count, more, &before.resource, now),
+        resource: with(verdict, count, None, more, &before.resource, now),
         prefetch: verdict
             .prefetch
             .then(|| prefetch::status(prefetched, before.prefetch.as_ref())),
@@ -35,32 +36,55 @@ pub fn edge_cache(
     }
 }
 
-/// The status of a WafPolicy or WsRoute.
-pub fn resource(verdict: &Verdict, count: &Count, before: &ResourceStatus, now: Timestamp) -> ResourceStatus {
-    with(verdict, count, None, before, now)
+/// The status of a WafPolicy, where nodes have the Core Rule Set in these versions.
+pub fn waf_policy(
+    verdict: &Verdict,
+    count: &Count,
+    versions: &Versions,
+    before: &WafPolicyStatus,
+    now: Timestamp,
+) -> WafPolicyStatus {
+    let note = verdict.crs.then(|| crs::differences(versions)).flatten();
+    // A replica that just began to lead has heard of no node yet: that is no news of their rules.
+    let version = crs::summary(versions).or_else(|| before.crs_version.clone());
+    WafPolicyStatus {
+        resource: with(verdict, count, note, None, &before.resource, now),
+        crs_version: version.filter(|_| verdict.crs),
+    }
 }
 
+/// The status of a WsRoute.
+pub fn resource(verdict: &Verdict, count: &Count, before: &ResourceStatus, now: Timestamp) -> ResourceStatus {
+    with(verdict, count, None, None, before, now)
+}
+
+/// `note`: what the condition Programmed says besides.
 fn with(
     verdict: &Verdict,
     count: &Count,
+    note: Option<String>,
     more: Option<Draft>,
     before: &ResourceStatus,
     now: Timestamp,
 ) -> ResourceStatus {
     let mut conditions = vec![judged("Accepted", &verdict.accepted)];
     conditions.extend(verdict.resolved_refs.as_ref().map(|refs| judged("ResolvedRefs", refs)));
-    conditions.push(programmed(verdict, count));
+    let mut programmed = programmed(verdict, count);
+    if let Some(note) = note {
+        programmed.message = format!("{}; {note}", programmed.message);
+    }
+    conditions.push(programmed);
     conditions.extend(more);
     let valid = verdict.accepted.status;
-    let programmed = if valid { count.programmed } else { 0 };
+    let running = if valid { count.programmed } else { 0 };
     let rejected = if valid { count.rejected } else { 0 };
     ResourceStatus {
         observed_generation: Some(verdict.generation),
         conditions: finish(conditions, &before.conditions, verdict.generation, now),
         nodes: Some(NodesStatus {
-            summary: format!("{programmed}/{}", count.desired),
+            summary: format!("{running}/{}", count.desired),
             desired: number(count.desired),
-            programmed: number(programmed),
+            programmed: number(running),
             rejected: number(rejected),
         }),
     }
@@ -268,6 +292,7 @@ mod tests {
             resolved_refs: None,
             secrets: Vec::new(),
             prefetch: false,
+            crs: false,
             problems: Vec::new(),
         }
     }
@@ -362,6 +387,36 @@ mod tests {
         let text = serde_json::to_value(&with).unwrap();
         assert_eq!(text["nodes"]["summary"], "2/2");
         assert_eq!(serde_json::from_value::<EdgeCacheStatus>(text).unwrap(), with);
+    }
+
+    #[test]
+    fn the_version_of_the_core_rule_set_is_told_of_a_policy_that_uses_it() {
+        let counted = |versions: &[(&str, usize)]| -> Versions {
+            let versions = versions.iter();
+            versions.map(|(version, nodes)| ((*version).to_owned(), *nodes)).collect()
+        };
+        let mut verdict = verdict(Kind::WafPolicy, true);
+        let none = WafPolicyStatus::default();
+        let one = counted(&[("OWASP_CRS/4.28.0", 3)]);
+        let without = waf_policy(&verdict, &count(3, 0, 3), &one, &none, at(1));
+        assert_eq!(without.crs_version, None);
+        verdict.crs = true;
+        let with = waf_policy(&verdict, &count(3, 0, 3), &one, &none, at(1));
+        assert_eq!(with.crs_version.as_deref(), Some("4.28.0"));
+        assert_eq!(with.resource, without.resource);
+        // A new leader that has heard of no node.
+        let later = waf_policy(&verdict, &count(0, 0, 3), &Versions::new(), &with, at(2));
+        assert_eq!(later.crs_version.as_deref(), Some("4.28.0"));
+        let two = counted(&[("OWASP_CRS/3.3.7", 1), ("OWASP_CRS/4.28.0", 2)]);
+        let mixed = waf_policy(&verdict, &count(3, 0, 3), &two, &with, at(3));
+        assert_eq!(mixed.crs_version.as_deref(), Some("3.3.7, 4.28.0"));
+        let programmed = find(&mixed.resource.conditions, "Programmed");
+        assert_eq!(programmed.status, "True");
+        assert!(programmed.message.ends_with("1 node has 3.3.7, 2 nodes have 4.28.0"), "{}", programmed.message);
+        // As the API server has it.
+        let text = serde_json::to_value(&mixed).unwrap();
+        assert_eq!(text["nodes"]["summary"], "3/3");
+        assert_eq!(serde_json::from_value::<WafPolicyStatus>(text).unwrap(), mixed);
     }
 
     #[test]

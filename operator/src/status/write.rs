@@ -17,7 +17,9 @@ use tokio::sync::watch;
 
 use breakwater_compile::Verdict;
 use breakwater_compile::purge_record::{self, Published};
-use breakwater_crds::{CachePurge, CachePurgeStatus, EdgeCache, EdgeCacheStatus, ResourceStatus, WafPolicy, WsRoute};
+use breakwater_crds::{
+    CachePurge, CachePurgeStatus, EdgeCache, EdgeCacheStatus, ResourceStatus, WafPolicy, WafPolicyStatus, WsRoute,
+};
 use breakwater_snapshot::{Kind, ObjectId};
 
 use super::events::{self, Warnings};
@@ -70,6 +72,7 @@ struct Sent {
 #[derive(Clone, Debug, PartialEq)]
 enum Status {
     EdgeCache(EdgeCacheStatus),
+    WafPolicy(WafPolicyStatus),
     Resource(ResourceStatus),
     Purge(CachePurgeStatus),
 }
@@ -315,6 +318,7 @@ impl StatusWriter {
         }
         match id.kind {
             Kind::EdgeCache => Status::EdgeCache(read(facts)),
+            Kind::WafPolicy => Status::WafPolicy(read(facts)),
             Kind::CachePurge => Status::Purge(read(facts)),
             _ => Status::Resource(read(facts)),
         }
@@ -338,6 +342,10 @@ impl StatusWriter {
                 let purges = current.purges.get(&verdict.id).map_or(&[][..], Vec::as_slice);
                 let judged = judge::edge_cache(verdict, &count, &prefetched, purges, before, time);
                 Some(Status::EdgeCache(judged))
+            }
+            Status::WafPolicy(before) => {
+                let judged = judge::waf_policy(verdict, &count, fleet.crs(), before, time);
+                Some(Status::WafPolicy(judged))
             }
             Status::Resource(before) => Some(Status::Resource(judge::resource(verdict, &count, before, time))),
             Status::Purge(before) => {
@@ -406,6 +414,7 @@ impl Status {
     fn conditions(&self) -> &[Condition] {
         match self {
             Self::EdgeCache(status) => &status.resource.conditions,
+            Self::WafPolicy(status) => &status.resource.conditions,
             Self::Resource(status) => &status.conditions,
             Self::Purge(status) => &status.conditions,
         }
@@ -415,6 +424,7 @@ impl Status {
     const fn observed(&self) -> Option<i64> {
         match self {
             Self::EdgeCache(status) => status.resource.observed_generation,
+            Self::WafPolicy(status) => status.resource.observed_generation,
             Self::Resource(status) => status.observed_generation,
             Self::Purge(status) => status.observed_generation,
         }
@@ -424,6 +434,7 @@ impl Status {
     const fn resource(&self) -> Option<&ResourceStatus> {
         match self {
             Self::EdgeCache(status) => Some(&status.resource),
+            Self::WafPolicy(status) => Some(&status.resource),
             Self::Resource(status) => Some(status),
             Self::Purge(_) => None,
         }
@@ -489,6 +500,7 @@ async fn apply(client: Client, write: &Write) -> Result<(), kube::Error> {
     let resource = api_resource(write.id.kind);
     let status = match &write.status {
         Status::EdgeCache(status) => json!(status),
+        Status::WafPolicy(status) => json!(status),
         Status::Resource(status) => json!(status),
         Status::Purge(status) => json!(status),
     };
