@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Method, PathMatch, Quantity};
+use crate::{CrsGroup, CrsGroups, Method, PathMatch, Quantity};
 
 /// The OWASP Core Rule Set, which nodes have on disk (`--crs-dir`). `crs: {}` turns it on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -28,6 +28,9 @@ pub struct Crs {
     /// Refuse after the head where its score suffices, before the body is read.
     #[serde(default)]
     pub early_blocking: bool,
+    /// Which groups of rules run; absent: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<CrsGroups>,
     /// What rules do not look at, where. They hold for the rules of `seclang` as well.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "atomic"))]
@@ -51,6 +54,7 @@ impl Default for Crs {
             detection_paranoia_level: None,
             thresholds: Thresholds::default(),
             early_blocking: false,
+            groups: None,
             exclusions: Vec::new(),
             modes: Vec::new(),
         }
@@ -90,12 +94,12 @@ impl Default for Thresholds {
     }
 }
 
-/// Which rules: those with one of the ids, in one of the ranges, or with one of the tags.
+/// Which rules: those with one of the ids, in one of the ranges, with one of the tags, or in one of the groups.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "has(self.ids) || has(self.ranges) || has(self.tags)",
-    "message": "say which rules: ids, ranges or tags",
+    "rule": "has(self.ids) || has(self.ranges) || has(self.tags) || has(self.groups)",
+    "message": "say which rules: ids, ranges, tags or groups",
 }]))]
 pub struct RuleSelector {
     /// Rule ids, such as 942100.
@@ -110,6 +114,10 @@ pub struct RuleSelector {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 128)), extend("x-kubernetes-list-type" = "set"))]
     pub tags: Vec<String>,
+    /// Groups of the Core Rule Set, such as SQLi.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 14), extend("x-kubernetes-list-type" = "set"))]
+    pub groups: Vec<CrsGroup>,
 }
 
 /// What rules do not look at, where.

@@ -277,6 +277,20 @@ fn each_broken_rule_is_refused_with_its_message() {
             "not a server's URL",
         ),
         (
+            "WafPolicy",
+            waf_policy(),
+            "/crs",
+            json!({"groups": {"enabled": ["SQLi"], "disabled": ["XSS"]}}),
+            "exactly one of enabled",
+        ),
+        (
+            "WafPolicy",
+            waf_policy(),
+            "/crs",
+            json!({"groups": {}}),
+            "exactly one of enabled",
+        ),
+        (
             "WsRoute",
             ws_route(),
             "/backend/service",

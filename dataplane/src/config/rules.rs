@@ -187,6 +187,13 @@ impl Overlays {
             exclusions: Vec::new(),
             detect_only: unit.detect_only.iter().map(range).collect(),
         };
+        if !unit.disabled_groups.is_empty() {
+            let groups = unit.disabled_groups.iter();
+            overlay.exclusions.push(Exclusion {
+                rules: groups.map(|group| RuleRange::Ids(group.ids.clone())).collect(),
+                targets: Vec::new(),
+            });
+        }
         let mut somewhere = Vec::new();
         for exclusion in &unit.exclusions {
             let targets = exclusion.targets.iter().map(|target| bundle::target(target));
@@ -246,11 +253,12 @@ fn range(selection: &unit::RuleSelection) -> RuleRange {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use breakwater_snapshot::unit::{PathKind, PathMatch, RuleExclusion, RuleSelection, SecLangSource};
+    use breakwater_snapshot::unit::{PathKind, PathMatch, RuleExclusion, RuleGroup, RuleSelection, SecLangSource};
 
     fn unit(text: &str) -> unit::Rules {
         unit::Rules {
             crs: None,
+            disabled_groups: Vec::new(),
             seclang: vec![SecLangSource {
                 name: "spec.seclang.inline".to_owned(),
                 text: text.to_owned(),
@@ -302,6 +310,25 @@ mod tests {
             .build("p", &unit("\nSecNonsense On"), 403)
             .unwrap_err();
         assert!(error.starts_with("spec.seclang.inline:2: "), "{error}");
+    }
+
+    #[test]
+    fn rules_of_a_disabled_group_do_not_run_anywhere_and_the_set_stays_shared() {
+        let mut sets = RuleSets::default();
+        let all = sets.build("p", &unit(RULE), 403).unwrap();
+        let mut unit = unit(RULE);
+        unit.disabled_groups = vec![RuleGroup {
+            name: "SQLi".to_owned(),
+            ids: vec![(942_000, 942_999)],
+        }];
+        let some = sets.build("q", &unit, 403).unwrap();
+        assert!(Arc::ptr_eq(&all.overlays.set, &some.overlays.set));
+        let removed = Exclusion {
+            rules: vec![RuleRange::Ids(vec![(942_000, 942_999)])],
+            targets: Vec::new(),
+        };
+        assert_eq!(some.overlays.overlay.exclusions, [removed]);
+        assert!(all.overlays.overlay.exclusions.is_empty());
     }
 
     #[test]

@@ -38,6 +38,7 @@ mod tiering;
 mod tls;
 mod value;
 mod verdict;
+mod waf_groups;
 mod waf_policy;
 mod waf_rules;
 mod world;

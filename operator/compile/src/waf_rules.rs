@@ -9,6 +9,7 @@ use crate::edge_cache::collect;
 use crate::findings::Findings;
 use crate::index::Index;
 use crate::value;
+use crate::waf_groups;
 use crate::waf_policy::sorted;
 
 /// Most bytes of SecLang in one policy, over all its sources.
@@ -43,6 +44,9 @@ pub(crate) fn read(
     let crs = spec.crs.as_ref();
     Some(Rules {
         crs: crs.map(|crs| core(crs, findings)),
+        disabled_groups: crs
+            .and_then(|crs| crs.groups.as_ref())
+            .map_or_else(Vec::new, |groups| waf_groups::disabled(groups, inspect_response.is_some(), findings)),
         seclang: sources,
         exclusions: crs.map_or_else(Vec::new, |crs| exclusions(&crs.exclusions, findings)),
         detect_only: crs.map_or_else(Vec::new, |crs| {
@@ -132,11 +136,12 @@ fn exclusions(list: &[crds::RuleExclusion], findings: &mut Findings) -> Vec<Rule
 
 fn selection(spec: &crds::RuleSelector, field: &str, findings: &mut Findings) -> Vec<RuleSelection> {
     let mut ids: Vec<(u32, u32)> = spec.ids.iter().map(|id| (*id, *id)).collect();
+    ids.extend(spec.groups.iter().flat_map(|group| waf_groups::ids(*group)));
     for (i, text) in spec.ranges.iter().enumerate() {
         ids.extend(findings.take(format!("{field}.ranges[{i}]"), range(text)));
     }
     if ids.is_empty() && spec.tags.is_empty() {
-        findings.error(field, "it names no rule: give ids, ranges or tags");
+        findings.error(field, "it names no rule: give ids, ranges, tags or groups");
     }
     ids.sort_unstable();
     ids.dedup();

@@ -56,6 +56,7 @@ spec:
   - {name: arrivals, newConnections: {count: 20, per: 1s}, mode: DetectOnly}
   block: {status: 404}
   crs:
+    groups: {disabled: [Java, PHP]}
     exclusions:
     - {rules: {ids: [942100]}, targets: ["ARGS:q"], paths: [{value: /search}], methods: [GET]}
     - {rules: {tags: [attack-xss]}}
@@ -418,6 +419,7 @@ fn the_rules_in_force_are_told_with_the_exclusions_that_hold_for_the_request() {
         notes[0],
         "crs: OWASP_CRS/4.28.0, paranoia level 1, refuses a request from a score of 5 and a response from 4"
     );
+    assert_eq!(notes[1], "groups: PHP, Java do not run");
     assert!(notes.iter().any(|note| note == search) && notes.iter().any(|note| note == everywhere));
     for notes in [told("/search/x", "POST"), told("/else", "GET")] {
         assert!(!notes.iter().any(|note| note == search), "{notes:?}");

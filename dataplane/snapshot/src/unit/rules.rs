@@ -12,6 +12,9 @@ pub struct Rules {
     /// The Core Rule Set; none: it is not used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crs: Option<Crs>,
+    /// Groups of the Core Rule Set that do not run.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub disabled_groups: Vec<RuleGroup>,
     /// SecLang of the policy's own, in the order it is read.
     #[serde(default, skip_serializing_if = "is_default")]
     pub seclang: Vec<SecLangSource>,
@@ -44,6 +47,15 @@ pub struct Crs {
     pub outbound: u32,
     /// Scores are looked at after heads too.
     pub early_blocking: bool,
+}
+
+/// A group of the Core Rule Set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleGroup {
+    /// What it is called: `SQLi`.
+    pub name: String,
+    /// The ids of its rules, both ends included, sorted.
+    pub ids: Vec<(u32, u32)>,
 }
 
 /// One text of SecLang.

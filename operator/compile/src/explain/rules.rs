@@ -29,6 +29,10 @@ pub(super) fn notes(rules: &Rules, request: &Request) -> Vec<Note> {
             ),
         );
     }
+    if !rules.disabled_groups.is_empty() {
+        let names: Vec<&str> = rules.disabled_groups.iter().map(|group| group.name.as_str()).collect();
+        say("groups", format!("{} do not run", names.join(", ")));
+    }
     for source in &rules.seclang {
         say("seclang", format!("{}, {} bytes", source.name, source.text.len()));
     }
