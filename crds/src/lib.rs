@@ -24,6 +24,7 @@ mod tls;
 mod waf_groups;
 mod waf_policy;
 mod waf_rules;
+mod waf_sampling;
 mod ws_route;
 
 pub use cache_purge::{CachePurge, CachePurgeSpec, CachePurgeStatus, EdgeCacheRef, PurgeMode, PurgeNodes};
@@ -57,4 +58,5 @@ pub use waf_rules::{
     BodyInspection, ConfigMapKey, Crs, OnExceed, ResponseInspection, RuleExclusion, RuleMode, RuleModeKind,
     RuleSelector, SecLang, Thresholds,
 };
+pub use waf_sampling::Sampling;
 pub use ws_route::{Handshake, WsLimits, WsRoute, WsRouteSpec, WsTimeouts};

@@ -5,8 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BodyInspection, Cidr, ConfigMapKey, Crs, Duration, HeaderName, Method, PathMatch, PolicyTarget, SecLang,
-    WafPolicyStatus,
+    BodyInspection, Cidr, ConfigMapKey, Crs, Duration, HeaderName, Method, PathMatch, PolicyTarget, Sampling,
+    SecLang, WafPolicyStatus,
 };
 
 /// Which requests a WafPolicy refuses or limits, and for which objects.
@@ -92,6 +92,9 @@ pub struct WafPolicySpec {
     /// How much of bodies the rules see.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<BodyInspection>,
+    /// A share of requests on which rules run; absent: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampling: Option<Sampling>,
     /// What a refused client gets.
     #[serde(default)]
     pub block: Block,

@@ -60,6 +60,8 @@ pub(crate) struct Inspection {
     index: u32,
     about: About,
     runs: Vec<Run>,
+    /// Sampling left a policy's rules out: they do not see the response either.
+    passed_over: bool,
     /// The request was judged elsewhere, or is nobody's.
     of_response: bool,
     body_judged: bool,
@@ -121,6 +123,7 @@ impl Inspection {
             index,
             about,
             runs: Vec::new(),
+            passed_over: false,
             of_response,
             body_judged: false,
             held: None,
@@ -129,8 +132,14 @@ impl Inspection {
 
     fn request_head(&mut self, (target, version): (&str, Version), fields: &[Field<'_>]) -> Option<Refusal> {
         let config = Rc::clone(&self.config);
+        let draw = fastrand::u64(..);
         for (policy, protection) in config.resource(self.index).protections.iter().enumerate() {
             let Some(rules) = &protection.rules else { continue };
+            if !rules.samples(draw) {
+                protection.cells.rules.passed_over();
+                self.passed_over = true;
+                continue;
+            }
             let begun = Instant::now();
             let mut transaction = self.transaction(protection, rules);
             transaction.request_line(
@@ -248,9 +257,12 @@ impl Inspection {
         self.body_judged
     }
 
-    /// Whether anything is left to be judged once the request was.
+    /// Whether anything is left to be judged once the request was, or to be kept from being judged.
     pub(crate) fn awaits_response(&self) -> bool {
         let resource = self.resource();
+        if self.passed_over && resource.inspects_responses {
+            return true;
+        }
         let inspects = |run| rules_of(resource, run).is_some_and(|rules| rules.inspect_response.is_some());
         self.runs.iter().any(inspects)
     }

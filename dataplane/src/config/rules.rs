@@ -36,6 +36,7 @@ pub(crate) struct Rules {
     pub(crate) reject_larger: bool,
     /// Bytes of a response's body that are inspected; none: no response is.
     pub(crate) inspect_response: Option<usize>,
+    sampled_percent: Option<u8>,
 }
 
 impl Rules {
@@ -50,6 +51,15 @@ impl Rules {
         somewhere
             .filter(move |scoped| scoped.holds(method, path))
             .map(|scoped| &scoped.exclusion)
+    }
+
+    /// Whether a request that drew this number, each as likely as the other, is judged. Of two policies the one that
+    /// samples more judges all that the other does.
+    pub(crate) fn samples(&self, draw: u64) -> bool {
+        self.sampled_percent.is_none_or(|percent| {
+            let place = u128::from(draw) * 100 >> 64;
+            place < u128::from(percent)
+        })
     }
 }
 
@@ -97,6 +107,7 @@ impl RuleSets {
             inspect: size(unit.inspect),
             reject_larger: unit.reject_larger,
             inspect_response: unit.inspect_response.map(size),
+            sampled_percent: unit.sampled_percent,
         })
     }
 
@@ -268,6 +279,7 @@ mod tests {
             inspect: 1024,
             reject_larger: false,
             inspect_response: None,
+            sampled_percent: None,
         }
     }
 
@@ -310,6 +322,18 @@ mod tests {
             .build("p", &unit("\nSecNonsense On"), 403)
             .unwrap_err();
         assert!(error.starts_with("spec.seclang.inline:2: "), "{error}");
+    }
+
+    #[test]
+    fn a_draw_decides_who_is_judged_and_so_many_of_a_hundred_are() {
+        for (percent, judged) in [(None, 100), (Some(0), 0), (Some(1), 1), (Some(30), 30), (Some(99), 99)] {
+            let mut unit = unit(RULE);
+            unit.sampled_percent = percent;
+            let rules = RuleSets::default().build("p", &unit, 403).unwrap();
+            let draws = (0..100).map(|n| u64::MAX / 100 * n + u64::MAX / 200);
+            assert_eq!(draws.filter(|draw| rules.samples(*draw)).count(), judged, "{percent:?}");
+            assert_eq!(rules.samples(u64::MAX), percent.is_none(), "{percent:?}");
+        }
     }
 
     #[test]

@@ -183,6 +183,15 @@ fn policies(metrics: &Metrics, out: &mut Families) {
 }
 
 fn rules(policy: &str, cells: &RuleCells, out: &mut Families) {
+    let unsampled = cells.unsampled();
+    if unsampled > 0 {
+        out.counter(
+            "waf_unsampled_requests_total",
+            "Requests that rules did not look at, because of sampling.",
+            &[("policy", policy)],
+            unsampled,
+        );
+    }
     if !cells.is_used() {
         return;
     }

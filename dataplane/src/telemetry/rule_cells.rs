@@ -58,6 +58,8 @@ pub(crate) struct RuleCells {
     duration_ns: AtomicU64,
     bytes: [AtomicU64; Direction::ALL.len()],
     truncated: [AtomicU64; Direction::ALL.len()],
+    /// Requests that rules did not look at.
+    unsampled: AtomicU64,
 }
 
 impl Default for RuleCells {
@@ -70,6 +72,7 @@ impl Default for RuleCells {
             duration_ns: AtomicU64::new(0),
             bytes: Default::default(),
             truncated: Default::default(),
+            unsampled: AtomicU64::new(0),
         }
     }
 }
@@ -116,7 +119,17 @@ impl RuleCells {
         }
     }
 
-    /// Whether there is anything to tell.
+    /// A request was passed over by sampling.
+    pub(crate) fn passed_over(&self) {
+        self.unsampled.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Requests that sampling passed over.
+    pub(crate) fn unsampled(&self) -> u64 {
+        self.unsampled.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is anything to tell of what rules did.
     pub(crate) fn is_used(&self) -> bool {
         self.durations.iter().any(|cell| cell.load(Ordering::Relaxed) > 0)
     }

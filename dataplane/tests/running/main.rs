@@ -74,5 +74,6 @@ mod waf_floods;
 mod waf_room;
 mod waf_responses;
 mod waf_rules;
+mod waf_sampling;
 mod websocket;
 mod websocket_limits;

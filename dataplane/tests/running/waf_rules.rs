@@ -17,6 +17,7 @@ pub(crate) const SECRET: &str =
 pub(crate) fn rules(text: &str) -> Rules {
     Rules {
         crs: None,
+        disabled_groups: Vec::new(),
         seclang: vec![SecLangSource {
             name: "spec.seclang.inline".to_owned(),
             text: text.to_owned(),
@@ -26,6 +27,7 @@ pub(crate) fn rules(text: &str) -> Rules {
         inspect: 1024,
         reject_larger: false,
         inspect_response: None,
+        sampled_percent: None,
     }
 }
 
@@ -47,7 +49,7 @@ pub(crate) fn policy(text: &str, change: impl FnOnce(&mut WafPolicy, &mut Rules)
 }
 
 /// An origin that answers with what it got, and a data plane with rules in front of it.
-async fn plane(text: &str, change: impl FnOnce(&mut WafPolicy, &mut Rules)) -> (Origin, Plane) {
+pub(crate) async fn plane(text: &str, change: impl FnOnce(&mut WafPolicy, &mut Rules)) -> (Origin, Plane) {
     let origin = Origin::start(|request| async move {
         answer(
             200,
@@ -61,11 +63,11 @@ async fn plane(text: &str, change: impl FnOnce(&mut WafPolicy, &mut Rules)) -> (
     (origin, plane)
 }
 
-async fn get(client: &mut Client, target: &str) -> u16 {
+pub(crate) async fn get(client: &mut Client, target: &str) -> u16 {
     client.get("shop.test", target, "").await.status
 }
 
-async fn post(client: &mut Client, target: &str, kind: &str, body: &[u8]) -> (u16, String) {
+pub(crate) async fn post(client: &mut Client, target: &str, kind: &str, body: &[u8]) -> (u16, String) {
     let lines = format!("Content-Type: {kind}\r\nContent-Length: {}\r\n", body.len());
     let response = client.ask("POST", "shop.test", target, &lines, body).await;
     (response.status, response.text())

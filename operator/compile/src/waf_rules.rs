@@ -20,7 +20,7 @@ const MAX_INSPECT: u64 = 16 << 20;
 
 const INLINE: &str = "spec.seclang.inline";
 
-/// Reads `spec.crs`, `spec.seclang` and `spec.body`. None where a policy has no rules.
+/// Reads `spec.crs`, `spec.seclang`, `spec.body` and `spec.sampling`. None where a policy has no rules.
 pub(crate) fn read(
     namespace: &str,
     spec: &crds::WafPolicySpec,
@@ -30,6 +30,9 @@ pub(crate) fn read(
     if spec.crs.is_none() && spec.seclang.is_none() {
         if spec.body.is_some() {
             findings.warning("spec.body", "nothing looks at bodies: give crs or seclang");
+        }
+        if spec.sampling.is_some() {
+            findings.warning("spec.sampling", "there are no rules to sample for: give crs or seclang");
         }
         return None;
     }
@@ -58,7 +61,18 @@ pub(crate) fn read(
         inspect: size(findings, "spec.body.inspect", &body.inspect).unwrap_or_default(),
         reject_larger: body.on_exceed == crds::OnExceed::Reject,
         inspect_response,
+        sampled_percent: spec.sampling.as_ref().and_then(|spec| sampling(spec, findings)),
     })
+}
+
+fn sampling(spec: &crds::Sampling, findings: &mut Findings) -> Option<u8> {
+    const FIELD: &str = "spec.sampling.percent";
+    match spec.percent {
+        101.. => findings.error(FIELD, format!("`{}` is no share: write 0 to 100", spec.percent)),
+        0 => findings.warning(FIELD, "no request is judged by rules: leave crs and seclang out, or write more"),
+        _ => {}
+    }
+    Some(spec.percent).filter(|percent| *percent < 100)
 }
 
 fn size(findings: &mut Findings, field: &str, quantity: &crds::Quantity) -> Option<u64> {

@@ -55,6 +55,7 @@ spec:
   - {name: login, paths: [{type: Exact, value: /login}], methods: [POST], requests: {count: 10, per: 1m}}
   - {name: arrivals, newConnections: {count: 20, per: 1s}, mode: DetectOnly}
   block: {status: 404}
+  sampling: {percent: 20}
   crs:
     groups: {disabled: [Java, PHP]}
     exclusions:
@@ -420,6 +421,10 @@ fn the_rules_in_force_are_told_with_the_exclusions_that_hold_for_the_request() {
         "crs: OWASP_CRS/4.28.0, paranoia level 1, refuses a request from a score of 5 and a response from 4"
     );
     assert_eq!(notes[1], "groups: PHP, Java do not run");
+    assert_eq!(
+        notes[2],
+        "sampling: 20 of 100 requests are judged by rules, the others pass unseen by them"
+    );
     assert!(notes.iter().any(|note| note == search) && notes.iter().any(|note| note == everywhere));
     for notes in [told("/search/x", "POST"), told("/else", "GET")] {
         assert!(!notes.iter().any(|note| note == search), "{notes:?}");

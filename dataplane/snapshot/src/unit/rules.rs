@@ -32,6 +32,9 @@ pub struct Rules {
     /// Bytes of a response's body that rules see; none: responses are not inspected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inspect_response: Option<u64>,
+    /// Of 100 requests so many are judged; none: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampled_percent: Option<u8>,
 }
 
 /// How the Core Rule Set is set up.

@@ -33,6 +33,12 @@ pub(super) fn notes(rules: &Rules, request: &Request) -> Vec<Note> {
         let names: Vec<&str> = rules.disabled_groups.iter().map(|group| group.name.as_str()).collect();
         say("groups", format!("{} do not run", names.join(", ")));
     }
+    if let Some(percent) = rules.sampled_percent {
+        say(
+            "sampling",
+            format!("{percent} of 100 requests are judged by rules, the others pass unseen by them"),
+        );
+    }
     for source in &rules.seclang {
         say("seclang", format!("{}, {} bytes", source.name, source.text.len()));
     }
