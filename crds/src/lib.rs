@@ -21,6 +21,7 @@ mod scalar;
 mod status;
 mod tiering;
 mod tls;
+mod waf_bodies;
 mod waf_groups;
 mod waf_policy;
 mod waf_rules;
@@ -48,6 +49,7 @@ pub use scalar::{
 pub use status::{EdgeCacheStatus, NodesStatus, RecordedPurge, ResourceStatus, WafPolicyStatus};
 pub use tiering::{NodeSelector, Parent, ParentFallback, Tiering, TieringMode};
 pub use tls::{ClientCertificateMode, ClientCertificates, Hsts, Tls, TlsVersion};
+pub use waf_bodies::BodyType;
 pub use waf_groups::{CrsGroup, CrsGroups};
 pub use waf_policy::{
     AddressSource, Addresses, Audit, Block, Client, ConnectionCount, DefaultAction, HeaderRule, HeaderRules,

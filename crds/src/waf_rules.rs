@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{CrsGroup, CrsGroups, Method, PathMatch, Quantity};
+use crate::{BodyType, CrsGroup, CrsGroups, Method, PathMatch, Quantity};
 
 /// The OWASP Core Rule Set, which nodes have on disk (`--crs-dir`). `crs: {}` turns it on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -198,6 +198,11 @@ pub struct BodyInspection {
     /// What happens to a request whose body is longer.
     #[serde(default)]
     pub on_exceed: OnExceed,
+    /// Other limits for bodies of some types; the first entry that has a request's type counts. What the type is, is said by
+    /// the client.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
+    pub types: Vec<BodyType>,
     /// Responses are inspected as well: their heads, and the beginning of bodies of type text/plain, text/html, text/xml
     /// and application/json that have no content coding. Absent: rules of phases 3 and 4 do not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -215,6 +220,7 @@ impl Default for BodyInspection {
         Self {
             inspect: Self::inspect(),
             on_exceed: OnExceed::default(),
+            types: Vec::new(),
             response: None,
         }
     }

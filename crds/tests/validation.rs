@@ -286,6 +286,13 @@ fn each_broken_rule_is_refused_with_its_message() {
         (
             "WafPolicy",
             waf_policy(),
+            "/body",
+            json!({"types": [{"contentTypes": ["text/csv"]}]}),
+            "say what differs for these types",
+        ),
+        (
+            "WafPolicy",
+            waf_policy(),
             "/crs",
             json!({"groups": {}}),
             "exactly one of enabled",

@@ -4,6 +4,7 @@
 //! progress keep the old. What belongs to one worker (its counters, its balancers) is in [`WorkerConfig`].
 
 mod assemble;
+mod bodies;
 mod build;
 pub(crate) mod purge;
 mod rules;
@@ -30,6 +31,7 @@ use crate::telemetry::{Metrics, PolicyCells, ResourceCells};
 use crate::tls::{HostTls, Hosts, Terms};
 use crate::upstream::{Origin, Parent, ParentWay, Pool, Upstream};
 pub(crate) use assemble::{Assembler, Loaded};
+pub(crate) use bodies::BodyLimit;
 pub(crate) use rules::Rules;
 
 /// A configuration.

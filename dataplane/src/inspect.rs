@@ -18,7 +18,7 @@ use breakwater_waf::policy::Mode;
 use breakwater_wire::http1::Version;
 
 use crate::access;
-use crate::config::{Protection, Resource, Rules, WorkerConfig};
+use crate::config::{BodyLimit, Protection, Resource, Rules, WorkerConfig};
 use crate::telemetry::Direction;
 use crate::worker::Worker;
 pub(crate) use hold::Held;
@@ -74,6 +74,8 @@ struct Run {
     /// Its place among the policies of the resource.
     policy: usize,
     transaction: Transaction,
+    /// How much it sees of the request's body.
+    body: BodyLimit,
     spent: Duration,
     /// It refused what it judged.
     refused: Option<Refusal>,
@@ -133,6 +135,10 @@ impl Inspection {
     fn request_head(&mut self, (target, version): (&str, Version), fields: &[Field<'_>]) -> Option<Refusal> {
         let config = Rc::clone(&self.config);
         let draw = fastrand::u64(..);
+        let content_types = || {
+            let named = fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case(b"content-type"));
+            named.map(|(_, value)| *value)
+        };
         for (policy, protection) in config.resource(self.index).protections.iter().enumerate() {
             let Some(rules) = &protection.rules else { continue };
             if !rules.samples(draw) {
@@ -154,6 +160,7 @@ impl Inspection {
             let mut run = Run {
                 policy,
                 transaction,
+                body: rules.bodies.of(content_types()),
                 spent: begun.elapsed(),
                 refused: None,
                 responded: false,
@@ -201,12 +208,10 @@ impl Inspection {
         self.held.insert(Held::new(&self.worker.metrics)).take(bytes)
     }
 
-    /// Bytes of the request's body that rules want to see; none: they read no body of this request.
+    /// Bytes of the request's body to read before it goes on; none: no rule reads the body of this request.
     pub(crate) fn wants_request_body(&self) -> Option<usize> {
         let wanting = self.runs.iter().filter(|run| run.transaction.wants_request_body());
-        wanting
-            .filter_map(|run| Some(rules_of(self.resource(), run)?.inspect))
-            .max()
+        wanting.filter_map(|run| run.body.wants()).max()
     }
 
     /// Refuses a request whose body is at least, or is announced to be, so long, if that is longer than what a policy lets
@@ -214,16 +219,16 @@ impl Inspection {
     pub(crate) fn request_body_of(&mut self, length: u64) -> Option<Refusal> {
         let resource = self.config.resource(self.index);
         for run in &mut self.runs {
-            let Some(rules) = rules_of(resource, run) else { continue };
-            let limit = rules.inspect as u64;
-            if run.too_long || !rules.reject_larger || length <= limit || !run.transaction.wants_request_body() {
+            let BodyLimit { inspect, reject_larger } = run.body;
+            let fits = length <= inspect as u64;
+            if run.too_long || !reject_larger || fits || !run.transaction.wants_request_body() {
                 continue;
             }
             run.too_long = true;
             let Some(protection) = resource.protections.get(run.policy) else {
                 continue;
             };
-            let detail = format!("the body is larger than {} bytes", rules.inspect);
+            let detail = format!("the body is larger than {inspect} bytes");
             report::body_limit(&self.worker, resource, protection, &self.about, TOO_LARGE, &detail);
             if protection.policy.identity().mode == Mode::Enforce {
                 access::strike(&self.worker, protection, self.about.client);
@@ -242,7 +247,7 @@ impl Inspection {
             Direction::Request,
             body,
             goes_on,
-            |rules| Some(rules.inspect),
+            |run, _| Some(run.body.inspect),
             |transaction, body, truncated| transaction.run_request_body(body, truncated),
         )
     }
@@ -303,7 +308,7 @@ impl Inspection {
             Direction::Response,
             body,
             goes_on,
-            |rules| rules.inspect_response,
+            |_, rules| rules.inspect_response,
             |transaction, body, truncated| transaction.run_response_body(body, truncated),
         )
     }
@@ -313,16 +318,17 @@ impl Inspection {
         direction: Direction,
         body: &[u8],
         goes_on: bool,
-        limit: impl Fn(&Rules) -> Option<usize>,
+        limit: impl Fn(&Run, &Rules) -> Option<usize>,
         run_phase: impl Fn(&mut Transaction, &[u8], bool) -> Option<Intervention>,
     ) -> Option<Refusal> {
         let resource = self.config.resource(self.index);
         for run in &mut self.runs {
             let Some(rules) = rules_of(resource, run) else { continue };
-            let Some(limit) = limit(rules) else { continue };
+            let Some(limit) = limit(run, rules) else { continue };
             let shown = body.get(..limit).unwrap_or(body);
-            let truncated = goes_on || shown.len() < body.len();
-            if !body.is_empty()
+            // Of a body that is not looked at nothing is missing.
+            let truncated = limit > 0 && (goes_on || shown.len() < body.len());
+            if !shown.is_empty()
                 && let Some(protection) = resource.protections.get(run.policy)
             {
                 protection.cells.rules.inspected(direction, shown.len(), truncated);

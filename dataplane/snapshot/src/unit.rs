@@ -20,7 +20,7 @@ pub use origin::{
     Retries,
 };
 pub use prefetch::{Prefetch, PrefetchList};
-pub use rules::{Crs, RuleExclusion, RuleGroup, RuleSelection, Rules, SecLangSource};
+pub use rules::{BodyType, Crs, RuleExclusion, RuleGroup, RuleSelection, Rules, SecLangSource};
 pub use schedule::{Schedule, ScheduleError};
 pub use tls::{Certificate, ClientCertificates, Hsts, Tls, TlsVersion};
 

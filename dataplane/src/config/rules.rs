@@ -14,6 +14,7 @@ use breakwater_waf::engine::{Bound, BoundExclusion, Exclusion, Overlay, RuleSet,
 use breakwater_waf::seclang::RuleRange;
 use breakwater_waf::uri::UriSet;
 
+use super::bodies::BodyLimits;
 use super::build::patterns;
 
 /// Records of collections (IP, SESSION and the like) that the rules of one policy may keep.
@@ -30,10 +31,8 @@ pub(crate) struct Rules {
     pub(crate) stores: Arc<Stores>,
     /// The status of a refusal by a rule that says no other.
     pub(crate) block_status: u16,
-    /// Bytes of a request's body that are inspected.
-    pub(crate) inspect: usize,
-    /// A longer one is refused.
-    pub(crate) reject_larger: bool,
+    /// How much of requests' bodies is inspected.
+    pub(crate) bodies: BodyLimits,
     /// Bytes of a response's body that are inspected; none: no response is.
     pub(crate) inspect_response: Option<usize>,
     sampled_percent: Option<u8>,
@@ -104,8 +103,7 @@ impl RuleSets {
             overlays,
             stores,
             block_status,
-            inspect: size(unit.inspect),
-            reject_larger: unit.reject_larger,
+            bodies: BodyLimits::new(unit),
             inspect_response: unit.inspect_response.map(size),
             sampled_percent: unit.sampled_percent,
         })
@@ -278,6 +276,7 @@ mod tests {
             detect_only: Vec::new(),
             inspect: 1024,
             reject_larger: false,
+            body_types: Vec::new(),
             inspect_response: None,
             sampled_percent: None,
         }

@@ -70,6 +70,7 @@ mod upstream_tls_faults;
 mod waf;
 mod waf_audit;
 mod waf_bodies;
+mod waf_body_types;
 mod waf_floods;
 mod waf_room;
 mod waf_responses;

@@ -26,6 +26,7 @@ pub(crate) fn rules(text: &str) -> Rules {
         detect_only: Vec::new(),
         inspect: 1024,
         reject_larger: false,
+        body_types: Vec::new(),
         inspect_response: None,
         sampled_percent: None,
     }

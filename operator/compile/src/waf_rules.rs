@@ -1,7 +1,7 @@
 //! Compiles the rules of a WafPolicy: what can be said of them without the Core Rule Set, which only nodes have.
 
 use breakwater_crds as crds;
-use breakwater_snapshot::unit::{Crs, RuleExclusion, RuleSelection, Rules, SecLangSource};
+use breakwater_snapshot::unit::{BodyType, Crs, RuleExclusion, RuleSelection, Rules, SecLangSource};
 use breakwater_waf::bundle::{self, Mistake, Own, Source};
 use breakwater_waf::seclang::{Action, Directive, DirectiveKind, Phase, Rule};
 
@@ -45,6 +45,7 @@ pub(crate) fn read(
     let sources = seclang.map_or_else(Vec::new, |seclang| sources(namespace, seclang, index, findings));
     own_rules(&sources, spec.crs.is_some(), inspect_response.is_some(), findings);
     let crs = spec.crs.as_ref();
+    let inspect = size(findings, "spec.body.inspect", &body.inspect).unwrap_or_default();
     Some(Rules {
         crs: crs.map(|crs| core(crs, findings)),
         disabled_groups: crs
@@ -58,8 +59,9 @@ pub(crate) fn read(
                 .flat_map(|(i, mode)| selection(&mode.rules, &format!("spec.crs.modes[{i}].rules"), findings))
                 .collect()
         }),
-        inspect: size(findings, "spec.body.inspect", &body.inspect).unwrap_or_default(),
+        inspect,
         reject_larger: body.on_exceed == crds::OnExceed::Reject,
+        body_types: body_types(&body, inspect, findings),
         inspect_response,
         sampled_percent: spec.sampling.as_ref().and_then(|spec| sampling(spec, findings)),
     })
@@ -75,8 +77,45 @@ fn sampling(spec: &crds::Sampling, findings: &mut Findings) -> Option<u8> {
     Some(spec.percent).filter(|percent| *percent < 100)
 }
 
+/// `inspect`: what holds where an entry says nothing.
+fn body_types(body: &crds::BodyInspection, inspect: u64, findings: &mut Findings) -> Vec<BodyType> {
+    let mut out = Vec::with_capacity(body.types.len());
+    for (i, spec) in body.types.iter().enumerate() {
+        let field = format!("spec.body.types[{i}]");
+        if spec.content_types.is_empty() {
+            findings.error(format!("{field}.contentTypes"), "the list is empty: name media types");
+        }
+        if spec.inspect.is_none() && spec.on_exceed.is_none() {
+            findings.error(&field, "it says nothing that does not hold for all bodies: give inspect or onExceed");
+        }
+        let mut content_types = Vec::with_capacity(spec.content_types.len());
+        for (j, media_type) in spec.content_types.iter().enumerate() {
+            let read = value::media_type(media_type.as_str());
+            content_types.extend(findings.take(format!("{field}.contentTypes[{j}]"), read));
+        }
+        out.push(BodyType {
+            content_types: sorted(content_types),
+            inspect: match &spec.inspect {
+                None => inspect,
+                Some(quantity) => {
+                    let field = format!("{field}.inspect");
+                    let bytes = findings.take(field.as_str(), quantity.bytes());
+                    limited(findings, &field, quantity, bytes).unwrap_or_default()
+                }
+            },
+            reject_larger: spec.on_exceed.unwrap_or(body.on_exceed) == crds::OnExceed::Reject,
+        });
+    }
+    out
+}
+
 fn size(findings: &mut Findings, field: &str, quantity: &crds::Quantity) -> Option<u64> {
-    let bytes = findings.take(field, value::positive_bytes(quantity))?;
+    let bytes = findings.take(field, value::positive_bytes(quantity));
+    limited(findings, field, quantity, bytes)
+}
+
+fn limited(findings: &mut Findings, field: &str, quantity: &crds::Quantity, bytes: Option<u64>) -> Option<u64> {
+    let bytes = bytes?;
     if bytes > MAX_INSPECT {
         findings.error(
             field,

@@ -56,6 +56,7 @@ spec:
   - {name: arrivals, newConnections: {count: 20, per: 1s}, mode: DetectOnly}
   block: {status: 404}
   sampling: {percent: 20}
+  body: {onExceed: Reject, types: [{contentTypes: ["video/*"], inspect: "0", onExceed: ProcessPartial}]}
   crs:
     groups: {disabled: [Java, PHP]}
     exclusions:
@@ -424,6 +425,14 @@ fn the_rules_in_force_are_told_with_the_exclusions_that_hold_for_the_request() {
     assert_eq!(
         notes[2],
         "sampling: 20 of 100 requests are judged by rules, the others pass unseen by them"
+    );
+    assert_eq!(
+        &notes[notes.len() - 3..],
+        [
+            "request body, video/*: it is not inspected and not held back",
+            "request body: 131072 bytes are inspected, a longer one is refused with 413",
+            "response: not inspected",
+        ]
     );
     assert!(notes.iter().any(|note| note == search) && notes.iter().any(|note| note == everywhere));
     for notes in [told("/search/x", "POST"), told("/else", "GET")] {

@@ -29,12 +29,27 @@ pub struct Rules {
     /// A request with a longer body is refused.
     #[serde(default, skip_serializing_if = "is_default")]
     pub reject_larger: bool,
+    /// Other limits for bodies of some types; the first that has a body's type counts.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub body_types: Vec<BodyType>,
     /// Bytes of a response's body that rules see; none: responses are not inspected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inspect_response: Option<u64>,
     /// Of 100 requests so many are judged; none: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sampled_percent: Option<u8>,
+}
+
+/// How much of bodies of some types rules see.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BodyType {
+    /// Media types in lower case, without parameters, or all of a type as `video/*`; sorted.
+    pub content_types: Vec<String>,
+    /// Bytes that rules see; 0: none.
+    pub inspect: u64,
+    /// A request with a longer body is refused.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub reject_larger: bool,
 }
 
 /// How the Core Rule Set is set up.

@@ -57,15 +57,13 @@ pub(super) fn notes(rules: &Rules, request: &Request) -> Vec<Note> {
     if !rules.detect_only.is_empty() {
         say("mode", format!("rules {} only report", selections(&rules.detect_only)));
     }
-    let longer = if rules.reject_larger {
-        "a longer one is refused with 413"
-    } else {
-        "the rest of a longer one passes unseen"
-    };
-    say(
-        "request body",
-        format!("{} bytes are inspected, {longer}", rules.inspect),
-    );
+    for kind in &rules.body_types {
+        say(
+            &format!("request body, {}", kind.content_types.join(", ")),
+            body(kind.inspect, kind.reject_larger),
+        );
+    }
+    say("request body", body(rules.inspect, rules.reject_larger));
     say(
         "response",
         match rules.inspect_response {
@@ -74,6 +72,15 @@ pub(super) fn notes(rules: &Rules, request: &Request) -> Vec<Note> {
         },
     );
     notes
+}
+
+fn body(inspect: u64, reject_larger: bool) -> String {
+    match (inspect, reject_larger) {
+        (0, false) => "it is not inspected and not held back".to_owned(),
+        (0, true) => "it is refused with 413".to_owned(),
+        (bytes, false) => format!("{bytes} bytes are inspected, the rest of a longer one passes unseen"),
+        (bytes, true) => format!("{bytes} bytes are inspected, a longer one is refused with 413"),
+    }
 }
 
 fn holds(exclusion: &RuleExclusion, request: &Request) -> bool {
