@@ -11,11 +11,12 @@ use breakwater_dataplane::follow::{Config, FollowState, Follower, Sink};
 use breakwater_snapshot::{PeerAddress, Peers, Rejection, Snapshot};
 use clap::Args;
 use reqwest::Url;
+use tokio::signal::unix::SignalKind;
 use tokio::sync::watch;
 
 use crate::exit::{Failure, complain};
 use crate::serve::ServeArgs;
-use crate::stop::{DrainArgs, Stop};
+use crate::stop::{DrainArgs, Stop, receive};
 
 /// The nodes of a cluster hear of a change at once; they begin to prefetch within this time.
 const PREFETCH_SPREAD: Duration = Duration::from_secs(5);
@@ -60,6 +61,7 @@ pub(crate) fn run(args: DataplaneArgs) -> Result<ExitCode, Failure> {
 async fn serve(args: DataplaneArgs) -> Result<ExitCode, Failure> {
     // Before it says that it serves: from then on it may be told anything.
     let mut stop = Stop::new()?;
+    let mut hangup = receive(SignalKind::hangup())?;
     let node = match args.node {
         Some(node) => node,
         None => host_name()?,
@@ -107,6 +109,12 @@ async fn serve(args: DataplaneArgs) -> Result<ExitCode, Failure> {
     let state = follower.state();
     let confirming = tokio::spawn(confirm(Arc::clone(&data_plane), state, peer, may_be_asked));
     let knowing = tokio::spawn(know(Arc::clone(&data_plane), follower.peers()));
+    let of_logs = Arc::clone(&data_plane);
+    let reopening = tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            of_logs.reopen_logs();
+        }
+    });
     let (stopping, told) = tokio::sync::oneshot::channel::<()>();
     let following = tokio::spawn(follower.run(async move {
         let _ = told.await;
@@ -125,6 +133,7 @@ async fn serve(args: DataplaneArgs) -> Result<ExitCode, Failure> {
     }
     confirming.abort();
     knowing.abort();
+    reopening.abort();
     Ok(ExitCode::SUCCESS)
 }
 

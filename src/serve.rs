@@ -1,6 +1,7 @@
 //! What `up` and `dataplane` have in common: the data plane's own arguments, and starting it.
 
 mod listen;
+mod logs;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use breakwater_dataplane::{
     DataPlane, DiskOptions, Listen, Options, SMALLEST_DISK, SpoolOptions, cgroup_memory_limit, crs_dir, default_workers,
 };
 use clap::Args;
+use logs::LogArgs;
 
 use crate::exit::Failure;
 use crate::size::Size;
@@ -68,12 +70,8 @@ pub(crate) struct ServeArgs {
     /// DIR/crs-setup.conf [default: /usr/share/breakwater/crs or /usr/share/modsecurity-crs, if there is one]
     #[arg(long, value_name = "DIR")]
     crs_dir: Option<PathBuf>,
-    /// File for the audit log, one JSON line for each event [default: standard error]
-    #[arg(long, value_name = "FILE")]
-    audit_log: Option<PathBuf>,
-    /// File for the access log, one JSON line for each request; `-` is standard error [default: off]
-    #[arg(long, value_name = "FILE")]
-    access_log: Option<PathBuf>,
+    #[command(flatten)]
+    logs: LogArgs,
 }
 
 /// The least ceiling for the memory of a process, bytes: below it would refuse all work from the beginning.
@@ -118,6 +116,7 @@ impl ServeArgs {
         }
         let disk = self.disk_options(state_dir)?;
         let spool = self.spool_options(state_dir)?;
+        let (audit_log, access_log) = self.logs.options()?;
         let defaults = Options::default();
         let memory_limit = self.memory_limit.map(Size::bytes).or_else(cgroup_memory_limit);
         let options = Options {
@@ -137,8 +136,8 @@ impl ServeArgs {
             disk,
             spool,
             memory_limit,
-            access_log: self.access_log,
-            audit_log: self.audit_log,
+            access_log,
+            audit_log,
             max_connections: self.max_connections.unwrap_or(defaults.max_connections),
             name_servers: self.name_servers,
             max_connections_per_client: self.max_connections_per_client,

@@ -116,6 +116,7 @@ async fn up(args: UpArgs) -> Result<ExitCode, Failure> {
             () = stop.told() => break false,
             _ = &mut taken_over => break true,
             _ = hangup.recv() => {
+                data_plane.reopen_logs();
                 supervisor.reloading();
                 reloader.reload(&data_plane, true).await;
                 supervisor.ready();

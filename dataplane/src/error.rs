@@ -4,6 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::telemetry::LogTarget;
+
 /// A data plane that cannot start: what was wrong, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -16,12 +18,12 @@ pub enum StartError {
         source: io::Error,
     },
     /// A log cannot be opened.
-    #[error("cannot open the {log} log {}: {source}; choose a file in a directory that exists and can be written", .path.display())]
+    #[error("cannot open the {log} log {target}: {source}; choose a file in a directory that exists and can be written")]
     Log {
         /// Which log: access or audit.
         log: &'static str,
-        /// Its file.
-        path: PathBuf,
+        /// Where it should go.
+        target: LogTarget,
         /// Why.
         source: io::Error,
     },

@@ -47,3 +47,4 @@ pub use listen::Listen;
 pub use memory::cgroup_memory_limit;
 pub use server::{Applied, DataPlane, Options, default_workers};
 pub use spool::SpoolOptions;
+pub use telemetry::{LogOptions, LogTarget};

@@ -5,7 +5,7 @@ mod memory_limit;
 mod supervised;
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::thread;
@@ -29,7 +29,7 @@ use crate::prefetch::Board;
 use crate::spool::{SpoolOptions, Spools};
 use crate::takeover::{Purpose, Sockets};
 use crate::telemetry::metrics::SnapshotState;
-use crate::telemetry::{LineLog, Metrics};
+use crate::telemetry::{LineLog, LogOptions, LogTarget, Metrics};
 use crate::upstream::Fleet;
 use crate::worker::{Clients, Control, Crew, Heartbeat};
 use supervised::{Listeners, Supervised};
@@ -43,10 +43,10 @@ pub struct Options {
     pub workers: usize,
     /// Bytes that stored responses may take in memory.
     pub memory: u64,
-    /// The access log; none means none.
-    pub access_log: Option<PathBuf>,
-    /// The audit log; none means standard error.
-    pub audit_log: Option<PathBuf>,
+    /// The access log.
+    pub access_log: LogOptions,
+    /// The audit log.
+    pub audit_log: LogOptions,
     /// The port of `https` as clients see it, for redirects.
     pub https_port: u16,
     /// Client connections open at once, over all workers. Half of the open-file limit is the most that is used.
@@ -75,8 +75,8 @@ impl Default for Options {
             listen: Vec::new(),
             workers: default_workers(),
             memory: 256 << 20,
-            access_log: None,
-            audit_log: None,
+            access_log: LogOptions::new(Vec::new()),
+            audit_log: LogOptions::new(vec![LogTarget::Stderr]),
             https_port: 443,
             max_connections: 100_000,
             name_servers: Vec::new(),
@@ -155,12 +155,9 @@ impl DataPlane {
         let workers = options.workers.max(1);
         let crs = options.crs_dir.as_deref().map(crate::read_crs).transpose()?;
         let crs_version = crs.as_ref().map(crate::crs::describe);
-        let access_log = options
-            .access_log
-            .as_deref()
-            .map(|path| open_log("access", Some(path)))
-            .transpose()?;
-        let audit_log = open_log("audit", options.audit_log.as_deref())?;
+        let access = &options.access_log;
+        let access_log = (!access.to.is_empty()).then(|| open_log("access", access)).transpose()?;
+        let audit_log = open_log("audit", &options.audit_log)?;
         let mut sockets: Vec<Vec<Listener>> = (0..workers).map(|_| Vec::new()).collect();
         let mut listeners = Vec::new();
         for (listen, mut opened) in options.listen.iter().zip(inherited) {
@@ -375,6 +372,12 @@ impl DataPlane {
         self.crs_version.as_deref()
     }
 
+    /// Opens the files of logs again: someone moved them away.
+    pub fn reopen_logs(&self) {
+        let logs = self.metrics.access_log.iter().chain([&self.metrics.audit_log]);
+        logs.for_each(LineLog::reopen);
+    }
+
     /// Where other nodes connect, if they may.
     pub fn peer_address(&self) -> Option<SocketAddr> {
         self.listeners
@@ -480,10 +483,10 @@ impl DataPlane {
     }
 }
 
-fn open_log(name: &'static str, path: Option<&Path>) -> Result<LineLog, StartError> {
-    LineLog::open(name, path).map_err(|source| StartError::Log {
+fn open_log(name: &'static str, options: &LogOptions) -> Result<LineLog, StartError> {
+    LineLog::open(name, options).map_err(|(target, source)| StartError::Log {
         log: name,
-        path: path.unwrap_or_else(|| Path::new("-")).to_owned(),
+        target,
         source,
     })
 }

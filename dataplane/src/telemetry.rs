@@ -12,5 +12,6 @@ pub(crate) mod rule_cells;
 
 pub(crate) use cells::{CacheResult, ListenerCells, ParentResult, PrefetchResult, ResourceCells, WorkerCells};
 pub(crate) use line_log::LineLog;
+pub use line_log::{LogOptions, LogTarget};
 pub(crate) use metrics::{Metrics, PolicyCells};
 pub(crate) use rule_cells::Direction;

@@ -175,6 +175,46 @@ async fn access_and_audit_lines_are_in_their_files_with_the_fields_they_are_docu
 }
 
 #[tokio::test]
+async fn a_log_goes_to_several_places_and_a_file_that_was_moved_away_is_made_again_on_sighup() -> Result<()> {
+    let site = logged_site().await?;
+    let (audit, moved) = (site.path("audit.log"), site.path("audit.log.old"));
+    let to_file = audit.display().to_string();
+    let mut up = site.up(["--audit-log", "stdout", "--audit-log", &to_file]).await?;
+    let refused = async |up: &Up| -> Result<String> {
+        let refused = up.get("site.test", "/admin", "").await?;
+        Ok(refused.header("x-request-id").to_owned())
+    };
+    let in_file = async |path: &Path, request_id: &str| {
+        wait::until("the line in its file", DEADLINE, async || {
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            match text.contains(request_id) && text.lines().count() == 1 {
+                true => Ok(()),
+                false => Err(text),
+            }
+        })
+        .await
+    };
+    let first = refused(&up).await?;
+    in_file(&audit, &first).await?;
+    std::fs::rename(&audit, &moved).expect("it is ours");
+    up.process.signal(Signal::HUP)?;
+    wait::until("the file to be made again", DEADLINE, async || match audit.exists() {
+        true => Ok(()),
+        false => Err("it is not there"),
+    })
+    .await?;
+    let second = refused(&up).await?;
+    in_file(&audit, &second).await?;
+    in_file(&moved, &first).await?;
+    for request_id in [first, second] {
+        let line = up.process.wait_line(&request_id, DEADLINE).await?;
+        assert_eq!(json(&line)?["request_id"], request_id.as_str());
+    }
+    assert_eq!(up.stop().await?.code(), Some(0));
+    Ok(())
+}
+
+#[tokio::test]
 async fn logs_on_a_full_disk_lose_lines_and_count_them_and_nothing_else_suffers() -> Result<()> {
     let site = logged_site().await?;
     let mut up = site

@@ -386,13 +386,13 @@ fn process(metrics: &Metrics, out: &mut Families) {
         let Some(handle) = handle else { continue };
         out.counter(
             "log_lines_total",
-            "Log lines written.",
+            "Log lines written, to each destination.",
             &[("log", log)],
             handle.written(),
         );
         out.counter(
             "log_dropped_total",
-            "Log lines lost because the log could not keep up.",
+            "Log lines lost because a log could not keep up or be written.",
             &[("log", log)],
             handle.dropped(),
         );

@@ -11,14 +11,14 @@ use tokio::sync::watch;
 use super::{Clients, Control, Crew, Heartbeat, Parts, Worker};
 use crate::config::Config;
 use crate::peer::Peering;
-use crate::telemetry::{LineLog, Metrics};
+use crate::telemetry::{LineLog, LogOptions, Metrics};
 use crate::upstream::Fleet;
 
 pub(crate) fn worker() -> Rc<Worker> {
     let cache = Cache::new(breakwater_cache::Config::new(1 << 20, 1));
     let tables = Arc::new(Tables::new(1));
     let fleet = Arc::new(Fleet::new(Instant::now(), Vec::new()));
-    let audit_log = LineLog::open("audit", None).unwrap();
+    let audit_log = LineLog::open("audit", &LogOptions::new(Vec::new())).unwrap();
     let peering = Arc::new(Peering::new("node", Instant::now()));
     let metrics = Metrics::new(
         1,

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use breakwater_dataplane::{Applied, DataPlane, Options};
+use breakwater_dataplane::{Applied, DataPlane, LogOptions, LogTarget, Options};
 use breakwater_snapshot::Snapshot;
 use breakwater_snapshot::unit::{EdgeCache, Filters, Unit};
 use serde_json::Value;
@@ -31,11 +31,12 @@ impl Plane {
     /// One worker, and what `change` makes of the other options.
     pub(crate) async fn with(change: impl FnOnce(&mut Options)) -> Self {
         let logs = tempfile::tempdir().unwrap();
+        let log = |name: &str| LogOptions::new(vec![LogTarget::File(logs.path().join(name))]);
         let mut options = Options {
             listen: vec!["127.0.0.1:0".parse::<SocketAddr>().unwrap().into()],
             workers: 1,
-            access_log: Some(logs.path().join("access.log")),
-            audit_log: Some(logs.path().join("audit.log")),
+            access_log: log("access.log"),
+            audit_log: log("audit.log"),
             ..Options::default()
         };
         change(&mut options);

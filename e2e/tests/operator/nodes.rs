@@ -29,6 +29,8 @@ async fn a_purge_completes_when_both_nodes_have_forgotten_and_a_node_that_leaves
         }
     }
     assert_eq!((origin.asked("/static/a"), origin.asked("/static/b")), (2, 2));
+    // Has it open its logs again, and ends nothing.
+    nodes[0].process().signal(Signal::HUP)?;
 
     ring.kubectl()
         .apply(&purge("one", "urls: ['http://shop.example.com/static/a']"))

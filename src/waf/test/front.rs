@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use breakwater_compile::compile;
-use breakwater_dataplane::{DataPlane, Options};
+use breakwater_dataplane::{DataPlane, LogOptions, LogTarget, Options};
 use breakwater_ftw::Logged;
 use serde_json::Value;
 
@@ -74,7 +74,7 @@ impl Front {
         let options = Options {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 0)).into()],
             workers: 1,
-            audit_log: Some(dir.join("audit.log")),
+            audit_log: LogOptions::new(vec![LogTarget::File(dir.join("audit.log"))]),
             crs_dir: Some(crs.to_owned()),
             ..Options::default()
         };
