@@ -5,8 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BodyInspection, Cidr, ConfigMapKey, Crs, Duration, HeaderName, Method, PathMatch, PolicyTarget, Sampling,
-    SecLang, WafPolicyStatus,
+    BodyInspection, Cidr, ConfigMapKey, Crs, Duration, HeaderName, Method, PathMatch, PolicyTarget, Sampling, SecLang,
+    WafPolicyStatus,
 };
 
 /// Which requests a WafPolicy refuses or limits, and for which objects.

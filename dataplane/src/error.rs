@@ -18,7 +18,9 @@ pub enum StartError {
         source: io::Error,
     },
     /// A log cannot be opened.
-    #[error("cannot open the {log} log {target}: {source}; choose a file in a directory that exists and can be written")]
+    #[error(
+        "cannot open the {log} log {target}: {source}; choose a file in a directory that exists and can be written"
+    )]
     Log {
         /// Which log: access or audit.
         log: &'static str,

@@ -136,7 +136,9 @@ impl Inspection {
         let config = Rc::clone(&self.config);
         let draw = fastrand::u64(..);
         let content_types = || {
-            let named = fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case(b"content-type"));
+            let named = fields
+                .iter()
+                .filter(|(name, _)| name.eq_ignore_ascii_case(b"content-type"));
             named.map(|(_, value)| *value)
         };
         for (policy, protection) in config.resource(self.index).protections.iter().enumerate() {

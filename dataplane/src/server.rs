@@ -156,7 +156,9 @@ impl DataPlane {
         let crs = options.crs_dir.as_deref().map(crate::read_crs).transpose()?;
         let crs_version = crs.as_ref().map(crate::crs::describe);
         let access = &options.access_log;
-        let access_log = (!access.to.is_empty()).then(|| open_log("access", access)).transpose()?;
+        let access_log = (!access.to.is_empty())
+            .then(|| open_log("access", access))
+            .transpose()?;
         let audit_log = open_log("audit", &options.audit_log)?;
         let mut sockets: Vec<Vec<Listener>> = (0..workers).map(|_| Vec::new()).collect();
         let mut listeners = Vec::new();

@@ -200,7 +200,7 @@ async fn a_log_goes_to_several_places_and_a_file_that_was_moved_away_is_made_aga
     up.process.signal(Signal::HUP)?;
     wait::until("the file to be made again", DEADLINE, async || match audit.exists() {
         true => Ok(()),
-        false => Err("it is not there"),
+        false => Err("it is not there".to_owned()),
     })
     .await?;
     let second = refused(&up).await?;

@@ -82,7 +82,8 @@ async fn the_version_of_a_nodes_core_rule_set_reaches_the_operator() {
     config.crs = Some("OWASP_CRS/9.9.9".to_owned());
     let _node = Node::with(config);
     operator.publisher.publish(&snapshot([purge("a", 1)]));
-    let heard = |state: &NodeState| matches!(state, NodeState::Running { crs: Some(crs), .. } if crs == "OWASP_CRS/9.9.9");
+    let heard =
+        |state: &NodeState| matches!(state, NodeState::Running { crs: Some(crs), .. } if crs == "OWASP_CRS/9.9.9");
     operator.nodes(|states| states.iter().any(heard)).await;
 }
 

@@ -38,7 +38,10 @@ impl LogArgs {
     /// The audit log, which there always is, and the access log.
     pub(super) fn options(self) -> Result<(LogOptions, LogOptions), Failure> {
         let options = |flag: &str, to: Vec<LogTarget>, max_size: Size, keep| {
-            let twice = to.iter().enumerate().find(|(i, target)| to.iter().take(*i).any(|t| t == *target));
+            let twice = to
+                .iter()
+                .enumerate()
+                .find(|(i, target)| to.iter().take(*i).any(|t| t == *target));
             match twice {
                 Some((_, target)) => Err(Failure::environment(
                     format!("{flag} names {target} twice"),

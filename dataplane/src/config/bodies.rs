@@ -102,30 +102,32 @@ mod tests {
 
     #[test]
     fn the_first_entry_that_has_the_type_counts() {
-        for (fields, inspect) in [
-            (&[&b"application/json"[..]][..], 1),
+        let cases: [(&[&[u8]], usize); 7] = [
+            (&[b"application/json"], 1),
             (&[b"Application/JSON ; charset=utf-8"], 1),
             (&[b"video/mp4"], 0),
             (&[b"video/x-anything"], 0),
             (&[b"application/jsonx"], OTHERWISE),
             (&[b"videos/mp4"], OTHERWISE),
             (&[], OTHERWISE),
-        ] {
+        ];
+        for (fields, inspect) in cases {
             assert_eq!(limits().of(fields.iter().copied()).inspect, inspect, "{fields:?}");
         }
     }
 
     #[test]
     fn a_type_that_is_not_said_plainly_is_no_known_one() {
-        for fields in [
-            &[&b"video/mp4"[..], b"application/x-www-form-urlencoded"][..],
+        let cases: [&[&[u8]]; 7] = [
+            &[b"video/mp4", b"application/x-www-form-urlencoded"],
             &[b"video/mp4, application/x-www-form-urlencoded"],
             &[b"video/mp4 application/x-www-form-urlencoded"],
             &[b"video/"],
             &[b"video"],
             &[b"video/mp\xff4"],
             &[b"video//mp4"],
-        ] {
+        ];
+        for fields in cases {
             assert_eq!(limits().of(fields.iter().copied()).inspect, OTHERWISE, "{fields:?}");
         }
     }

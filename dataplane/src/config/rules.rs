@@ -56,7 +56,7 @@ impl Rules {
     /// samples more judges all that the other does.
     pub(crate) fn samples(&self, draw: u64) -> bool {
         self.sampled_percent.is_none_or(|percent| {
-            let place = u128::from(draw) * 100 >> 64;
+            let place = (u128::from(draw) * 100) >> 64;
             place < u128::from(percent)
         })
     }

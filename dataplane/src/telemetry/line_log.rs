@@ -111,15 +111,18 @@ impl LineLog {
     /// # Errors
     /// The first that cannot be opened, and why.
     pub(crate) fn open(name: &str, options: &LogOptions) -> Result<Self, (LogTarget, io::Error)> {
-        let destinations = options.to.iter().map(|target| {
-            Destination::open(name, target, options).map_err(|error| (target.clone(), error))
-        });
+        let destinations = options
+            .to
+            .iter()
+            .map(|target| Destination::open(name, target, options).map_err(|error| (target.clone(), error)));
         Ok(Self(destinations.collect::<Result<_, _>>()?))
     }
 
     /// Queues a line, which must end with a newline.
     pub(crate) fn write(&self, line: Vec<u8>) {
-        let Some((last, others)) = self.0.split_last() else { return };
+        let Some((last, others)) = self.0.split_last() else {
+            return;
+        };
         for destination in others {
             destination.write(line.clone());
         }

@@ -23,7 +23,10 @@ async fn a_request_that_is_passed_over_is_seen_by_no_rule_and_counted_and_limits
     .await;
     let mut client = plane.client().await;
     assert_eq!(get(&mut client, "/?q=attack").await, 200);
-    assert_eq!(post(&mut client, "/", FORM, b"q=attack").await, (200, "q=attack".to_owned()));
+    assert_eq!(
+        post(&mut client, "/", FORM, b"q=attack").await,
+        (200, "q=attack".to_owned())
+    );
     assert_eq!(get(&mut client, "/?q=attack").await, 429);
     assert_eq!(origin.count(), 2);
     plane.metric_reaches(UNSAMPLED, 2.0).await;

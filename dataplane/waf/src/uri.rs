@@ -167,10 +167,7 @@ fn compile(value: &str) -> Result<Regex, String> {
 
 /// What `build` makes of `value` anchored at both ends, and of nothing that is no expression alone: `a)|(b` is none, but
 /// would be one between parentheses.
-pub(crate) fn anchored<R>(
-    value: &str,
-    build: impl Fn(&str) -> Result<R, regex::Error>,
-) -> Result<R, regex::Error> {
+pub(crate) fn anchored<R>(value: &str, build: impl Fn(&str) -> Result<R, regex::Error>) -> Result<R, regex::Error> {
     build(value)?;
     build(&format!(r"\A(?:{value})\z"))
 }

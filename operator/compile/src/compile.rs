@@ -418,7 +418,8 @@ impl Builder {
         findings: Findings,
     ) {
         let prefetch = matches!(&unit, Unit::EdgeCache(site) if site.prefetch.is_some());
-        let crs = matches!(&unit, Unit::WafPolicy(policy) if policy.rules.as_ref().is_some_and(|rules| rules.crs.is_some()));
+        let crs =
+            matches!(&unit, Unit::WafPolicy(policy) if policy.rules.as_ref().is_some_and(|rules| rules.crs.is_some()));
         let blob = Blob::Valid { unit: Box::new(unit) };
         self.blobs.push((id.clone(), meta.generation, blob));
         self.verdicts.push(Verdict {

@@ -20,7 +20,12 @@ const GROUPS: [(CrsGroup, &str, &[(u32, u32)], bool); 14] = [
     (CrsGroup::Generic, "Generic", &[(934_000, 934_999)], false),
     (CrsGroup::Xss, "XSS", &[(941_000, 941_999)], false),
     (CrsGroup::Sqli, "SQLi", &[(942_000, 942_999)], false),
-    (CrsGroup::SessionFixation, "SessionFixation", &[(943_000, 943_999)], false),
+    (
+        CrsGroup::SessionFixation,
+        "SessionFixation",
+        &[(943_000, 943_999)],
+        false,
+    ),
     (CrsGroup::Java, "Java", &[(944_000, 944_999)], false),
     (
         CrsGroup::DataLeakage,
@@ -60,7 +65,11 @@ pub(crate) fn disabled(spec: &CrsGroups, responses: bool, findings: &mut Finding
             "every group is disabled, so that no rule of the Core Rule Set finds anything",
         );
     }
-    if !responses && let Some((_, name, ..)) = running.iter().find(|(.., response)| *response && !spec.enabled.is_empty()) {
+    if !responses
+        && let Some((_, name, ..)) = running
+            .iter()
+            .find(|(.., response)| *response && !spec.enabled.is_empty())
+    {
         findings.warning(
             FIELD,
             format!("{name} looks at responses, which are not inspected: give spec.body.response"),

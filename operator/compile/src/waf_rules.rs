@@ -48,9 +48,9 @@ pub(crate) fn read(
     let inspect = size(findings, "spec.body.inspect", &body.inspect).unwrap_or_default();
     Some(Rules {
         crs: crs.map(|crs| core(crs, findings)),
-        disabled_groups: crs
-            .and_then(|crs| crs.groups.as_ref())
-            .map_or_else(Vec::new, |groups| waf_groups::disabled(groups, inspect_response.is_some(), findings)),
+        disabled_groups: crs.and_then(|crs| crs.groups.as_ref()).map_or_else(Vec::new, |groups| {
+            waf_groups::disabled(groups, inspect_response.is_some(), findings)
+        }),
         seclang: sources,
         exclusions: crs.map_or_else(Vec::new, |crs| exclusions(&crs.exclusions, findings)),
         detect_only: crs.map_or_else(Vec::new, |crs| {
@@ -71,7 +71,10 @@ fn sampling(spec: &crds::Sampling, findings: &mut Findings) -> Option<u8> {
     const FIELD: &str = "spec.sampling.percent";
     match spec.percent {
         101.. => findings.error(FIELD, format!("`{}` is no share: write 0 to 100", spec.percent)),
-        0 => findings.warning(FIELD, "no request is judged by rules: leave crs and seclang out, or write more"),
+        0 => findings.warning(
+            FIELD,
+            "no request is judged by rules: leave crs and seclang out, or write more",
+        ),
         _ => {}
     }
     Some(spec.percent).filter(|percent| *percent < 100)
@@ -86,7 +89,10 @@ fn body_types(body: &crds::BodyInspection, inspect: u64, findings: &mut Findings
             findings.error(format!("{field}.contentTypes"), "the list is empty: name media types");
         }
         if spec.inspect.is_none() && spec.on_exceed.is_none() {
-            findings.error(&field, "it says nothing that does not hold for all bodies: give inspect or onExceed");
+            findings.error(
+                &field,
+                "it says nothing that does not hold for all bodies: give inspect or onExceed",
+            );
         }
         let mut content_types = Vec::with_capacity(spec.content_types.len());
         for (j, media_type) in spec.content_types.iter().enumerate() {

@@ -403,7 +403,11 @@ mod tests {
             view
         };
         let views = [
-            view(vec![with("a", 1, Some("4")), with("b", 9_000, Some("3")), with("c", 1, None)]),
+            view(vec![
+                with("a", 1, Some("4")),
+                with("b", 9_000, Some("3")),
+                with("c", 1, None),
+            ]),
             view(vec![with("b", 1, Some("4")), with("d", 1, Some("3"))]),
         ];
         let fleet = Fleet::merge(&views, MEMORY, 0);

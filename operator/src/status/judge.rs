@@ -393,7 +393,9 @@ mod tests {
     fn the_version_of_the_core_rule_set_is_told_of_a_policy_that_uses_it() {
         let counted = |versions: &[(&str, usize)]| -> Versions {
             let versions = versions.iter();
-            versions.map(|(version, nodes)| ((*version).to_owned(), *nodes)).collect()
+            versions
+                .map(|(version, nodes)| ((*version).to_owned(), *nodes))
+                .collect()
         };
         let mut verdict = verdict(Kind::WafPolicy, true);
         let none = WafPolicyStatus::default();
@@ -412,7 +414,11 @@ mod tests {
         assert_eq!(mixed.crs_version.as_deref(), Some("3.3.7, 4.28.0"));
         let programmed = find(&mixed.resource.conditions, "Programmed");
         assert_eq!(programmed.status, "True");
-        assert!(programmed.message.ends_with("1 node has 3.3.7, 2 nodes have 4.28.0"), "{}", programmed.message);
+        assert!(
+            programmed.message.ends_with("1 node has 3.3.7, 2 nodes have 4.28.0"),
+            "{}",
+            programmed.message
+        );
         // As the API server has it.
         let text = serde_json::to_value(&mixed).unwrap();
         assert_eq!(text["nodes"]["summary"], "3/3");

@@ -62,7 +62,9 @@ impl LogFile {
         if !self.regular {
             return false;
         }
-        let Ok(metadata) = self.file.metadata() else { return false };
+        let Ok(metadata) = self.file.metadata() else {
+            return false;
+        };
         self.end = metadata.len();
         let too_large = self.end > 0 && self.end.saturating_add(more as u64) > self.max_size;
         if self.max_size == 0 || !too_large {

@@ -139,11 +139,11 @@ mod tests {
     fn a_write_that_is_cut_short_says_where() {
         let mut room = Room(7, Vec::new());
         let (written, outcome) = write_some(&mut room, b"one\ntwo\n");
-        assert_eq!(
-            (written, outcome.unwrap_err().kind()),
-            (7, io::ErrorKind::StorageFull)
-        );
+        assert_eq!((written, outcome.unwrap_err().kind()), (7, io::ErrorKind::StorageFull));
         assert_eq!(room.1, b"one\ntwo");
-        assert!(matches!(write_some(&mut Room(8, Vec::new()), b"one\ntwo\n"), (8, Ok(()))));
+        assert!(matches!(
+            write_some(&mut Room(8, Vec::new()), b"one\ntwo\n"),
+            (8, Ok(()))
+        ));
     }
 }

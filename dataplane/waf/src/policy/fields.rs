@@ -164,8 +164,7 @@ pub fn compile(value: &str) -> Result<Regex, String> {
             .dfa_size_limit(MAX_REGEX_SIZE)
             .build()
     };
-    anchored(value, build)
-        .map_err(|error| format!("regular expression `{value}` cannot be used: {}", reason(&error)))
+    anchored(value, build).map_err(|error| format!("regular expression `{value}` cannot be used: {}", reason(&error)))
 }
 
 #[cfg(test)]
