@@ -8,8 +8,11 @@ use breakwater_snapshot::unit::RuleGroup;
 
 use crate::findings::Findings;
 
-/// All groups, in the order of their ids: the name, the ids, and whether it looks at responses.
-const GROUPS: [(CrsGroup, &str, &[(u32, u32)], bool); 14] = [
+/// A group, its name, the ids of its rules, and whether it looks at responses.
+type Group = (CrsGroup, &'static str, &'static [(u32, u32)], bool);
+
+/// All groups, in the order of their ids.
+const GROUPS: [Group; 14] = [
     (CrsGroup::Methods, "Methods", &[(911_000, 911_999)], false),
     (CrsGroup::Scanners, "Scanners", &[(913_000, 913_999)], false),
     (CrsGroup::Protocol, "Protocol", &[(920_000, 922_999)], false),
@@ -36,6 +39,18 @@ const GROUPS: [(CrsGroup, &str, &[(u32, u32)], bool); 14] = [
     (CrsGroup::WebShells, "WebShells", &[(955_000, 955_999)], true),
 ];
 
+/// What rule sets have, or may come to have, beside these: looks at reputation (910) and rates (912) of version 3, among
+/// others.
+const OTHERS: [(u32, u32); 7] = [
+    (910_000, 910_999),
+    (912_000, 912_999),
+    (914_000, 919_999),
+    (923_000, 929_999),
+    (935_000, 940_999),
+    (945_000, 948_999),
+    (957_000, 958_999),
+];
+
 /// The ids of the rules of a group.
 pub(crate) fn ids(group: CrsGroup) -> &'static [(u32, u32)] {
     GROUPS
@@ -58,29 +73,28 @@ pub(crate) fn disabled(spec: &CrsGroups, responses: bool, findings: &mut Finding
         true => spec.enabled.contains(&group),
         false => !spec.disabled.contains(&group),
     };
-    let (running, off): (Vec<_>, Vec<_>) = GROUPS.iter().partition(|(group, ..)| runs(*group));
-    if running.is_empty() {
+    if !GROUPS.iter().any(|(group, ..)| runs(*group)) {
         findings.warning(
             FIELD,
             "every group is disabled, so that no rule of the Core Rule Set finds anything",
         );
     }
-    if !responses
-        && let Some((_, name, ..)) = running
-            .iter()
-            .find(|(.., response)| *response && !spec.enabled.is_empty())
-    {
+    let blind = |(group, _, _, response): &&Group| *response && !responses && spec.enabled.contains(group);
+    if let Some((_, name, ..)) = GROUPS.iter().find(blind) {
         findings.warning(
             FIELD,
             format!("{name} looks at responses, which are not inspected: give spec.body.response"),
         );
     }
-    let off = off.into_iter();
-    off.map(|(_, name, ids, _)| RuleGroup {
-        name: (*name).to_owned(),
-        ids: ids.to_vec(),
-    })
-    .collect()
+    let off = GROUPS.iter().filter(|(group, ..)| !runs(*group));
+    let off = off.map(|(_, name, ids, _)| (*name, ids.to_vec()));
+    let others = (!spec.enabled.is_empty()).then(|| ("others", OTHERS.to_vec()));
+    off.chain(others)
+        .map(|(name, ids)| RuleGroup {
+            name: name.to_owned(),
+            ids,
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -89,15 +103,18 @@ mod tests {
 
     #[test]
     fn groups_are_called_as_the_schema_calls_them_and_share_no_rule() {
-        let mut last = 0;
+        let mut last = 909_999;
         for (group, name, ids, _) in GROUPS {
             assert_eq!(serde_json::to_value(group).unwrap(), name);
             assert_eq!(super::ids(group), ids);
-            if group != CrsGroup::WebShells {
-                let (from, to) = ids.first().unwrap();
-                assert!(last < *from && from < to, "{name}");
-                last = *to;
-            }
         }
+        let mut all: Vec<_> = GROUPS.iter().flat_map(|(_, _, ids, _)| *ids).chain(&OTHERS).collect();
+        all.sort();
+        for (from, to) in all {
+            // Between them are the scores of requests alone.
+            assert!(*from == last + 1 || *from == last + 1001, "{from}");
+            last = *to;
+        }
+        assert_eq!(last, 958_999);
     }
 }
