@@ -263,7 +263,7 @@ mod tests {
         write(&mut log, "one\ntw");
         assert!(log.remove_end(2));
         write(&mut log, "two\nthr");
-        fs::OpenOptions::new()
+        OpenOptions::new()
             .append(true)
             .open(&path)
             .and_then(|mut other| other.write_all(b"other\n"))
