@@ -26,6 +26,7 @@ mod waf_groups;
 mod waf_policy;
 mod waf_rules;
 mod waf_sampling;
+mod waf_scope;
 mod ws_route;
 
 pub use cache_purge::{CachePurge, CachePurgeSpec, CachePurgeStatus, EdgeCacheRef, PurgeMode, PurgeNodes};
@@ -61,4 +62,5 @@ pub use waf_rules::{
     RuleSelector, SecLang, Thresholds,
 };
 pub use waf_sampling::Sampling;
+pub use waf_scope::LimitScope;
 pub use ws_route::{Handshake, WsLimits, WsRoute, WsRouteSpec, WsTimeouts};

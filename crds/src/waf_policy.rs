@@ -5,8 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BodyInspection, Cidr, ConfigMapKey, Crs, Duration, HeaderName, Method, PathMatch, PolicyTarget, Sampling, SecLang,
-    WafPolicyStatus,
+    BodyInspection, Cidr, ConfigMapKey, Crs, Duration, HeaderName, LimitScope, Method, PathMatch, PolicyTarget, Sampling,
+    SecLang, WafPolicyStatus,
 };
 
 /// Which requests a WafPolicy refuses or limits, and for which objects.
@@ -250,12 +250,15 @@ pub enum HeaderValueType {
     Regex,
 }
 
-/// A limit for each client, kept by each node for itself.
+/// A limit for each client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [{
     "rule": "has(self.requests) || has(self.connections) || has(self.newConnections)",
     "message": "a limit limits something: give requests, connections or newConnections",
+}, {
+    "rule": "!has(self.scope) || self.scope != 'Fleet' || !has(self.connections)",
+    "message": "open connections are counted by each node: give connections in a limit without scope Fleet",
 }]))]
 pub struct Limit {
     /// The limit's name in metrics and audit lines.
@@ -283,6 +286,10 @@ pub struct Limit {
     /// the limit is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new_connections: Option<RequestRate>,
+    /// Node: each node keeps the limit for itself. Fleet: rates hold over all nodes that know each other, closely: they
+    /// tell each other several times a second, and no request waits for it.
+    #[serde(default)]
+    pub scope: LimitScope,
     /// DetectOnly: this limit reports and refuses nothing, whatever the policy's mode.
     #[serde(default)]
     pub mode: WafMode,

@@ -54,7 +54,7 @@ fn waf_policy() -> Value {
     json!({
         "targetRefs": [{"group": "breakwater.dev", "kind": "EdgeCache", "name": "shop"}],
         "addresses": {"allow": ["198.51.100.7"], "deny": ["203.0.113.0/24", "2001:db8::/32"], "denyFrom": [{"configMap": {"name": "lists", "key": "deny.txt"}}]},
-        "limits": [{"name": "a", "requests": {"count": 1, "per": "1s"}, "methods": ["POST"]}, {"name": "b", "connections": {"count": 1}}, {"name": "c", "newConnections": {"count": 1, "per": "1s"}, "mode": "DetectOnly"}],
+        "limits": [{"name": "a", "requests": {"count": 1, "per": "1s"}, "methods": ["POST"]}, {"name": "b", "connections": {"count": 1}}, {"name": "c", "newConnections": {"count": 1, "per": "1s"}, "mode": "DetectOnly", "scope": "Fleet"}],
         "penalty": {"after": {"count": 5, "per": "1m"}, "for": "10m"},
         "headers": {"deny": [{"name": "X-Debug"}], "require": [{"name": "X-Key", "value": {"type": "Regex", "value": "[0-9]+"}}]}
     })

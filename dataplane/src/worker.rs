@@ -28,7 +28,7 @@ use crate::clock::{Clock, TICK};
 use crate::config::{Config, WorkerConfig};
 use crate::disk::Reads;
 use crate::listen::Listener;
-use crate::peer::Ways;
+use crate::peer::{Ways, spent};
 use crate::prefetch;
 use crate::request_id::RequestIds;
 use crate::spool::Spools;
@@ -235,6 +235,7 @@ async fn serve(mut parts: Parts) -> std::io::Result<()> {
     tokio::task::spawn_local(balance::receive(Rc::clone(&worker)));
     tokio::task::spawn_local(lag::probe(Rc::clone(&worker)));
     tokio::task::spawn_local(prefetch::run(Rc::clone(&worker)));
+    tokio::task::spawn_local(spent::tell(Rc::clone(&worker)));
     report(&worker, control.version, &parts.applied);
 
     let mut tick = tokio::time::interval(TICK);

@@ -337,6 +337,9 @@ pub struct Limit {
     /// A rate of new connections.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new_connections: Option<RequestRate>,
+    /// Its rates hold across nodes.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub fleet: bool,
     /// It reports, whatever the policy's mode.
     #[serde(default, skip_serializing_if = "is_false")]
     pub detect_only: bool,

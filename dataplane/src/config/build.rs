@@ -261,6 +261,7 @@ fn limit(limit: unit::Limit) -> policy::LimitConfig {
         requests: limit.requests.map(rate),
         connections: limit.connections,
         new_connections: limit.new_connections.map(rate),
+        fleet: limit.fleet,
         mode: part_mode(limit.detect_only),
     }
 }

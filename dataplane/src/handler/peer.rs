@@ -2,7 +2,8 @@
 //!
 //! Invariant: policies, redirects and limits were applied where the client is, and what a route does to responses is
 //! done there; neither is done twice. Nothing here is counted as a client's request, and nobody but the origin is asked.
-//! What another node says is out of date is forgotten, and told to nobody else.
+//! What another node says is out of date is forgotten, and told to nobody else; so is what it allowed under limits
+//! across nodes counted.
 
 use std::rc::Rc;
 use std::time::Instant;
@@ -16,9 +17,11 @@ use breakwater_wire::path::normalize;
 use super::{Answer, Routed, hit, leave};
 use crate::config::ResourceKind;
 use crate::conn::Shared;
+use crate::peer::spent::hear;
 use crate::request_id::acceptable;
 use crate::respond;
 use crate::worker::Worker;
+use breakwater_wire::peer::spent::SPENT;
 use breakwater_wire::peer::{AnswerNote, FIELD, INVALIDATE, RequestNote, Times};
 
 /// Readings of a worker's clock are that much apart from the truth at most: what is told is older, never younger.
@@ -28,6 +31,15 @@ const SLACK_MS: u64 = 2;
 pub(super) fn answer(shared: &Shared, head: &RequestHead<'_>, out: &mut Vec<u8>) -> Answer {
     let worker = Rc::clone(&shared.worker);
     let counts = &worker.metrics.peering.counts;
+    if (head.method, head.framing) == (SPENT, Framing::None)
+        && head.field(FIELD.as_str()).is_some_and(|value| hear(&worker, value))
+    {
+        respond::thank_peer(out, &worker);
+        return Answer::Written {
+            body: Vec::new(),
+            close: !head.keep_alive || worker.draining.get(),
+        };
+    }
     let letter = head.field(FIELD.as_str()).and_then(RequestNote::parse);
     let letter = letter.filter(|letter| acceptable(letter.request_id.as_bytes()));
     let (Some(letter), Ok(path), "GET" | INVALIDATE, Framing::None) =

@@ -11,6 +11,10 @@ impl Count {
         self.0.fetch_add(1, Relaxed);
     }
 
+    pub(crate) fn add_many(&self, n: usize) {
+        self.0.fetch_add(n as u64, Relaxed);
+    }
+
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
@@ -67,6 +71,34 @@ impl Counts {
             ("in", "origin_failed", self.failed.get()),
             ("in", "unauthenticated", self.strangers.get()),
             ("in", "malformed", self.malformed.get()),
+        ]
+    }
+}
+
+/// What nodes told each other of limits that hold across nodes: clients of limits, of each batch and node.
+#[derive(Debug, Default)]
+pub(crate) struct SpentCounts {
+    /// Another node counted them.
+    pub(crate) sent: Count,
+    /// Another node did not: it does not answer, or is not done with the last batch.
+    pub(crate) failed: Count,
+    /// There were more than a batch has room for.
+    pub(crate) cut: Count,
+    /// Another node told of them, and they were counted here.
+    pub(crate) taken: Count,
+    /// Another node told of a limit that is not in force here.
+    pub(crate) unknown: Count,
+}
+
+impl SpentCounts {
+    /// Direction, result and count of each.
+    pub(crate) fn all(&self) -> [(&'static str, &'static str, u64); 5] {
+        [
+            ("out", "sent", self.sent.get()),
+            ("out", "failed", self.failed.get()),
+            ("out", "cut", self.cut.get()),
+            ("in", "taken", self.taken.get()),
+            ("in", "unknown", self.unknown.get()),
         ]
     }
 }

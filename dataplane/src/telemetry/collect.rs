@@ -57,6 +57,7 @@ impl Collector for Collected {
         health(&self.metrics, &mut families);
         prefetch(&self.metrics, &mut families);
         peers(&self.metrics, &mut families);
+        fleet_limits(&self.metrics, &mut families);
         cache::cache(&self.metrics.cache, &mut families);
         process(&self.metrics, &mut families);
         families.done()
@@ -297,6 +298,24 @@ fn peers(metrics: &Metrics, out: &mut Families) {
         out.counter(
             "peer_requests_total",
             "Requests to other nodes and from them, by what became of them.",
+            &[("direction", direction), ("result", result)],
+            n,
+        );
+    }
+}
+
+/// What nodes tell each other of limits that hold across them; nothing of a node that has and had none.
+fn fleet_limits(metrics: &Metrics, out: &mut Families) {
+    let (spent, lost) = (metrics.peering.spent.all(), metrics.tables.lost_spent());
+    if !metrics.tables.has_fleet_limits() && lost == 0 && spent.iter().all(|(_, _, n)| *n == 0) {
+        return;
+    }
+    for (direction, result, n) in spent {
+        // What finds no room in the table is cut before there is a batch.
+        let n = if result == "cut" { n + lost } else { n };
+        out.counter(
+            "limit_fleet_clients_total",
+            "Clients under limits across nodes that nodes tell each other of, by what became of it.",
             &[("direction", direction), ("result", result)],
             n,
         );

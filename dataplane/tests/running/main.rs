@@ -35,6 +35,7 @@ mod filters_fields;
 mod filters_limits;
 mod filters_pages;
 mod filters_redirects;
+mod fleet_limits;
 mod gate;
 mod http2;
 mod http2_abuse;

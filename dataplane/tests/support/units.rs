@@ -134,6 +134,7 @@ pub(crate) fn limit(name: &str) -> Limit {
         requests: None,
         connections: None,
         new_connections: None,
+        fleet: false,
         detect_only: false,
     }
 }

@@ -5,6 +5,8 @@
 //! its limit is counted no differently, so what is reported is what Enforce would refuse. An allow list exempts from the
 //! deny list and the default of its own pair and from nothing else: an allowed address still has limits.
 //!
+//! A limit across nodes notes what it allows for them, and is judged by this node's tables like any other.
+//!
 //! Invariant: judging cannot fail, and allocates nothing unless something objects.
 //!
 //! Rules in SecLang come after these, by the [`engine`](crate::engine).
@@ -23,7 +25,7 @@ use crate::{
     ClientKey, ConfigError,
     address::{Decision, Lists},
     audit::Redaction,
-    limit::{Check, ConnectionGuard, Overdrawn, Tables, Terms},
+    limit::{Check, ConnectionGuard, FleetLimit, Overdrawn, Tables, Terms},
     uri::UriSet,
 };
 
@@ -76,6 +78,8 @@ struct Rate {
     id: u64,
     interval: Duration,
     burst: u32,
+    /// It holds across nodes.
+    fleet: Option<Arc<FleetLimit>>,
 }
 
 /// A limit on connections.
@@ -131,11 +135,19 @@ impl Policy {
                 mode: weaker(config.mode, limit.mode),
             });
             let name = (config.name.as_str(), &*scope.name);
-            if let Some(rate) = limit.requests {
-                live.rates.push(Rate::new("requests", rate, name, &scope, tables));
+            let rate = |what, rate| {
+                let rate = Rate::new(what, rate, name, &scope, tables);
+                if limit.fleet {
+                    rate.across_nodes(what, name, tables)
+                } else {
+                    rate
+                }
+            };
+            if let Some(spec) = limit.requests {
+                live.rates.push(rate("requests", spec));
             }
-            if let Some(rate) = limit.new_connections {
-                let rate = Rate::new("new connections", rate, name, &scope, tables);
+            if let Some(spec) = limit.new_connections {
+                let rate = rate("new connections", spec);
                 live.connections.push(Connections::New(rate));
             }
             if let Some(most) = limit.connections {
@@ -464,14 +476,26 @@ impl Rate {
             id: tables.rates.key((what, name, interval, burst)),
             interval: Duration::from_nanos(interval),
             burst,
+            fleet: None,
         }
+    }
+
+    fn across_nodes(mut self, what: &str, (policy, limit): (&str, &str), tables: &Tables) -> Self {
+        let name = [what, policy, limit];
+        self.fleet = Some(tables.fleet.limit(&name, self.id, self.interval, self.burst));
+        self
     }
 
     /// Counts one more of `client`, or says after how many seconds there is room.
     fn count(&self, tables: &Tables, client: ClientKey, now_ms: u64) -> Result<(), u32> {
         let key = tables.rates.key((self.id, client));
         match tables.rates.check(key, now_ms, self.interval, self.burst) {
-            Check::Allowed => Ok(()),
+            Check::Allowed => {
+                if let Some(limit) = &self.fleet {
+                    tables.fleet.note(limit, key, client);
+                }
+                Ok(())
+            }
             Check::Refused { retry_after_ms } => Err(retry_after_ms.div_ceil(1000).try_into().unwrap_or(u32::MAX)),
         }
     }

@@ -55,6 +55,13 @@ fn policy(tables: &Arc<Tables>) -> Arc<Policy> {
         }),
         ..LimitConfig::default()
     }];
+    let across = LimitConfig {
+        name: "across nodes".into(),
+        connections: None,
+        fleet: true,
+        ..config.limits[0].clone()
+    };
+    config.limits.push(across);
     config.penalty = Some(Penalty {
         terms: Terms {
             strikes: 5,

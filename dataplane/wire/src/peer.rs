@@ -7,7 +7,11 @@
 //! Values are `name=value` with `;` between; what is not known is passed over, what is missing is an error. A node of
 //! another version is refused, or refuses: the origin is asked then.
 //!
+//! Another method tells what clients were allowed under limits that hold across nodes ([`spent`]).
+//!
 //! Pure: that the other end is a node is for the connection to prove.
+
+pub mod spent;
 
 use std::fmt::Write as _;
 use std::net::IpAddr;

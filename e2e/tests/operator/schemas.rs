@@ -144,6 +144,11 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ),
     (
         "WafPolicy",
+        "{targetRefs: [{kind: EdgeCache, name: a}], limits: [{name: a, scope: Fleet, connections: {count: 1}}]}",
+        "open connections are counted by each node",
+    ),
+    (
+        "WafPolicy",
         "{targetRefs: [{kind: EdgeCache, name: a}], limits: [{name: a, methods: [post], connections: {count: 1}}]}",
         "not a request method",
     ),

@@ -519,8 +519,9 @@ fn limit_text(limit: &Limit) -> String {
     let requests = limit.requests.map(|spec| rate("requests", spec));
     let new = limit.new_connections.map(|spec| rate("new connections", spec));
     let connections = limit.connections.map(|count| format!("{count} connections per client"));
+    let fleet = limit.fleet.then(|| "over all nodes".to_owned());
     let detects = limit.detect_only.then(|| "only reports".to_owned());
-    [requests, new, connections, detects]
+    [requests, new, connections, fleet, detects]
         .into_iter()
         .flatten()
         .collect::<Vec<_>>()

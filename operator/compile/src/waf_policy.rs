@@ -209,6 +209,13 @@ fn limits(list: &[crds::Limit], findings: &mut Findings) -> Vec<Limit> {
                 "`0` allows nothing: write at least 1",
             );
         }
+        let fleet = limit.scope == crds::LimitScope::Fleet;
+        if fleet && limit.connections.is_some() {
+            findings.error(
+                format!("{field}.scope"),
+                "open connections are counted by each node: give `connections` in a limit of its own, without scope Fleet",
+            );
+        }
         out.push(Limit {
             name: limit.name.clone(),
             paths: value::paths(findings, &format!("{field}.paths"), &limit.paths),
@@ -218,6 +225,7 @@ fn limits(list: &[crds::Limit], findings: &mut Findings) -> Vec<Limit> {
             requests,
             connections: limit.connections.as_ref().map(|connections| connections.count),
             new_connections,
+            fleet,
             detect_only: limit.mode == crds::WafMode::DetectOnly,
         });
     }

@@ -53,7 +53,7 @@ spec:
   uris: {allow: [{type: Exact, value: /admin/health}], deny: [{value: /admin}]}
   limits:
   - {name: login, paths: [{type: Exact, value: /login}], methods: [POST], requests: {count: 10, per: 1m}}
-  - {name: arrivals, newConnections: {count: 20, per: 1s}, mode: DetectOnly}
+  - {name: arrivals, newConnections: {count: 20, per: 1s}, scope: Fleet, mode: DetectOnly}
   block: {status: 404}
   sampling: {percent: 20}
   body: {onExceed: Reject, types: [{contentTypes: ["video/*"], inspect: "0", onExceed: ProcessPartial}]}
@@ -166,7 +166,7 @@ fn a_limit_that_only_reports_says_so_and_the_penalty_is_told() {
     let policy = &explanation.policies[1];
     assert_eq!(
         policy.limits[0].limit,
-        "20 new connections in 1000 ms per client, 20 at once; only reports"
+        "20 new connections in 1000 ms per client, 20 at once; over all nodes; only reports"
     );
     let expected = "a client that was refused 5 times in 60000 ms is refused for 600000 ms";
     assert_eq!(policy.penalty.as_deref(), Some(expected));

@@ -81,9 +81,7 @@ impl RateTable {
     /// that is behind another thread's by some milliseconds costs a client those milliseconds and nothing else.
     pub fn check(&self, key: u64, now_ms: u64, interval: Duration, burst: u32) -> Check {
         let now = now_ms.saturating_mul(NANOS_PER_MS);
-        let interval = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX).max(1);
-        let burst = u64::from(burst).max(NANOS_PER_MS.div_ceil(interval));
-        let window = interval.saturating_mul(burst);
+        let (interval, window) = window(interval, burst);
         let Some(entry) = self.entry(key.max(1), now) else {
             return Check::Allowed;
         };
@@ -102,6 +100,21 @@ impl RateTable {
                 Err(current) => tat = current,
             }
         }
+    }
+
+    /// Counts `count` requests of `key` that were allowed elsewhere, whether they conform or not: what is too much is owed
+    /// until its time has come. No debt is moved beyond `most` bursts; one that is there already stays.
+    pub(super) fn add(&self, key: u64, now_ms: u64, interval: Duration, burst: u32, count: u32, most: u32) {
+        let now = now_ms.saturating_mul(NANOS_PER_MS);
+        let (interval, window) = window(interval, burst);
+        let latest = now.saturating_add(window.saturating_mul(most.max(1).into()));
+        let Some(entry) = self.entry(key.max(1), now) else {
+            return;
+        };
+        let forward = interval.saturating_mul(count.into());
+        let moved = |tat: u64| Some(tat.max(now).saturating_add(forward).min(latest).max(tat));
+        // A closure that gives a value each time cannot fail.
+        let _ = entry.tat.fetch_update(Relaxed, Relaxed, moved);
     }
 
     /// How many clients were forgotten while they still had something to answer for. If it grows the table is too small
@@ -149,6 +162,13 @@ impl RateTable {
             }
         }
     }
+}
+
+/// The emission interval and the span of a burst, nanoseconds.
+fn window(interval: Duration, burst: u32) -> (u64, u64) {
+    let interval = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX).max(1);
+    let burst = u64::from(burst).max(NANOS_PER_MS.div_ceil(interval));
+    (interval, interval.saturating_mul(burst))
 }
 
 impl std::fmt::Debug for RateTable {

@@ -158,6 +158,8 @@ pub struct LimitConfig {
     pub connections: Option<u32>,
     /// A rate of new connections.
     pub new_connections: Option<RequestRate>,
+    /// Whether its rates hold across nodes: see [`Tables::take_spent`](crate::limit::Tables::take_spent).
+    pub fleet: bool,
     /// Whether it refuses; under [`Mode::DetectOnly`] it reports, whatever the policy's mode.
     pub mode: Mode,
 }
@@ -205,6 +207,12 @@ impl LimitConfig {
         }
         if let Some(most) = self.connections {
             positive("connections.count", most.into())?;
+            if self.fleet {
+                return Err(ConfigError::new(
+                    "connections",
+                    "open connections are counted by each node for itself, and the limit is to hold across nodes",
+                ));
+            }
         }
         if self.requests.is_none() && self.connections.is_none() && self.new_connections.is_none() {
             return Err(ConfigError::new(

@@ -225,3 +225,50 @@ fn a_bad_penalty_and_a_bad_rate_of_connections_name_the_field() {
         "{error}"
     );
 }
+
+#[test]
+fn what_one_node_allows_under_a_limit_across_nodes_another_that_is_told_refuses() {
+    let limits = [rate("asks", 3, None), new_connections("arrivals", 2)];
+    let node = |seed| {
+        let tables = Arc::new(Tables::new(seed));
+        let limits = limits.clone().map(|limit| LimitConfig { fleet: true, ..limit });
+        let policy = build_in(&tables, |config| config.limits = limits.to_vec()).unwrap();
+        (tables, policy)
+    };
+    let ((one, there), (two, here)) = (node(1), node(2));
+    let request = view(CLIENT, "GET", "/");
+    for _ in 0..2 {
+        assert_eq!(blocked(&there.evaluate(&request, 0)), None);
+        assert!(there.admit_connection(ip(CLIENT), 0).is_ok());
+    }
+    let told = one.take_spent();
+    assert_eq!(told.iter().map(|spent| spent.count).collect::<Vec<_>>(), [2, 2]);
+    assert_eq!(two.add_spent(told, 0, 2).taken, 2);
+    assert_eq!(blocked(&here.evaluate(&request, 0)), None);
+    let refused = Some((Reason::Limit, 429, "asks".into()));
+    assert_eq!(blocked(&here.evaluate(&request, 0)), refused);
+    assert!(here.admit_connection(ip(CLIENT), 0).is_err());
+    assert!(here.admit_connection(ip("192.0.2.9"), 0).is_ok());
+    // What is heard is not told on, and what is refused is not told.
+    let told: Vec<_> = two.take_spent().iter().map(|spent| spent.count).collect();
+    assert_eq!(told, [1, 1]);
+}
+
+#[test]
+fn a_limit_of_one_node_is_told_to_nobody() {
+    let tables = tables();
+    let policy = build_in(&tables, |config| config.limits = vec![rate("asks", 3, None)]).unwrap();
+    let _ = policy.evaluate(&view(CLIENT, "GET", "/"), 0);
+    assert!(!tables.has_fleet_limits());
+    assert_eq!(tables.take_spent(), []);
+}
+
+#[test]
+fn open_connections_are_not_limited_across_nodes() {
+    let limit = LimitConfig {
+        fleet: true,
+        ..connections("sockets", 1)
+    };
+    let error = build(|config| config.limits = vec![limit]).unwrap_err().to_string();
+    assert!(error.starts_with("limits[0].connections: open connections"), "{error}");
+}
