@@ -1,6 +1,6 @@
 //! Which version of the Core Rule Set nodes have, as the status of a WafPolicy says it.
 //!
-//! Pure. Bounded: [`MOST`] versions are named.
+//! Pure. Bounded: the first four versions are named.
 
 use std::collections::BTreeMap;
 
