@@ -63,4 +63,4 @@ pub use waf_rules::{
 };
 pub use waf_sampling::Sampling;
 pub use waf_scope::LimitScope;
-pub use ws_route::{Handshake, WsLimits, WsRoute, WsRouteSpec, WsTimeouts};
+pub use ws_route::{Handshake, WsKeepalive, WsLimits, WsRoute, WsRouteSpec, WsTimeouts};

@@ -65,6 +65,9 @@ pub struct WsRouteSpec {
     /// When a connection is ended.
     #[serde(default)]
     pub timeouts: WsTimeouts,
+    /// Pings to both sides.
+    #[serde(default)]
+    pub keepalive: WsKeepalive,
 }
 
 /// Which opening handshakes are let through.
@@ -143,11 +146,42 @@ impl Default for WsLimits {
     }
 }
 
+/// Pings to both sides, which find who is gone without having said so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WsKeepalive {
+    /// Silence of a side after which it is sent a ping; `0s`: pings are sent to nobody.
+    #[serde(default = "WsKeepalive::interval")]
+    pub interval: Duration,
+    /// How long a side may stay silent after a ping; then the connection ends, with status 1001 towards the other side.
+    #[serde(default = "WsKeepalive::timeout")]
+    pub timeout: Duration,
+}
+
+impl WsKeepalive {
+    fn interval() -> Duration {
+        "30s".into()
+    }
+
+    fn timeout() -> Duration {
+        "10s".into()
+    }
+}
+
+impl Default for WsKeepalive {
+    fn default() -> Self {
+        Self {
+            interval: Self::interval(),
+            timeout: Self::timeout(),
+        }
+    }
+}
+
 /// When a connection is ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WsTimeouts {
-    /// Longest silence of both sides.
+    /// Longest silence of both sides; answers to pings of Breakwater's own end no silence.
     #[serde(default = "WsTimeouts::idle")]
     pub idle: Duration,
     /// Longest life of a connection; none means unlimited.

@@ -402,9 +402,21 @@ pub struct WsRoute {
     pub idle_timeout_ms: u64,
     /// Longest life of a connection; none means unlimited.
     pub lifetime_ms: Option<u64>,
+    /// Pings to both sides; none means that none are sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keepalive: Option<Keepalive>,
     /// How its hosts are served over TLS; none means not at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
+}
+
+/// Pings of a WsRoute to both sides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keepalive {
+    /// Silence of a side after which it is asked.
+    pub interval_ms: u64,
+    /// How long it may then stay silent.
+    pub timeout_ms: u64,
 }
 
 /// Limits of a WsRoute; none means unlimited. On each node.

@@ -13,7 +13,7 @@ use breakwater_waf::address::{Fallback, list};
 use breakwater_waf::limit::{self, ConnectionGuard, Tables};
 use breakwater_waf::policy::{self, Policy};
 use breakwater_waf::uri::{Kind as UriKind, Pattern, UriSet};
-use breakwater_websocket::{Settings, Sizes, handshake};
+use breakwater_websocket::{Keepalive, Settings, Sizes, handshake};
 use breakwater_wire::device::Classes;
 use http::HeaderName;
 use ipnet::IpNet;
@@ -330,6 +330,10 @@ fn web_socket(
         messages_per_second: unit.limits.messages_per_second.and_then(NonZeroU32::new),
         idle_ms: Some(unit.idle_timeout_ms),
         lifetime_ms: unit.lifetime_ms,
+        keepalive: unit.keepalive.map(|keepalive| Keepalive {
+            interval_ms: keepalive.interval_ms,
+            timeout_ms: keepalive.timeout_ms,
+        }),
         ..Settings::default()
     };
     Ok(WebSocketRoute {

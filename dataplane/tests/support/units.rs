@@ -98,6 +98,7 @@ pub(crate) fn ws_route(backend: SocketAddr) -> WsRoute {
         limits: WsLimits::default(),
         idle_timeout_ms: 300_000,
         lifetime_ms: None,
+        keepalive: None,
         tls: None,
     }
 }

@@ -23,6 +23,8 @@ pub enum Reason {
     Rate,
     /// Nobody, or not the side that had to, sent anything for too long.
     Idle,
+    /// This side did not answer our ping.
+    Unresponsive(Side),
     /// It had lived long enough.
     Lifetime,
     /// It was asked to end.
@@ -46,6 +48,8 @@ impl Reason {
             Self::Violation(Side::Backend, _) => "backend_protocol",
             Self::Rate => "message_rate",
             Self::Idle => "idle",
+            Self::Unresponsive(Side::Client) => "client_unresponsive",
+            Self::Unresponsive(Side::Backend) => "backend_unresponsive",
             Self::Lifetime => "lifetime",
             Self::Drain => "drain",
         }
@@ -61,6 +65,7 @@ impl fmt::Display for Reason {
             Self::Violation(_, violation) => violation.fmt(formatter),
             Self::Rate => formatter.write_str("messages come too fast"),
             Self::Idle => formatter.write_str("idle for too long"),
+            Self::Unresponsive(side) => write!(formatter, "the {side} does not answer"),
             Self::Lifetime => formatter.write_str("open for too long"),
             Self::Drain => formatter.write_str("the server is going away"),
         }

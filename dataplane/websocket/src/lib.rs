@@ -50,9 +50,9 @@ pub use breakwater_wire::websocket::{code, frame, handshake};
 
 pub use buffer::SharedBuffer;
 pub use closed::{Closed, Reason};
-pub use counters::Counters;
+pub use counters::{Counters, RoundTrips};
 pub use drain::Drain;
-pub use relay::{Relay, Session, Side};
+pub use relay::{Keepalive, Relay, Session, Side};
 pub use settings::{Settings, Sizes};
 pub use timers::Wheel;
 pub use worker::{Clock, Worker};

@@ -5,7 +5,7 @@
 
 use std::num::NonZeroU32;
 
-use crate::Side;
+use crate::{Keepalive, Side};
 use crate::rate::Allowance;
 
 /// The longest frame and message of one direction, in payload bytes as sent.
@@ -38,6 +38,8 @@ pub struct Settings {
     pub backend_idle_ms: Option<u64>,
     /// Longest life; then 1000. Default 24 hours.
     pub lifetime_ms: Option<u64>,
+    /// Pings of our own to both sides. By default after 30 seconds of a side's silence, and it has 10 seconds to answer.
+    pub keepalive: Option<Keepalive>,
     /// How long the end may take, from the first close frame, end of stream or broken rule; default 5 seconds.
     pub close_ms: u64,
 }
@@ -62,6 +64,10 @@ impl Default for Settings {
             client_idle_ms: None,
             backend_idle_ms: None,
             lifetime_ms: Some(24 * 60 * 60 * 1_000),
+            keepalive: Some(Keepalive {
+                interval_ms: 30_000,
+                timeout_ms: 10_000,
+            }),
             close_ms: 5_000,
         }
     }

@@ -677,12 +677,19 @@ fn web_socket_view(route: &WsRoute, request: &Request) -> WebSocketView {
         ("ms of silence", Some(route.idle_timeout_ms)),
         ("ms of life", route.lifetime_ms),
     ];
+    let pings = route.keepalive.map(|keepalive| {
+        format!(
+            "pings after {} ms of a side's silence, {} ms to answer",
+            keepalive.interval_ms, keepalive.timeout_ms
+        )
+    });
     WebSocketView {
         origin,
         subprotocols: route.subprotocols.clone(),
         limits: counts
             .into_iter()
             .filter_map(|(what, count)| Some(format!("at most {} {what}", count?)))
+            .chain(pings)
             .collect(),
     }
 }

@@ -1,12 +1,12 @@
 //! Compiles WsRoutes.
 
 use breakwater_crds as crds;
-use breakwater_snapshot::unit::{WsLimits, WsRoute};
+use breakwater_snapshot::unit::{Keepalive, WsLimits, WsRoute};
 
 use crate::claims::Claims;
 use crate::edge_cache::collect;
 use crate::findings::Findings;
-use crate::index::positive;
+use crate::index::{optional, positive};
 use crate::origin::Servers;
 use crate::{Object, tls, value};
 
@@ -44,6 +44,7 @@ pub(crate) fn read(object: &Object<crds::WsRouteSpec>, findings: &mut Findings) 
         limits,
         idle_timeout_ms: idle,
         lifetime_ms: lifetime.map(|lifetime| positive(findings, "spec.timeouts.lifetime", lifetime)),
+        keepalive: keepalive(&spec.keepalive, findings),
         tls,
     };
     (claims, unit)
@@ -51,6 +52,15 @@ pub(crate) fn read(object: &Object<crds::WsRouteSpec>, findings: &mut Findings) 
 
 pub(crate) fn servers(object: &Object<crds::WsRouteSpec>) -> Servers<'_> {
     Servers::of_backend(&object.meta.namespace, &object.spec.backend)
+}
+
+fn keepalive(spec: &crds::WsKeepalive, findings: &mut Findings) -> Option<Keepalive> {
+    let interval = optional(findings, "spec.keepalive.interval", Some(&spec.interval));
+    let timeout_ms = positive(findings, "spec.keepalive.timeout", &spec.timeout);
+    interval.filter(|ms| *ms > 0).map(|interval_ms| Keepalive {
+        interval_ms,
+        timeout_ms,
+    })
 }
 
 fn limits(spec: &crds::WsLimits, findings: &mut Findings) -> WsLimits {

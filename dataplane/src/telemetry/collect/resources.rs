@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use breakwater_websocket::Side;
+use breakwater_websocket::{RoundTrips, Side};
 
 use super::families::{Families, sum};
 use crate::telemetry::cells::{BUCKETS, CacheResult, ParentResult};
@@ -249,6 +249,20 @@ fn websockets(resource: &str, workers: &[Arc<ResourceCells>], out: &mut Families
             "Bytes relayed; `in` is from clients.",
             &labels,
             bytes,
+        );
+    }
+    let bounds = RoundTrips::BOUNDS_MS.map(|ms| ms as f64 / 1e3);
+    for (side, of) in [("client", Side::Client), ("backend", Side::Backend)] {
+        let parts = workers.iter().map(|cells| {
+            let trips = cells.websocket_traffic.round_trips(of);
+            (trips.buckets.to_vec(), trips.sum_ms as f64 / 1e3)
+        });
+        out.histogram(
+            "websocket_ping_seconds",
+            "Time from a ping of ours to its answer, by the side that answered.",
+            &[("resource", resource), ("side", side)],
+            &bounds,
+            parts,
         );
     }
     let mut closes = BTreeMap::<(&str, &str), u64>::new();

@@ -5,6 +5,8 @@
 
 use breakwater_wire::websocket::frame::{FrameTracker, MAX_HELD};
 
+use super::keepalive::Pulse;
+
 /// What becomes of the source's frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
@@ -41,6 +43,8 @@ pub(super) struct Flow {
     pending: Vec<u8>,
     /// How much of `pending` it has taken since.
     taken: u32,
+    /// How much at the beginning of `pending` is a ping of our own.
+    own: u8,
     /// The beginning of a header.
     held: [u8; MAX_HELD],
     held_length: u8,
@@ -53,8 +57,10 @@ pub(super) struct Flow {
     pub(super) broken: bool,
     pub(super) messages: u64,
     pub(super) bytes: u64,
-    /// When the source last sent, or the sink took, something.
+    /// When the source last sent, or the sink took, something but our pings and their answers.
     pub(super) active_ms: u64,
+    /// Whether the source is still there.
+    pub(super) pulse: Pulse,
 }
 
 impl Flow {
@@ -63,6 +69,7 @@ impl Flow {
             tracker: FrameTracker::new(),
             pending: Vec::new(),
             taken: 0,
+            own: 0,
             held: [0; MAX_HELD],
             held_length: 0,
             mode: Mode::Relay,
@@ -72,6 +79,7 @@ impl Flow {
             messages: 0,
             bytes: 0,
             active_ms: now_ms,
+            pulse: Pulse::new(now_ms),
         }
     }
 
@@ -88,13 +96,22 @@ impl Flow {
         }
     }
 
-    /// The sink has taken this many of the pending bytes.
-    pub(super) fn take(&mut self, count: usize) {
+    /// Keeps a ping of our own for the sink, which has taken all else.
+    pub(super) fn queue_ping(&mut self, ping: &[u8]) {
+        self.queue(ping);
+        self.own = self.pending().len() as u8;
+    }
+
+    /// The sink has taken this many of the pending bytes. False: of a ping of our own and of nothing else.
+    pub(super) fn take(&mut self, count: usize) -> bool {
+        let others = count.saturating_sub(usize::from(self.own));
+        self.own = self.own.saturating_sub(u8::try_from(count).unwrap_or(u8::MAX));
         self.taken = self.taken.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
         if self.pending().is_empty() {
             self.pending = Vec::new();
             self.taken = 0;
         }
+        others > 0
     }
 
     /// Takes the pending bytes out, and how many of them the sink has; [`Flow::give_back`] puts them in again.

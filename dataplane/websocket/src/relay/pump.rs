@@ -44,11 +44,24 @@ where
             return true;
         }
         self.flow_mut(from).forget_held();
-        self.touch(from, now);
-        let input = buffer.get(..held + read).unwrap_or_default();
-        let judged = self.judge(from, input, now);
-        self.send(context, from, input.get(..judged.forward).unwrap_or_default(), now);
-        self.close_after(from, judged.close);
+        self.flow_mut(from).pulse.beats(now);
+        let mut input = buffer.get(..held + read).unwrap_or_default();
+        loop {
+            let judged = self.judge(from, input, now);
+            let forward = input.get(..judged.forward).unwrap_or_default();
+            if judged.skip != input.len() {
+                self.touch(from, now);
+            }
+            self.send(context, from, forward, now);
+            self.close_after(from, judged.close);
+            if judged.skip == 0 {
+                break;
+            }
+            input = input.get(judged.forward + judged.skip..).unwrap_or_default();
+            if input.is_empty() {
+                break;
+            }
+        }
         self.finish_sink(context, from);
         true
     }
@@ -56,14 +69,18 @@ where
     /// Queues a close frame behind what the sink of this flow was sent.
     pub(super) fn close_after(&mut self, from: Side, code: Option<u16>) {
         let Some(code) = code else { return };
-        // Foreseeable, but the payload is ours: there is nothing in it that an attacker has chosen (RFC 6455
-        // section 10.3).
-        let mask = (self.worker.now_ms() as u32)
-            .wrapping_mul(0x9E37_79B9)
-            .wrapping_add(self.timer.number());
-        let mask = (from == Side::Client).then_some(mask.to_be_bytes());
+        let mask = (from == Side::Client).then(|| self.mask());
         let reason = self.ending.map(|ending| ending.reason.to_string()).unwrap_or_default();
         self.flow_mut(from).queue(close_frame(code, &reason, mask).as_bytes());
+    }
+
+    /// Of a frame of our own towards the backend. Foreseeable, but so is the payload: there is nothing in it that an
+    /// attacker has chosen (RFC 6455 section 10.3).
+    pub(super) fn mask(&self) -> [u8; 4] {
+        (self.worker.now_ms() as u32)
+            .wrapping_mul(0x9E37_79B9)
+            .wrapping_add(self.timer.number())
+            .to_be_bytes()
     }
 
     /// Something moved. Half a connection may stay as long as things move, the route is there, and its life lasts.
@@ -93,6 +110,9 @@ where
         if bytes.is_empty() || self.flow(from).broken {
             return;
         }
+        if !self.flow(from).pending().is_empty() {
+            return self.flow_mut(from).queue(bytes);
+        }
         match self.write(context, from, bytes) {
             Written::All => {}
             Written::Some(count) => self.flow_mut(from).queue(bytes.get(count..).unwrap_or_default()),
@@ -119,10 +139,14 @@ where
             }
         };
         if count > 0 {
-            self.touch(from, now);
+            // One shows that it is there, and of the other nothing could be heard until now.
+            self.from_client.pulse.beats(now);
+            self.from_backend.pulse.beats(now);
             let flow = self.flow_mut(from);
-            flow.take(count);
             flow.unflushed = true;
+            if flow.take(count) {
+                self.touch(from, now);
+            }
         }
         self.flow(from).pending().is_empty()
     }

@@ -23,6 +23,10 @@ pub const MAX_CONTROL_PAYLOAD: u64 = 125;
 /// without its last, which is longer than the header and code of a close frame.
 pub const MAX_HELD: usize = MAX_HEADER - 1;
 
+/// The payload of an intermediary's own pings. So short that its answer, masked, is no more than a direction holds
+/// ([`MAX_HELD`]).
+pub type PingPayload = [u8; 4];
+
 /// Who sends the frames, which decides about the mask (RFC 6455 section 5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sender {
@@ -54,6 +58,8 @@ pub struct Until {
     pub boundary: bool,
     /// Stop in front of a close frame instead of after it.
     pub before_close: bool,
+    /// Stop in front of a pong with just this payload: the answer to a ping that the other side did not send.
+    pub answer: Option<PingPayload>,
 }
 
 impl Until {
@@ -62,6 +68,7 @@ impl Until {
         charge: u32::MAX,
         boundary: false,
         before_close: false,
+        answer: None,
     };
 }
 
@@ -77,6 +84,9 @@ pub enum Stop {
     Charge,
     /// In front of a close frame, as asked for by [`Until::before_close`].
     BeforeClose,
+    /// In front of the pong of [`Until::answer`], which is here as a whole and takes so many bytes: feed what follows it
+    /// and the other side never hears of it.
+    Answer(usize),
     /// After a complete close frame: nothing may follow (RFC 6455 section 5.5.1), nothing more is consumed.
     Closed,
     /// In front of a frame that must not pass. Nothing more is consumed by later calls.
@@ -303,6 +313,10 @@ impl FrameTracker {
                 Parsed::Invalid(violation) => return Some(self.fail(violation)),
             }
             self.state = State::Closing;
+        } else if let Some(expected) = until.answer.filter(|_| opcode == Opcode::Pong)
+            && let Some(step) = header.answers(rest, expected)
+        {
+            return Some(step);
         } else if opcode != Opcode::Continuation || header.length <= MAX_CONTROL_PAYLOAD {
             if fed.charged >= until.charge {
                 return Some(Stop::Charge);

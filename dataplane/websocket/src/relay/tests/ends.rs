@@ -69,6 +69,7 @@ fn a_long_life_ends_with_1000() {
         let settings = Settings {
             lifetime_ms: Some(60_000),
             idle_ms: None,
+            keepalive: None,
             ..Settings::default()
         };
         let mut open = bench.open(settings, 1 << 16);

@@ -3,7 +3,7 @@
 //! Only what can be wrong with a header by itself is judged here, and as early as it can be; what depends on
 //! the direction and on the frames before is the tracker's.
 
-use super::Violation;
+use super::{PingPayload, Stop, Violation};
 
 /// The longest header: two bytes, eight of length, four of mask.
 pub const MAX_HEADER: usize = 14;
@@ -70,6 +70,24 @@ impl Header {
             length,
             size,
         })
+    }
+
+    /// Whether the payload of a pong is `expected`: that is an answer, and one that is not complete has to be waited
+    /// for. None if it is another's. `input` begins with the header.
+    pub(super) fn answers(&self, input: &[u8], expected: PingPayload) -> Option<Stop> {
+        if self.length != expected.len() as u64 {
+            return None;
+        }
+        let end = self.size + expected.len();
+        let Some(payload) = input.get(self.size..end) else {
+            return Some(Stop::More);
+        };
+        let mask = match input.get(2..self.size) {
+            Some(&[a, b, c, d]) if self.masked => [a, b, c, d],
+            _ => [0; 4],
+        };
+        let same = payload.iter().zip(mask).map(|(byte, mask)| byte ^ mask).eq(expected);
+        same.then_some(Stop::Answer(end))
     }
 
     /// The code at the beginning of a close frame's payload, 0 if the payload is empty. `input` begins with the

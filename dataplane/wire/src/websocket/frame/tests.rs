@@ -359,3 +359,31 @@ fn fragments_as_small_as_messages_count_like_messages() {
     let fed = FrameTracker::new().feed(&SERVER, &bytes, Until::END);
     assert_eq!((fed.frames, fed.charged, fed.messages), (6, 4, 1));
 }
+
+#[test]
+fn the_answer_to_a_ping_of_ours_is_found_wherever_it_is_cut_and_no_other_pong_is() {
+    let ping = *b"ping";
+    let asked = Until {
+        answer: Some(ping),
+        ..Until::END
+    };
+    for rules in [CLIENT, SERVER] {
+        let answer = frame(&rules, FIN | 10, &ping);
+        for cut in 0..answer.len() {
+            let fed = FrameTracker::new().feed(&rules, &answer[..cut], asked);
+            assert_eq!((fed.consumed, fed.stop), (0, Stop::More), "cut at {cut}");
+            assert!(cut <= MAX_HELD);
+        }
+        let mut tracker = FrameTracker::new();
+        let fed = tracker.feed(&rules, &answer, asked);
+        assert_eq!((fed.consumed, fed.charged, fed.stop), (0, 0, Stop::Answer(answer.len())));
+        assert!(tracker.at_boundary());
+        for other in [&b"pong"[..], b"", b"pin", b"pings"] {
+            let pong = frame(&rules, FIN | 10, other);
+            let fed = FrameTracker::new().feed(&rules, &pong, asked);
+            assert_eq!((fed.consumed, fed.stop), (pong.len(), Stop::More));
+        }
+        let fed = FrameTracker::new().feed(&rules, &answer, Until::END);
+        assert_eq!(fed.consumed, answer.len());
+    }
+}
