@@ -31,7 +31,6 @@ mod side;
 
 use flow::{Flow, Mode};
 pub use keepalive::Keepalive;
-use keepalive::Pulse;
 pub use side::Side;
 
 /// How often both directions are served before other tasks get their turn.
