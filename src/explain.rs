@@ -8,8 +8,10 @@ use std::process::ExitCode;
 use breakwater_compile::{
     CacheView, Explanation, Note, PolicyView, Request, Severity, TlsView, WebSocketView, compile, explain,
 };
+use breakwater_dataplane::geo::Locations;
 use breakwater_dataplane::{crs_dir, read_crs};
 use breakwater_snapshot::unit::{self, Mode};
+use breakwater_waf::geo::{Country, Locate as _, UNKNOWN_ASN};
 use breakwater_wire::device::{self, Classes};
 use breakwater_wire::etag::EntityTag;
 use breakwater_wire::path::normalize;
@@ -35,12 +37,18 @@ pub(crate) struct ExplainArgs {
     /// Request header field; may be given several times
     #[arg(short = 'H', long = "header", value_name = "K: V")]
     headers: Vec<String>,
-    /// The client's address, to see what address lists say to it
+    /// The client's address, to see what lists say to it
     #[arg(long, value_name = "IP")]
     client: Option<IpAddr>,
     /// Directory of the OWASP Core Rule Set that nodes have, to name its version [default: as for `up`]
     #[arg(long, value_name = "DIR")]
     crs_dir: Option<PathBuf>,
+    /// Database of countries that nodes have, to see what lists of them say to the client
+    #[arg(long, value_name = "FILE", requires = "client")]
+    geo_db: Option<PathBuf>,
+    /// Database of autonomous systems that nodes have, likewise
+    #[arg(long, value_name = "FILE", requires = "client")]
+    asn_db: Option<PathBuf>,
     /// How to print the explanation
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     output: Format,
@@ -49,6 +57,7 @@ pub(crate) struct ExplainArgs {
 pub(crate) fn run(args: &ExplainArgs) -> Result<ExitCode, Failure> {
     let mut request = request(args)?;
     request.crs = crs_version(args.crs_dir.clone())?;
+    locate(args, &mut request)?;
     let loaded = check::load(&args.dir)?;
     let output = compile(&loaded.world());
     let found = loaded.report(&output, Services::Elsewhere);
@@ -67,6 +76,20 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<ExitCode, Failure> {
         Format::Text => text(&explanation),
     })?;
     Ok(check::code(&loaded, &found))
+}
+
+/// Where the client is, as far as databases are given.
+fn locate(args: &ExplainArgs, request: &mut Request) -> Result<(), Failure> {
+    let Some(client) = args.client else { return Ok(()) };
+    let locations = Locations::open(args.geo_db.as_deref(), args.asn_db.as_deref())
+        .map_err(|error| Failure::environment(error.to_string(), ""))?;
+    if args.geo_db.is_some() {
+        request.country = Some(locations.country(client).unwrap_or(Country::UNKNOWN));
+    }
+    if args.asn_db.is_some() {
+        request.asn = Some(locations.asn(client).unwrap_or(UNKNOWN_ASN));
+    }
+    Ok(())
 }
 
 /// Of a directory that was named, or else of the one `up` would use.
@@ -122,6 +145,8 @@ fn request(args: &ExplainArgs) -> Result<Request, Failure> {
         query: uri.query().map(str::to_owned),
         headers,
         client: args.client,
+        country: None,
+        asn: None,
         crs: None,
     })
 }
@@ -323,6 +348,8 @@ mod tests {
             headers: Vec::new(),
             client: None,
             crs_dir: None,
+            geo_db: None,
+            asn_db: None,
             output: Format::Text,
         }
     }

@@ -70,6 +70,14 @@ pub(crate) struct ServeArgs {
     /// DIR/crs-setup.conf [default: /usr/share/breakwater/crs or /usr/share/modsecurity-crs, if there is one]
     #[arg(long, value_name = "DIR")]
     crs_dir: Option<PathBuf>,
+    /// Database of countries in MaxMind's format (mmdb), for WafPolicies with `countries`, rules with `@geoLookup`, and the
+    /// `country` in log lines; read again when it changes [default: none]
+    #[arg(long, value_name = "FILE")]
+    geo_db: Option<PathBuf>,
+    /// Database of autonomous systems in the same format, for WafPolicies with `asns` and the `asn` in audit lines
+    /// [default: none]
+    #[arg(long, value_name = "FILE")]
+    asn_db: Option<PathBuf>,
     #[command(flatten)]
     logs: LogArgs,
 }
@@ -142,6 +150,8 @@ impl ServeArgs {
             name_servers: self.name_servers,
             max_connections_per_client: self.max_connections_per_client,
             crs_dir: crs_dir(self.crs_dir),
+            geo_db: self.geo_db,
+            asn_db: self.asn_db,
             prefetch_spread,
         };
         let refused = |error: breakwater_dataplane::StartError| Failure::environment(error.to_string(), "");
@@ -152,6 +162,8 @@ impl ServeArgs {
         let data_plane = Arc::new(data_plane.map_err(refused)?);
         let watched = Arc::clone(&data_plane);
         tokio::spawn(async move { watched.watch_memory().await });
+        let watched = Arc::clone(&data_plane);
+        tokio::spawn(async move { watched.watch_databases().await });
         let admin = data_plane
             .serve_admin(admin, axum::Router::new())
             .await

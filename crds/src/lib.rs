@@ -23,6 +23,7 @@ mod tiering;
 mod tls;
 mod waf_bodies;
 mod waf_groups;
+mod waf_places;
 mod waf_policy;
 mod waf_rules;
 mod waf_sampling;
@@ -44,14 +45,15 @@ pub use path::{PathMatch, PathType};
 pub use prefetch::{Prefetch, PrefetchNodes, PrefetchRate, PrefetchStatus, PrefetchVariant};
 pub use reference::{GROUP, PolicyTarget, PortRef, ServiceRef, TargetKind, VERSION};
 pub use scalar::{
-    Cidr, CookieName, Duration, HeaderName, Hostname, HttpUrl, MediaType, Method, Quantity, QueryPattern, ScalarError,
-    Subprotocol, WebOrigin,
+    Cidr, CookieName, CountryCode, Duration, HeaderName, Hostname, HttpUrl, MediaType, Method, Quantity, QueryPattern,
+    ScalarError, Subprotocol, WebOrigin,
 };
 pub use status::{EdgeCacheStatus, NodesStatus, RecordedPurge, ResourceStatus, WafPolicyStatus};
 pub use tiering::{NodeSelector, Parent, ParentFallback, Tiering, TieringMode};
 pub use tls::{ClientCertificateMode, ClientCertificates, Hsts, Tls, TlsVersion};
 pub use waf_bodies::BodyType;
 pub use waf_groups::{CrsGroup, CrsGroups};
+pub use waf_places::{Asns, Countries};
 pub use waf_policy::{
     AddressSource, Addresses, Audit, Block, Client, ConnectionCount, DefaultAction, HeaderRule, HeaderRules,
     HeaderValueMatch, HeaderValueType, Limit, LimitBy, Penalty, PenaltyAfter, Redact, RequestRate, Uris, WafMode,

@@ -97,6 +97,20 @@ text!(
 );
 
 text!(
+    /// A country by its ISO 3166-1 alpha-2 code: `DE`. `XX` stands for clients that the database does not know.
+    CountryCode,
+    {
+        "type": "string",
+        "minLength": 2,
+        "maxLength": 2,
+        "x-kubernetes-validations": [{
+            "rule": "self.matches('^[A-Z]{2}$')",
+            "message": "not a country: write its ISO 3166-1 alpha-2 code in upper case, such as DE, or XX for clients that the database does not know",
+        }],
+    }
+);
+
+text!(
     /// A server: `http://10.0.0.5:8080`, `https://shop.internal`.
     HttpUrl,
     {

@@ -5,8 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BodyInspection, Cidr, ConfigMapKey, Crs, Duration, HeaderName, LimitScope, Method, PathMatch, PolicyTarget, Sampling,
-    SecLang, WafPolicyStatus,
+    Asns, BodyInspection, Cidr, ConfigMapKey, Countries, Crs, Duration, HeaderName, LimitScope, Method, PathMatch,
+    PolicyTarget, Sampling, SecLang, WafPolicyStatus,
 };
 
 /// Which requests a WafPolicy refuses or limits, and for which objects.
@@ -70,6 +70,12 @@ pub struct WafPolicySpec {
     /// Lists of client addresses.
     #[serde(default)]
     pub addresses: Addresses,
+    /// Lists of the countries that clients are in. Nodes need a database for them (--geo-db).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub countries: Option<Countries>,
+    /// Lists of the autonomous systems that clients are in. Nodes need a database for them (--asn-db).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asns: Option<Asns>,
     /// Lists of paths.
     #[serde(default)]
     pub uris: Uris,
@@ -146,7 +152,8 @@ impl Default for Client {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Addresses {
-    /// Clients that pass this policy's address lists: addresses or prefixes. Read before deny.
+    /// Clients that pass this policy's lists of addresses, countries and autonomous systems: addresses or prefixes.
+    /// Read before deny.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4096), extend("x-kubernetes-list-type" = "set"))]
     pub allow: Vec<Cidr>,

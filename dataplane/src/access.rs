@@ -62,7 +62,8 @@ pub(crate) fn judge(
         subject.query,
     );
     let shown = Shown(subject.fields.clone());
-    let view = view.with_fields(&shown);
+    let locations = worker.locations.borrow();
+    let view = view.with_fields(&shown).with_locations(&**locations);
     let policies = || resource.protections.iter().map(|protection| &protection.policy);
     let now_ms = worker.clock.now_ms();
     let mut verdict = evaluate_all(policies(), &view, now_ms);

@@ -6,6 +6,7 @@
 mod assemble;
 mod bodies;
 mod build;
+mod place;
 pub(crate) mod purge;
 mod rules;
 

@@ -43,6 +43,9 @@ pub enum StartError {
     /// The Core Rule Set cannot be used.
     #[error("{0}; name its directory with --crs-dir, or leave --crs-dir out if no WafPolicy has crs")]
     Crs(#[from] CrsError),
+    /// A database of places cannot be used.
+    #[error("{0}")]
+    Geo(#[from] GeoError),
     /// A worker cannot be started.
     #[error("cannot start a worker: {0}; fewer workers (--workers) or a higher process limit may help")]
     Worker(io::Error),
@@ -76,6 +79,35 @@ pub enum CrsError {
         first: String,
         /// How many more there are.
         others: usize,
+    },
+}
+
+/// Why a file is not a database of places.
+#[derive(Debug, thiserror::Error)]
+pub enum GeoError {
+    /// The operating system's reason.
+    #[error("the {what} {} cannot be read: {source}; give {option} a file that is there, or leave it out if no WafPolicy needs it", path.display())]
+    Io {
+        /// What it should be.
+        what: &'static str,
+        /// The option that names it.
+        option: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// It is something else, or damaged.
+    #[error("{} is no {what}: {message}; give {option} a file in MaxMind's format (mmdb)", path.display())]
+    NotOne {
+        /// What it should be.
+        what: &'static str,
+        /// The option that names it.
+        option: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
     },
 }
 

@@ -11,6 +11,7 @@ mod report;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use breakwater_waf::engine::{self, Intervention, Transaction};
@@ -188,9 +189,12 @@ impl Inspection {
             now_ms: unix_ms(),
         };
         let detects = protection.policy.identity().mode == Mode::DetectOnly;
-        let transaction = Transaction::bound(rules.bound(), &connection, detects)
+        let mut transaction = Transaction::bound(rules.bound(), &connection, detects)
             .with_exclusions(rules.exclusions(method, path))
             .with_stores(&rules.stores);
+        if rules.look_up {
+            transaction = transaction.with_locations(Arc::clone(&self.worker.locations.borrow()));
+        }
         if self.of_response {
             transaction.of_response()
         } else {

@@ -19,6 +19,7 @@ mod disk;
 mod error;
 mod filter;
 pub mod follow;
+pub mod geo;
 mod handler;
 mod inspect;
 mod listen;
@@ -42,7 +43,7 @@ pub use crs::{CRS_DIRS, crs_dir, read_crs};
 pub use disk::DiskOptions;
 #[cfg(feature = "testing")]
 pub use disk::{HeldReads, synthesize_disk};
-pub use error::{CrsError, StartError, TakeoverError};
+pub use error::{CrsError, GeoError, StartError, TakeoverError};
 pub use listen::Listen;
 pub use memory::cgroup_memory_limit;
 pub use server::{Applied, DataPlane, Options, default_workers};

@@ -1,5 +1,6 @@
 //! The data plane as a whole: starts workers and applies snapshots.
 
+mod databases;
 mod ending;
 mod memory_limit;
 mod supervised;
@@ -23,6 +24,7 @@ use crate::admin::Port;
 use crate::clock::unix_seconds;
 use crate::config::{Assembler, Config, Loaded};
 use crate::disk::{Disk, DiskOptions, Opening, Reads};
+use crate::geo::Files;
 use crate::listen::{Listen, Listener};
 use crate::peer::Peering;
 use crate::prefetch::Board;
@@ -65,6 +67,10 @@ pub struct Options {
     pub memory_limit: Option<u64>,
     /// The directory of the Core Rule Set ([`crate::read_crs`]); none: policies that ask for it are rejected.
     pub crs_dir: Option<PathBuf>,
+    /// The database of countries ([`crate::geo`]); none: policies that ask for countries are rejected.
+    pub geo_db: Option<PathBuf>,
+    /// The database of autonomous systems; none: policies that ask for them are rejected.
+    pub asn_db: Option<PathBuf>,
     /// Prefetching begins within this time, by chance, so that nodes of a cluster do not all ask at once.
     pub prefetch_spread: Duration,
 }
@@ -86,6 +92,8 @@ impl Default for Options {
             node: String::new(),
             memory_limit: None,
             crs_dir: None,
+            geo_db: None,
+            asn_db: None,
             prefetch_spread: Duration::ZERO,
         }
     }
@@ -127,6 +135,8 @@ pub struct DataPlane {
     crs_version: Option<String>,
     disk: Option<Disk>,
     reads: Option<Arc<Reads>>,
+    /// The databases of places, and their files.
+    databases: Mutex<Files>,
     pub(crate) admin: Port,
 }
 
@@ -155,6 +165,7 @@ impl DataPlane {
         let workers = options.workers.max(1);
         let crs = options.crs_dir.as_deref().map(crate::read_crs).transpose()?;
         let crs_version = crs.as_ref().map(crate::crs::describe);
+        let databases = Files::open(options.geo_db.clone(), options.asn_db.clone())?;
         let access = &options.access_log;
         let access_log = (!access.to.is_empty())
             .then(|| open_log("access", access))
@@ -213,6 +224,7 @@ impl DataPlane {
             access_log,
             audit_log,
         );
+        metrics.set_databases(databases.states());
         let metrics = Arc::new(metrics);
         let assembler = Assembler::new(
             Arc::clone(&metrics),
@@ -221,10 +233,12 @@ impl DataPlane {
             options.https_port,
             Keyer::new(seed),
             crs.map(Arc::new),
+            databases.current().known(),
         );
         let (control, _) = watch::channel(Control {
             version: 0,
             config: Arc::new(Config::default()),
+            locations: Arc::clone(databases.current()),
             accept,
             drain: false,
         });
@@ -251,6 +265,7 @@ impl DataPlane {
             crs_version,
             disk,
             reads,
+            databases: Mutex::new(databases),
             admin: Port::new(admin),
         };
         let crew = Arc::new(Crew::new(&data_plane.heartbeats));

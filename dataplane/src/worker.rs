@@ -13,12 +13,14 @@ pub(crate) mod testing;
 pub(crate) mod turn;
 
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use breakwater_cache::Cache;
+use breakwater_waf::geo::{Country, Locate as _};
 use breakwater_websocket::{Drain, SharedBuffer, Wheel, code};
 use breakwater_wire::http2;
 use tokio::sync::{Notify, watch};
@@ -27,6 +29,7 @@ use tokio::task::LocalSet;
 use crate::clock::{Clock, TICK};
 use crate::config::{Config, WorkerConfig};
 use crate::disk::Reads;
+use crate::geo::Locations;
 use crate::listen::Listener;
 use crate::peer::{Ways, spent};
 use crate::prefetch;
@@ -53,6 +56,8 @@ pub(crate) struct Control {
     /// Counts changes; a worker reports the last it has taken on.
     pub(crate) version: u64,
     pub(crate) config: Arc<Config>,
+    /// Where addresses are.
+    pub(crate) locations: Arc<Locations>,
     /// Connections are taken in. Not yet in a process that takes over another and has no configuration.
     pub(crate) accept: bool,
     /// The process is going away: finish what is in progress, take nothing new.
@@ -124,6 +129,8 @@ pub(crate) struct Worker {
     pub(crate) drain: Drain,
     pub(crate) deadlines: Rc<RefCell<Deadlines>>,
     pub(crate) config: RefCell<Rc<WorkerConfig>>,
+    /// Where addresses are; borrowed only within a poll.
+    pub(crate) locations: RefCell<Arc<Locations>>,
     pub(crate) draining: Cell<bool>,
     /// Listening sockets from which connections are still taken in.
     accepting: Cell<usize>,
@@ -167,6 +174,7 @@ impl Worker {
             drain: Drain::default(),
             deadlines: Rc::new(RefCell::new(Deadlines::new())),
             config: RefCell::new(Rc::new(config)),
+            locations: RefCell::new(Arc::clone(&control.locations)),
             draining: Cell::new(control.drain),
             accepting: Cell::new(0),
             connections: Cell::new(0),
@@ -198,6 +206,16 @@ impl Worker {
     /// Where clients find `https`.
     pub(crate) fn https_port(&self) -> u16 {
         self.metrics.prefetch.https_port
+    }
+
+    /// The country a client is in, if anybody knows.
+    pub(crate) fn country(&self, client: IpAddr) -> Option<Country> {
+        self.locations.borrow().country(client)
+    }
+
+    /// The autonomous system a client is in, if anybody knows.
+    pub(crate) fn asn(&self, client: IpAddr) -> Option<u32> {
+        self.locations.borrow().asn(client)
     }
 
     /// What is refused now.
@@ -304,6 +322,9 @@ fn take_on(worker: &Rc<Worker>, control: &Control) {
         );
         worker.config.replace(Rc::new(config));
         worker.reconfigured.notify_one();
+    }
+    if !Arc::ptr_eq(&worker.locations.borrow(), &control.locations) {
+        worker.locations.replace(Arc::clone(&control.locations));
     }
     if control.drain && !worker.draining.replace(true) {
         worker.press_idle();

@@ -106,6 +106,12 @@ fn find(files: &[PathBuf]) -> Result<(Vec<Found>, usize), Failure> {
     };
     let left_out = set.left_out().iter().cloned();
     found.extend(left_out.map(|error| Found::new("error", error.into())));
+    for mut lookup in set.lookups().iter().cloned() {
+        lookup
+            .message
+            .push_str(": nodes need a database of countries for it (--geo-db)");
+        found.push(Found::new("warning", lookup.into()));
+    }
     let warnings = set.warnings().iter().cloned();
     found.extend(warnings.map(|warning| Found::new("warning", warning.into())));
     Ok((found, set.rules()))

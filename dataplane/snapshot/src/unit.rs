@@ -3,6 +3,7 @@
 
 mod filter;
 mod origin;
+mod place;
 mod prefetch;
 mod rules;
 mod schedule;
@@ -19,6 +20,7 @@ pub use origin::{
     Balance, BalanceStrategy, Circuit, Ejection, Endpoint, HashBy, HealthCheck, Origin, OriginProtocol, OriginTls,
     Retries,
 };
+pub use place::Places;
 pub use prefetch::{Prefetch, PrefetchList};
 pub use rules::{BodyType, Crs, RuleExclusion, RuleGroup, RuleSelection, Rules, SecLangSource};
 pub use schedule::{Schedule, ScheduleError};
@@ -232,6 +234,12 @@ pub struct WafPolicy {
     pub client: ClientAddress,
     /// Lists of addresses.
     pub addresses: Addresses,
+    /// Lists of countries, by their codes.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub countries: Places<String>,
+    /// Lists of autonomous systems; 0 is an unknown one.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub asns: Places<u32>,
     /// Lists of paths.
     pub uris: Uris,
     /// Rules over header fields.

@@ -21,6 +21,7 @@ use super::rules::RuleSets;
 use super::{Config, Protection, Resource, ResourceKind, Route};
 use crate::Applied;
 use crate::access::ClientRule;
+use crate::geo::Known;
 use crate::route::Router;
 use crate::telemetry::Metrics;
 use crate::tls::{HostTls, Hosts, Realms, Servers, Terms};
@@ -81,6 +82,7 @@ impl Assembler {
         https_port: u16,
         marker: Keyer,
         crs: Option<Arc<Crs>>,
+        databases: Known,
     ) -> Self {
         Self {
             held: BTreeMap::new(),
@@ -93,7 +95,7 @@ impl Assembler {
                 crs: crs.as_deref().map(crate::crs::describe),
                 ..Loaded::default()
             },
-            rule_sets: RuleSets::new(crs),
+            rule_sets: RuleSets::new(crs, databases),
             https_port,
             marker,
         }

@@ -9,7 +9,7 @@ use breakwater_cache::policy::site::{self, SitePolicy};
 use breakwater_snapshot::unit::{self, PathKind, PathMatch, Unit, WsLimits};
 use breakwater_snapshot::{Digest, ObjectId, unit::Claim};
 use breakwater_waf::ClientKey;
-use breakwater_waf::address::{Fallback, list};
+use breakwater_waf::address::list;
 use breakwater_waf::limit::{self, ConnectionGuard, Tables};
 use breakwater_waf::policy::{self, Policy};
 use breakwater_waf::uri::{Kind as UriKind, Pattern, UriSet};
@@ -19,6 +19,7 @@ use http::HeaderName;
 use ipnet::IpNet;
 
 use super::assemble::kind_of;
+use super::place;
 use super::rules::RuleSets;
 use super::{Protection, Rule, Site, WebSocketRoute};
 use crate::filter::Filters;
@@ -212,11 +213,9 @@ fn protection(
     };
     config.addresses.allow = with_lists(unit.addresses.allow, &unit.addresses.allow_lists)?;
     config.addresses.deny = with_lists(unit.addresses.deny, &unit.addresses.deny_lists)?;
-    config.addresses.default = if unit.addresses.default_allow {
-        Fallback::Allow
-    } else {
-        Fallback::Deny
-    };
+    config.addresses.default = place::fallback(unit.addresses.default_allow);
+    config.countries = place::countries(unit.countries, rule_sets.databases())?;
+    config.asns = place::asns(unit.asns, rule_sets.databases())?;
     config.uris.allow = patterns(&unit.uris.allow);
     config.uris.deny = patterns(&unit.uris.deny);
     config.headers.deny = unit.headers.deny.into_iter().map(header_rule).collect();

@@ -16,6 +16,8 @@ use breakwater_waf::uri::UriSet;
 
 use super::bodies::BodyLimits;
 use super::build::patterns;
+use super::place::NO_COUNTRIES;
+use crate::geo::Known;
 
 /// Records of collections (IP, SESSION and the like) that the rules of one policy may keep.
 const MOST_RECORDS: usize = 16 * 1024;
@@ -29,6 +31,8 @@ pub(crate) struct Rules {
     overlays: Overlays,
     /// What rules remember of clients from one request to the next.
     pub(crate) stores: Arc<Stores>,
+    /// They ask where addresses are.
+    pub(crate) look_up: bool,
     /// The status of a refusal by a rule that says no other.
     pub(crate) block_status: u16,
     /// How much of requests' bodies is inspected.
@@ -66,6 +70,7 @@ impl Rules {
 #[derive(Debug, Default)]
 pub(super) struct RuleSets {
     crs: Option<Arc<Crs>>,
+    databases: Known,
     known: HashMap<Digest, Weak<RuleSet>>,
     /// Rules of the Core Rule Set that cannot be run, and why.
     left_out: BTreeSet<String>,
@@ -74,9 +79,18 @@ pub(super) struct RuleSets {
 }
 
 impl RuleSets {
-    /// Sets for a node with this Core Rule Set.
-    pub(super) fn new(crs: Option<Arc<Crs>>) -> Self {
-        Self { crs, ..Self::default() }
+    /// Sets for a node with this Core Rule Set and these databases.
+    pub(super) fn new(crs: Option<Arc<Crs>>, databases: Known) -> Self {
+        Self {
+            crs,
+            databases,
+            ..Self::default()
+        }
+    }
+
+    /// The databases of the node.
+    pub(super) const fn databases(&self) -> Known {
+        self.databases
     }
 
     /// Rules of the Core Rule Set that are left out, and why; known once a policy uses it.
@@ -95,13 +109,16 @@ impl RuleSets {
     /// # Errors
     /// What is wrong, for a person.
     pub(super) fn build(&mut self, policy: &str, unit: &unit::Rules, block_status: u16) -> Result<Rules, String> {
-        let overlays = Overlays::new(&self.set(unit)?, unit)?;
+        let set = self.set(unit)?;
+        let look_up = !set.lookups().is_empty();
+        let overlays = Overlays::new(&set, unit)?;
         let known = self.stores.get(policy).and_then(Weak::upgrade);
         let stores = known.unwrap_or_else(|| Arc::new(Stores::new(MOST_RECORDS)));
         self.stores.insert(policy.to_owned(), Arc::downgrade(&stores));
         Ok(Rules {
             overlays,
             stores,
+            look_up,
             block_status,
             bodies: BodyLimits::new(unit),
             inspect_response: unit.inspect_response.map(size),
@@ -120,7 +137,7 @@ impl RuleSets {
                 );
             }
         };
-        // The Core Rule Set stays the same for as long as the process lives.
+        // The Core Rule Set and the databases there are stay the same for as long as the process lives.
         let content = serde_json::to_vec(&(crs.is_some(), &unit.seclang)).unwrap_or_default();
         let digest = Digest::of(&content);
         if let Some(set) = self.known.get(&digest).and_then(Weak::upgrade) {
@@ -135,7 +152,18 @@ impl RuleSets {
             })
             .collect();
         let own = Own::parse(&sources).map_err(|errors| told(&errors))?;
-        let bundle::Compiled { rules, left_out } = bundle::compile(crs, &own).map_err(|errors| told(&errors))?;
+        let bundle::Compiled {
+            rules,
+            mut left_out,
+            lookups,
+        } = bundle::compile(crs, &own).map_err(|errors| told(&errors))?;
+        if !self.databases.countries {
+            if !lookups.own.is_empty() {
+                return Err(format!("{}: {NO_COUNTRIES}", told(&lookups.own)));
+            }
+            // They match nothing.
+            left_out.extend(lookups.crs);
+        }
         for warning in rules.warnings() {
             tracing::debug!(%warning, "rules");
         }

@@ -286,6 +286,7 @@ pub(super) fn count(worker: &Worker, job: &Job, outcome: &Outcome, bytes: u64, e
             unix: worker.clock.unix(),
             request_id: &job.request_id,
             client: job.client,
+            country: worker.country(job.client),
             version: job.request.version,
             method: job.request.method.as_str(),
             host: host_name(&job.request.host),

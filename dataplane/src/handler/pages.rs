@@ -73,6 +73,7 @@ pub(super) fn entry<'a>(worker: &Worker, routed: &Routed<'a, '_>) -> access_log:
         unix: worker.clock.unix(),
         request_id: routed.request_id,
         client: routed.client,
+        country: worker.country(routed.client),
         version: routed.head.version,
         method: routed.head.method,
         host: routed.head.host.name(),

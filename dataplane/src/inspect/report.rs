@@ -59,7 +59,7 @@ pub(super) fn transaction(
         },
         rules: rules.collect(),
         detail: intervention.map(|intervention| Cow::Owned(format!("rule {}", intervention.rule))),
-        ..event(resource, protection, about)
+        ..event(worker, resource, protection, about)
     };
     tell(worker, protection, &event, found.silent);
 }
@@ -77,17 +77,19 @@ pub(super) fn body_limit(
         status,
         reason: Reason::Body,
         detail: Some(detail.into()),
-        ..event(resource, protection, about)
+        ..event(worker, resource, protection, about)
     };
     tell(worker, protection, &event, false);
 }
 
-fn event<'a>(resource: &'a Resource, protection: &'a Protection, about: &'a About) -> Event<'a> {
+fn event<'a>(worker: &Worker, resource: &'a Resource, protection: &'a Protection, about: &'a About) -> Event<'a> {
     let identity = protection.policy.identity();
     Event {
         time: Rfc3339 { unix_ms: unix_ms() },
         request_id: &about.request_id,
         client: about.client,
+        country: worker.country(about.client),
+        asn: worker.asn(about.client),
         method: &about.method,
         host: &about.host,
         uri: identity.redaction.uri(&about.path, about.query.as_deref()),

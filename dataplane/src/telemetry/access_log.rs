@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use breakwater_waf::audit::{Rfc3339, cut, write_json_line};
+use breakwater_waf::geo::Country;
 use breakwater_wire::http1::Version;
 use serde::Serialize;
 
@@ -15,6 +16,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) unix: u64,
     pub(crate) request_id: &'a str,
     pub(crate) client: IpAddr,
+    /// Where a database says it is.
+    pub(crate) country: Option<Country>,
     pub(crate) version: Version,
     pub(crate) method: &'a str,
     pub(crate) host: &'a str,
@@ -38,6 +41,8 @@ struct Line<'a> {
     time: Rfc3339,
     request_id: &'a str,
     client: IpAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    country: Option<Country>,
     protocol: &'static str,
     method: &'a str,
     host: &'a str,
@@ -62,6 +67,7 @@ pub(crate) fn line(entry: &Entry<'_>) -> Vec<u8> {
         },
         request_id: entry.request_id,
         client: entry.client,
+        country: entry.country,
         protocol: match entry.version {
             Version::Http10 => "HTTP/1.0",
             Version::Http11 => "HTTP/1.1",
@@ -96,6 +102,7 @@ mod tests {
             unix: 1_700_000_000,
             request_id: "id",
             client: IpAddr::from([192, 0, 2, 1]),
+            country: "SE".parse().ok(),
             version: Version::Http2,
             method: "GET",
             host: "example.com",
@@ -116,6 +123,7 @@ mod tests {
         assert_eq!(value["time"], "2023-11-14T22:13:20.000Z");
         assert_eq!(value["duration_ms"], 1.5);
         assert_eq!(value["protocol"], "HTTP/2");
+        assert_eq!(value["country"], "SE");
         assert_eq!(value["uri"].as_str().unwrap().len(), MAX_URI);
     }
 }

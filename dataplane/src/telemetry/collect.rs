@@ -4,6 +4,7 @@
 
 mod cache;
 mod families;
+mod places;
 mod resources;
 
 use std::collections::BTreeMap;
@@ -59,6 +60,7 @@ impl Collector for Collected {
         peers(&self.metrics, &mut families);
         fleet_limits(&self.metrics, &mut families);
         cache::cache(&self.metrics.cache, &mut families);
+        places::databases(&self.metrics, &mut families);
         process(&self.metrics, &mut families);
         families.done()
     }

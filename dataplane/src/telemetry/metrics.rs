@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use super::rule_cells::RuleCells;
 use super::{LineLog, ResourceCells, WorkerCells};
+use crate::geo::DatabaseState;
 use crate::peer::Peering;
 use crate::prefetch::Board;
 use crate::upstream::Fleet;
@@ -27,6 +28,8 @@ pub(crate) struct Metrics {
     snapshot: Mutex<SnapshotState>,
     /// When the certificates in force expire, Unix seconds, by `namespace/name` of their Secret.
     certificates: Mutex<BTreeMap<String, i64>>,
+    /// The databases of places.
+    databases: Mutex<Vec<DatabaseState>>,
     pub(crate) worker_restarts: AtomicU64,
     /// Bytes of memory used, and the ceiling; 0 is not known.
     pub(crate) memory_used: AtomicU64,
@@ -87,6 +90,7 @@ impl Metrics {
             policies: Mutex::default(),
             snapshot: Mutex::default(),
             certificates: Mutex::default(),
+            databases: Mutex::default(),
             worker_restarts: AtomicU64::new(0),
             memory_used: AtomicU64::new(0),
             memory_limit: AtomicU64::new(0),
@@ -163,6 +167,14 @@ impl Metrics {
 
     pub(crate) fn certificates(&self) -> BTreeMap<String, i64> {
         self.certificates.lock().clone()
+    }
+
+    pub(crate) fn set_databases(&self, databases: Vec<DatabaseState>) {
+        *self.databases.lock() = databases;
+    }
+
+    pub(crate) fn databases(&self) -> Vec<DatabaseState> {
+        self.databases.lock().clone()
     }
 
     pub(crate) fn worker_cells(&self) -> Vec<Arc<WorkerCells>> {

@@ -34,6 +34,7 @@ pub(crate) fn worker() -> Rc<Worker> {
     let control = Control {
         version: 1,
         config: Arc::new(Config::default()),
+        locations: Arc::default(),
         accept: true,
         drain: false,
     };

@@ -75,6 +75,7 @@ mod waf_body_types;
 mod waf_floods;
 mod waf_responses;
 mod waf_room;
+mod waf_places;
 mod waf_rules;
 mod waf_sampling;
 mod websocket;

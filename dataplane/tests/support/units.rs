@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use breakwater_snapshot::unit::{
     Addresses, CachePolicy, CachePurge, Claim, ClientAddress, EdgeCache, Endpoint, Field, FieldEdit, Filters, Limit,
-    Mode, Origin, PathKind, PathMatch, PurgeMode, PurgeSelector, Redact, Tiering, Unit, Uris, WafPolicy, WsLimits,
-    WsRoute,
+    Mode, Origin, PathKind, PathMatch, Places, PurgeMode, PurgeSelector, Redact, Tiering, Unit, Uris, WafPolicy,
+    WsLimits, WsRoute,
 };
 use breakwater_snapshot::{Blob, Kind, ObjectId};
 
@@ -117,6 +117,8 @@ pub(crate) fn waf_policy(target: ObjectId) -> WafPolicy {
             deny_lists: Vec::new(),
             default_allow: true,
         },
+        countries: Places::default(),
+        asns: Places::default(),
         uris: Uris::default(),
         limits: Vec::new(),
         block_status: 403,

@@ -102,7 +102,9 @@ pub struct Lists {
 /// What [`Lists`] say of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// It passes.
+    /// It is on the allow list.
+    Allowed,
+    /// It is on neither list and passes.
     Pass,
     /// It is refused by this prefix of the deny list.
     Denied(IpNet),
@@ -115,7 +117,7 @@ impl Lists {
     #[must_use]
     pub fn decide(&self, address: IpAddr) -> Decision {
         if self.allow.contains(address).is_some() {
-            return Decision::Pass;
+            return Decision::Allowed;
         }
         match (self.deny.contains(address), self.default) {
             (Some(net), _) => Decision::Denied(net),
@@ -280,14 +282,14 @@ mod tests {
             deny: set(&["10.0.0.0/8"]),
             default: Fallback::Allow,
         };
-        assert_eq!(lists.decide(ip("10.1.0.1")), Decision::Pass);
+        assert_eq!(lists.decide(ip("10.1.0.1")), Decision::Allowed);
         assert_eq!(
             lists.decide(ip("10.2.0.1")),
             Decision::Denied("10.0.0.0/8".parse().unwrap())
         );
         assert_eq!(lists.decide(ip("192.0.2.1")), Decision::Pass);
         lists.default = Fallback::Deny;
-        assert_eq!(lists.decide(ip("10.1.0.1")), Decision::Pass);
+        assert_eq!(lists.decide(ip("10.1.0.1")), Decision::Allowed);
         assert_eq!(lists.decide(ip("192.0.2.1")), Decision::DeniedByDefault);
         // A longer prefix on the deny list does not win over a shorter one on the allow list.
         let nested = Lists {
@@ -295,6 +297,6 @@ mod tests {
             deny: set(&["10.1.0.0/16"]),
             default: Fallback::Allow,
         };
-        assert_eq!(nested.decide(ip("10.1.0.1")), Decision::Pass);
+        assert_eq!(nested.decide(ip("10.1.0.1")), Decision::Allowed);
     }
 }

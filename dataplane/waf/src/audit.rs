@@ -16,6 +16,7 @@ use std::{borrow::Cow, net::IpAddr};
 use serde::{Serialize, Serializer, ser::SerializeSeq};
 
 pub use self::{redact::Redaction, time::Rfc3339};
+use crate::geo::Country;
 use crate::policy::{Finding, Mode, Reason, RequestView};
 
 /// Longest `uri`, in bytes.
@@ -43,6 +44,12 @@ pub struct Event<'a> {
     pub request_id: &'a str,
     /// The client, behind all trusted proxies.
     pub client: IpAddr,
+    /// The country it is in. Left out where nobody knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub country: Option<Country>,
+    /// The autonomous system it is in. Left out where nobody knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asn: Option<u32>,
     /// The method, as sent.
     #[serde(serialize_with = "token")]
     pub method: &'a str,
@@ -151,6 +158,8 @@ impl<'a> Event<'a> {
             time: Rfc3339 { unix_ms },
             request_id,
             client: request.client.to_canonical(),
+            country: request.country(),
+            asn: request.asn(),
             method: request.method,
             host: request.host,
             uri: policy.redaction.uri(request.path, request.query),

@@ -156,6 +156,17 @@ pub struct Compiled {
     pub rules: RuleSet,
     /// Rules of the Core Rule Set that this engine cannot run, and why. Others' old versions have some.
     pub left_out: Vec<Mistake>,
+    /// Rules that ask where an address is, and need someone who knows.
+    pub lookups: Lookups,
+}
+
+/// Rules with `@geoLookup`.
+#[derive(Clone, Debug, Default)]
+pub struct Lookups {
+    /// Of the Core Rule Set.
+    pub crs: Vec<Mistake>,
+    /// Own ones.
+    pub own: Vec<Mistake>,
 }
 
 /// Compiles a rule set. What of the Core Rule Set cannot be run is left out and told; of own rules, everything must be
@@ -175,14 +186,19 @@ pub fn compile(crs: Option<&Crs>, own: &Own) -> Result<Compiled, Vec<Mistake>> {
         })
     };
     let rules = RuleSet::compile(&directives, &read).map_err(mistakes)?;
-    let (left_out, of_own): (Vec<_>, Vec<_>) = rules
-        .left_out()
-        .iter()
-        .cloned()
-        .map(Mistake::from)
-        .partition(|mistake| is_of_crs(&mistake.position));
+    let split = |found: &[CompileError]| -> (Vec<_>, Vec<_>) {
+        let found = found.iter().cloned().map(Mistake::from);
+        found.partition(|mistake| is_of_crs(&mistake.position))
+    };
+    let (left_out, of_own) = split(rules.left_out());
     if of_own.is_empty() {
-        Ok(Compiled { rules, left_out })
+        let (crs, own) = split(rules.lookups());
+        let lookups = Lookups { crs, own };
+        Ok(Compiled {
+            rules,
+            left_out,
+            lookups,
+        })
     } else {
         Err(of_own)
     }

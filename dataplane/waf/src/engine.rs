@@ -46,6 +46,7 @@ pub struct RuleSet {
     signatures: Vec<String>,
     warnings: Vec<CompileError>,
     left_out: Vec<CompileError>,
+    lookups: Vec<CompileError>,
 }
 
 impl RuleSet {
@@ -80,6 +81,13 @@ impl RuleSet {
     #[must_use]
     pub fn left_out(&self) -> &[CompileError] {
         &self.left_out
+    }
+
+    /// Rules that ask where an address is (`@geoLookup`): they match nothing in a transaction without
+    /// [`Transaction::with_locations`].
+    #[must_use]
+    pub fn lookups(&self) -> &[CompileError] {
+        &self.lookups
     }
 
     fn program(&self) -> &Program {

@@ -1,4 +1,4 @@
-//! A web application firewall's decisions: address lists, path lists, limits per client, audit events, block pages.
+//! A web application firewall's decisions: lists of addresses, countries, networks and paths, limits per client, audit events, block pages.
 //!
 //! Values in, values out: no sockets, no clock, no runtime, no randomness of its own. A caller builds a
 //! [`policy::Policy`] from a [`policy::Config`], shows it each request as a [`policy::RequestView`] with the time, and
@@ -37,6 +37,7 @@ mod client;
 pub mod detect;
 pub mod engine;
 mod error;
+pub mod geo;
 pub mod limit;
 mod named;
 pub mod operator;

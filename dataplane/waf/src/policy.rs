@@ -1,9 +1,11 @@
 //! A policy: what it was configured to do, compiled, and what it says of a request.
 //!
-//! The order is fixed: the penalty box, address lists, path lists, header rules, then limits as they were written. Under [`Mode::Enforce`] the first
-//! that objects decides and the rest is not asked; a limit that only detects never decides. Under [`Mode::DetectOnly`] all are asked, and report; a request over
-//! its limit is counted no differently, so what is reported is what Enforce would refuse. An allow list exempts from the
-//! deny list and the default of its own pair and from nothing else: an allowed address still has limits.
+//! The order is fixed: the penalty box, address lists, countries, autonomous systems, path lists, header rules, then
+//! limits as they were written. Under [`Mode::Enforce`] the first that objects decides and the rest is not asked; a limit
+//! that only detects never decides. Under [`Mode::DetectOnly`] all are asked, and report; a request over its limit is
+//! counted no differently, so what is reported is what Enforce would refuse. An allow list exempts from the
+//! deny list and the default of its own pair, that of addresses from those of countries and autonomous systems too (an
+//! address is the closer word), and from nothing else: an allowed address still has limits.
 //!
 //! A limit across nodes notes what it allows for them, and is judged by this node's tables like any other.
 //!
@@ -25,6 +27,7 @@ use crate::{
     ClientKey, ConfigError,
     address::{Decision, Lists},
     audit::Redaction,
+    geo::{self, Country, UNKNOWN_ASN},
     limit::{Check, ConnectionGuard, FleetLimit, Overdrawn, Tables, Terms},
     uri::UriSet,
 };
@@ -52,6 +55,8 @@ enum Kind {
 struct Live {
     block_status: u16,
     addresses: Lists,
+    countries: geo::Lists<Country>,
+    asns: geo::Lists<u32>,
     allow: UriSet,
     deny: UriSet,
     headers: fields::FieldSet,
@@ -114,6 +119,8 @@ impl Policy {
                 deny: config.addresses.deny.into_iter().collect(),
                 default: config.addresses.default,
             },
+            countries: config.countries,
+            asns: config.asns,
             allow: UriSet::new(&config.uris.allow).map_err(|error| error.below("uris.allow"))?,
             deny: UriSet::new(&config.uris.deny).map_err(|error| error.below("uris.deny"))?,
             headers: fields::FieldSet::new(&config.headers)?,
@@ -284,7 +291,9 @@ impl Policy {
                     .put(verdict)?;
             }
         }
+        let mut listed = false;
         match live.addresses.decide(request.client) {
+            Decision::Allowed => listed = true,
             Decision::Pass => {}
             Decision::Denied(net) => {
                 self.report(verdict, Reason::Address, live.block_status, None, Detail::Prefix(net))?;
@@ -292,6 +301,9 @@ impl Policy {
             Decision::DeniedByDefault => {
                 self.report(verdict, Reason::Address, live.block_status, None, Detail::Default)?;
             }
+        }
+        if !listed {
+            self.judge_place(live, request, verdict)?;
         }
         if let Some(path) = live.denied_path(request.path) {
             self.report(verdict, Reason::Uri, live.block_status, None, Detail::Path(path))?;
@@ -305,6 +317,25 @@ impl Policy {
                 if let Err(seconds) = rate.count(&live.tables, client, now_ms) {
                     self.over(&rate.scope, Some(seconds)).put(verdict)?;
                 }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Where the client is. It is looked up only for lists that may refuse it.
+    fn judge_place(&self, live: &Live, request: &RequestView<'_>, verdict: &mut Verdict) -> ControlFlow<()> {
+        if !live.countries.pass_all() {
+            let country = request.country().unwrap_or(Country::UNKNOWN);
+            let denied = placed(live.countries.decide(&country), Detail::Country(country));
+            if let Some(detail) = denied {
+                self.report(verdict, Reason::Country, live.block_status, None, detail)?;
+            }
+        }
+        if !live.asns.pass_all() {
+            let asn = request.asn().unwrap_or(UNKNOWN_ASN);
+            let denied = placed(live.asns.decide(&asn), Detail::Asn(asn));
+            if let Some(detail) = denied {
+                self.report(verdict, Reason::Asn, live.block_status, None, detail)?;
             }
         }
         ControlFlow::Continue(())
@@ -508,6 +539,15 @@ impl PenaltyBox {
     }
 }
 
+/// What objects to a place, if anything does.
+fn placed(decision: geo::Decision, entry: Detail) -> Option<Detail> {
+    match decision {
+        geo::Decision::Pass => None,
+        geo::Decision::Denied => Some(entry),
+        geo::Decision::DeniedByDefault => Some(Detail::Default),
+    }
+}
+
 /// Enforce only if both do.
 const fn weaker(policy: Mode, part: Mode) -> Mode {
     match (policy, part) {
@@ -518,5 +558,7 @@ const fn weaker(policy: Mode, part: Mode) -> Mode {
 
 #[cfg(test)]
 mod flood_tests;
+#[cfg(test)]
+mod place_tests;
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ use allocation_counter::measure;
 use breakwater_waf::{
     address::Fallback,
     detect::{sqli, xss},
+    geo,
     limit::{ConnectionGuard, Tables, Terms},
     policy::{
         Config, FieldRule, LimitConfig, Mode, Outcome, Penalty, Policy, RequestRate, RequestView, admit_all,
@@ -14,12 +15,32 @@ use breakwater_waf::{
     uri::{Kind, Pattern},
 };
 
+/// Everyone is there, in AS64497.
+#[derive(Debug)]
+struct Sweden;
+
+impl geo::Locate for Sweden {
+    fn country(&self, _: IpAddr) -> Option<geo::Country> {
+        "SE".parse().ok()
+    }
+
+    fn asn(&self, _: IpAddr) -> Option<u32> {
+        Some(64_497)
+    }
+
+    fn describe(&self, _: IpAddr, _: &mut dyn FnMut(&'static str, &str)) -> bool {
+        false
+    }
+}
+
 fn policy(tables: &Arc<Tables>) -> Arc<Policy> {
     let mut config = Config::new("edge/shop");
     let net = |text: &str| text.parse().expect("a prefix");
     config.addresses.allow = vec![net("198.51.100.0/24"), net("2001:db8::/32")];
     config.addresses.deny = vec![net("203.0.113.0/24")];
-    config.addresses.default = Fallback::Deny;
+    let country = |text: &str| text.parse().expect("a country");
+    config.countries = geo::Lists::new(vec![country("SE"), country("DE")], vec![], Fallback::Deny);
+    config.asns = geo::Lists::new(vec![], vec![64_496], Fallback::Allow);
     config.uris.deny = vec![
         Pattern::new(Kind::Prefix, "/admin"),
         Pattern::new(Kind::Exact, "/.git"),
@@ -76,7 +97,7 @@ fn policy(tables: &Arc<Tables>) -> Arc<Policy> {
 #[test]
 fn a_request_that_passes_costs_no_allocation() {
     let policies = [policy(&Arc::new(Tables::new(1))), policy(&Arc::new(Tables::new(2)))];
-    for client in ["198.51.100.7", "2001:db8::7", "::ffff:198.51.100.7"] {
+    for client in ["198.51.100.7", "2001:db8::7", "::ffff:198.51.100.7", "192.0.2.7"] {
         let client: IpAddr = client.parse().unwrap();
         let fields: &[(&str, &[u8])] = &[("accept", b"*/*"), ("User-Agent", b"Mozilla/5.0 \xff")];
         let request = RequestView::new(
@@ -86,7 +107,8 @@ fn a_request_that_passes_costs_no_allocation() {
             "/static/app.js",
             Some("v=1&password=x"),
         )
-        .with_fields(&fields);
+        .with_fields(&fields)
+        .with_locations(&Sweden);
         let mut guard = ConnectionGuard::new();
         // The first request makes the expressions' caches and puts the connection in the table.
         assert!(matches!(evaluate_all(&policies, &request, 0).outcome, Outcome::Pass));

@@ -4,6 +4,7 @@
 //! freshness, `Vary`) and what counters hold is left open.
 
 mod notes;
+mod places;
 mod rules;
 
 use std::net::IpAddr;
@@ -15,6 +16,7 @@ use breakwater_snapshot::unit::{
 };
 use breakwater_snapshot::{Blob, ObjectId, Snapshot};
 use breakwater_waf::address::list;
+use breakwater_waf::geo::Country;
 use breakwater_waf::policy::{FieldRule, Headers};
 use breakwater_waf::uri;
 use ipnet::IpNet;
@@ -47,6 +49,10 @@ pub struct Request {
     pub claims: Vec<(String, String)>,
     /// The client's address, where it is known.
     pub client: Option<IpAddr>,
+    /// The country it is in, where a database was asked.
+    pub country: Option<Country>,
+    /// The autonomous system it is in, where a database was asked.
+    pub asn: Option<u32>,
     /// The version of the Core Rule Set that nodes have, where it is known.
     pub crs: Option<String>,
 }
@@ -340,7 +346,8 @@ fn server(endpoint: &Endpoint) -> String {
 fn policy_view(id: &ObjectId, policy: &WafPolicy, request: &Request) -> (PolicyView, Option<String>) {
     let mut lists = Vec::new();
     let mut refusals = Vec::new();
-    address_lists(policy, request, &mut lists, &mut refusals);
+    let listed = address_lists(policy, request, &mut lists, &mut refusals);
+    places::lists(policy, request, listed, &mut lists, &mut refusals);
     uri_lists(policy, request, &mut lists, &mut refusals);
     header_rules(policy, request, &mut lists, &mut refusals);
     let limits = policy
@@ -375,7 +382,8 @@ fn policy_view(id: &ObjectId, policy: &WafPolicy, request: &Request) -> (PolicyV
     (view, refusal)
 }
 
-fn address_lists(policy: &WafPolicy, request: &Request, lists: &mut Vec<ListView>, refusals: &mut Vec<String>) {
+/// Whether the client is on the allow list.
+fn address_lists(policy: &WafPolicy, request: &Request, lists: &mut Vec<ListView>, refusals: &mut Vec<String>) -> bool {
     let addresses = &policy.addresses;
     let matching = |list: &[IpNet]| {
         let client = request.client?;
@@ -420,6 +428,7 @@ fn address_lists(policy: &WafPolicy, request: &Request, lists: &mut Vec<ListView
             refusals.push("addresses.default Deny".to_owned());
         }
     }
+    allowed.is_some()
 }
 
 fn header_rules(policy: &WafPolicy, request: &Request, lists: &mut Vec<ListView>, refusals: &mut Vec<String>) {

@@ -39,6 +39,7 @@ mod tls;
 mod value;
 mod verdict;
 mod waf_groups;
+mod waf_places;
 mod waf_policy;
 mod waf_rules;
 mod world;

@@ -14,7 +14,7 @@ use crate::claims::Age;
 use crate::edge_cache::collect;
 use crate::findings::Findings;
 use crate::index::{Index, positive};
-use crate::{Judgement, Object, Reason, value, waf_rules};
+use crate::{Judgement, Object, Reason, value, waf_places, waf_rules};
 
 /// Most refusals that a penalty can ask for.
 const MAX_STRIKES: u32 = 1_000_000;
@@ -75,6 +75,8 @@ pub(crate) fn read(object: &Object<crds::WafPolicySpec>, index: &Index<'_>, find
             format!("`{net}` is on both lists; allow is read first, so it passes"),
         );
     }
+    let countries = waf_places::countries(spec.countries.as_ref(), findings);
+    let asns = waf_places::asns(spec.asns.as_ref(), findings);
     let uris = Uris {
         allow: value::paths(findings, "spec.uris.allow", &spec.uris.allow),
         deny: value::paths(findings, "spec.uris.deny", &spec.uris.deny),
@@ -111,6 +113,8 @@ pub(crate) fn read(object: &Object<crds::WafPolicySpec>, index: &Index<'_>, find
         },
         client,
         addresses,
+        countries,
+        asns,
         uris,
         headers,
         limits,

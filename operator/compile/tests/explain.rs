@@ -440,3 +440,56 @@ fn the_rules_in_force_are_told_with_the_exclusions_that_hold_for_the_request() {
         assert!(notes.iter().any(|note| note == everywhere));
     }
 }
+
+#[test]
+fn lists_of_places_are_told_and_refuse_only_where_a_database_was_asked() {
+    const PLACES: &str = r#"
+kind: EdgeCache
+metadata: {name: shop, created: 1}
+spec: {hostnames: [shop.example.com], origin: {urls: ["http://10.0.0.5"]}}
+---
+kind: WafPolicy
+metadata: {name: places, created: 2}
+spec:
+  targetRefs: [{kind: EdgeCache, name: shop}]
+  addresses: {allow: [192.0.2.1]}
+  countries: {allow: [SE, XX], default: Deny}
+  asns: {deny: [64496]}
+"#;
+    let ask = |client: &str, country: Option<&str>, asn: Option<u32>| {
+        let request = Request {
+            method: "GET".to_owned(),
+            host: "shop.example.com".to_owned(),
+            path: "/".to_owned(),
+            client: Some(client.parse().unwrap()),
+            country: country.map(|code| code.parse().unwrap()),
+            asn,
+            ..Request::default()
+        };
+        explain(&compile(&support::world(PLACES)).snapshot, &request, |_| None, class)
+    };
+    let told = |explanation: &Explanation, name: &str| {
+        let mut lists = explanation.policies[0].lists.iter();
+        lists.find(|view| view.list == name).unwrap().effect.clone()
+    };
+    let refused = |code: &str, asn| ask("198.51.100.1", Some(code), Some(asn)).refused;
+    assert_eq!(refused("SE", 64_497), None);
+    assert!(refused("FR", 64_497).unwrap().ends_with("countries.default Deny"));
+    assert!(refused("SE", 64_496).unwrap().ends_with("asns.deny 64496"));
+    assert_eq!(
+        ask("192.0.2.1", Some("FR"), Some(64_496)).refused,
+        None,
+        "an allowed address passes"
+    );
+    let unknown = ask("198.51.100.1", None, None);
+    assert_eq!(unknown.refused, None);
+    assert_eq!(
+        told(&unknown, "countries.allow"),
+        "a client of SE, XX passes these lists"
+    );
+    assert_eq!(
+        told(&unknown, "countries.default"),
+        "a client on neither list is refused"
+    );
+    assert_eq!(told(&unknown, "asns.deny"), "a client of 64496 is refused");
+}

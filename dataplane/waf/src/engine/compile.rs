@@ -61,6 +61,8 @@ struct Compiler {
     warnings: Vec<CompileError>,
     /// One for each rule at most.
     left_out: Vec<CompileError>,
+    /// One for each rule at most.
+    lookups: Vec<CompileError>,
     errors: Vec<CompileError>,
 }
 
@@ -227,6 +229,12 @@ impl Compiler {
                     message: format!("rule {} cannot be run: {reason}", draft.id),
                 });
             }
+            if std::mem::take(&mut tables.looks_up) {
+                self.lookups.push(CompileError {
+                    position: draft.position.clone(),
+                    message: format!("rule {} asks where an address is (@geoLookup)", draft.id),
+                });
+            }
             if let Some(phase) = program.phases.get_mut(phase_index(draft.phase)) {
                 phase.push(index);
             }
@@ -247,6 +255,7 @@ impl Compiler {
             signatures: self.signatures,
             warnings: self.warnings,
             left_out: self.left_out,
+            lookups: self.lookups,
         })
     }
 

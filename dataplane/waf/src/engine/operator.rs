@@ -33,6 +33,8 @@ pub(super) enum Test {
     ByteRange(ByteSet),
     UrlEncoding,
     Utf8,
+    /// Where an address is: fills GEO.
+    Place,
     Sqli,
     Xss,
     CreditCard(Box<Regex>),

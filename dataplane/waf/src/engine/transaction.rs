@@ -4,9 +4,9 @@
 //! it over as many waits as the request takes. It never waits itself and takes no lock but that of a shard of
 //! [`Stores`], for rules that open a collection.
 //!
-//! Split by what happens when: [`request`] and [`body`] fill collections, [`resolve`] finds targets in them, [`run`]
-//! walks through the rules of a phase, [`act`] does what they say, [`report`] tells. [`rest`] is about the memory that it
-//! takes while its caller waits.
+//! Split by what happens when: [`request`] and [`body`] fill collections, [`place`] fills the one that rules ask for,
+//! [`resolve`] finds targets in them, [`run`] walks through the rules of a phase, [`act`] does what they say, [`report`]
+//! tells. [`rest`] is about the memory that it takes while its caller waits.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use super::program::Program;
 use super::store::Stores;
 use super::values::{ValueId, Values};
 use super::{Connection, Overlay, Report, RuleSet};
+use crate::geo::Locate;
 use crate::seclang::{AllowScope, BodyProcessor, Engine, Phase, Severity, Variable};
 
 mod act;
@@ -24,6 +25,7 @@ mod body;
 mod buckets;
 mod expand;
 mod lists;
+mod place;
 mod report;
 mod request;
 mod resolve;
@@ -57,6 +59,7 @@ pub struct Transaction {
     /// What its rules do not see besides.
     exclusions: Vec<Arc<BoundExclusion>>,
     stores: Option<Arc<Stores>>,
+    locations: Option<Arc<dyn Locate>>,
     values: Values,
     lists: Lists,
     buckets: Buckets,
@@ -149,6 +152,7 @@ impl Transaction {
             bound: Arc::clone(bound),
             exclusions: Vec::new(),
             stores: None,
+            locations: None,
             values: Values::with_capacity(4096),
             lists: Lists::default(),
             buckets: Buckets::default(),
@@ -200,6 +204,13 @@ impl Transaction {
     #[must_use]
     pub fn with_stores(mut self, stores: &Arc<Stores>) -> Self {
         self.stores = Some(Arc::clone(stores));
+        self
+    }
+
+    /// Gives it someone who knows where addresses are; without, rules with `@geoLookup` match nothing.
+    #[must_use]
+    pub fn with_locations(mut self, locations: Arc<dyn Locate>) -> Self {
+        self.locations = Some(locations);
         self
     }
 

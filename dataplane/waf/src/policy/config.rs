@@ -6,6 +6,7 @@ use super::Headers;
 use crate::{
     ConfigError,
     address::Fallback,
+    geo::{self, Country},
     limit::{MAX_STRIKES, Terms},
     uri::Pattern,
 };
@@ -22,6 +23,10 @@ pub struct Config {
     pub mode: Mode,
     /// Lists of client addresses.
     pub addresses: Addresses,
+    /// Lists of the countries that clients are in.
+    pub countries: geo::Lists<Country>,
+    /// Lists of the autonomous systems that clients are in.
+    pub asns: geo::Lists<u32>,
     /// Lists of paths.
     pub uris: Uris,
     /// Rules over header fields.
@@ -46,6 +51,8 @@ impl Config {
             name: name.into(),
             mode: Mode::default(),
             addresses: Addresses::default(),
+            countries: geo::Lists::default(),
+            asns: geo::Lists::default(),
             uris: Uris::default(),
             headers: Headers::default(),
             limits: Vec::new(),

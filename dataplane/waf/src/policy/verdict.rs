@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use super::{FieldSource, Mode};
 use crate::{
     audit::{Action, Redaction},
+    geo::{Country, Locate},
     limit::ConnectionGuard,
 };
 
@@ -26,6 +27,8 @@ pub struct RequestView<'a> {
     pub query: Option<&'a str>,
     /// The header fields; rules over them see none where they are not shown.
     pub fields: Option<&'a dyn FieldSource>,
+    /// Who knows where clients are; where nobody does, every client is at an unknown place.
+    pub locations: Option<&'a dyn Locate>,
 }
 
 impl<'a> RequestView<'a> {
@@ -39,6 +42,7 @@ impl<'a> RequestView<'a> {
             path,
             query,
             fields: None,
+            locations: None,
         }
     }
 
@@ -49,6 +53,27 @@ impl<'a> RequestView<'a> {
             fields: Some(fields),
             ..self
         }
+    }
+
+    /// The same with someone who knows where its client is.
+    #[must_use]
+    pub fn with_locations(self, locations: &'a dyn Locate) -> Self {
+        Self {
+            locations: Some(locations),
+            ..self
+        }
+    }
+
+    /// The country its client is in, if anybody knows.
+    #[must_use]
+    pub fn country(&self) -> Option<Country> {
+        self.locations?.country(self.client)
+    }
+
+    /// The autonomous system its client is in, if anybody knows.
+    #[must_use]
+    pub fn asn(&self) -> Option<u32> {
+        self.locations?.asn(self.client)
     }
 }
 
@@ -136,6 +161,10 @@ pub struct Identity {
 pub enum Reason {
     /// The address lists.
     Address,
+    /// The lists of countries.
+    Country,
+    /// The lists of autonomous systems.
+    Asn,
     /// The path lists.
     Uri,
     /// The rules over header fields.
@@ -160,6 +189,8 @@ impl Reason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Address => "address",
+            Self::Country => "country",
+            Self::Asn => "asn",
             Self::Uri => "uri",
             Self::Header => "header",
             Self::Limit => "limit",
@@ -178,8 +209,12 @@ impl Reason {
 pub enum Detail {
     /// This prefix of the deny list.
     Prefix(IpNet),
-    /// The address lists' default.
+    /// The default of a pair of lists.
     Default,
+    /// This country of the deny list.
+    Country(Country),
+    /// This autonomous system of the deny list.
+    Asn(u32),
     /// This pattern of the deny list.
     Path(Arc<str>),
     /// This rule over header fields.
@@ -208,6 +243,8 @@ impl fmt::Display for Detail {
         match self {
             Self::Prefix(net) => net.fmt(f),
             Self::Default => f.write_str("default"),
+            Self::Country(country) => country.fmt(f),
+            Self::Asn(asn) => write!(f, "AS{asn}"),
             Self::Penalty(seconds) => write!(f, "for {seconds} s more"),
             Self::Path(text) | Self::Field(text) | Self::Limit(text) | Self::Message(text) => f.write_str(text),
         }

@@ -189,16 +189,17 @@ impl Tables<'_> {
             }
             OperatorKind::ValidateUrlEncoding => Test::UrlEncoding,
             OperatorKind::ValidateUtf8Encoding => Test::Utf8,
+            OperatorKind::GeoLookup => {
+                self.looks_up = true;
+                Test::Place
+            }
             OperatorKind::DetectSqli => Test::Sqli,
             OperatorKind::DetectXss => Test::Xss,
             OperatorKind::VerifyCc => Test::CreditCard(Box::new(pattern::compile(argument, false)?)),
             OperatorKind::VerifySsn => Test::SocialSecurity(Box::new(pattern::compile(argument, false)?)),
             OperatorKind::VerifyCpf => Test::Cpf(Box::new(pattern::compile(argument, false)?)),
             other => {
-                let message = format!(
-                    "@{}: rules make no look-ups in databases or in the DNS here",
-                    other.name()
-                );
+                let message = format!("@{}: rules make no look-ups in the DNS here", other.name());
                 return Ok(self.leave_out(message));
             }
         })

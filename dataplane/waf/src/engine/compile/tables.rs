@@ -11,6 +11,7 @@ use crate::engine::names::TxNames;
 use crate::engine::operator::{Test, number, pattern};
 use crate::engine::program::{Name, Piece, Program, Select, Target, TargetList, Text, Value};
 use crate::engine::scan::{self, Wanted};
+use crate::geo;
 use crate::seclang::{self, Expr, ExprPart, Key, RuleRange, Variable};
 use crate::transform::Transformation;
 
@@ -38,6 +39,8 @@ pub(super) struct Tables<'r> {
     wanted_at: Vec<seclang::Position>,
     /// Why the rule that is compiled cannot run.
     pub(super) left_out: Option<String>,
+    /// The rule that is compiled asks where an address is.
+    pub(super) looks_up: bool,
 }
 
 impl<'r> Tables<'r> {
@@ -60,6 +63,7 @@ impl<'r> Tables<'r> {
             wanted: Vec::new(),
             wanted_at: Vec::new(),
             left_out: None,
+            looks_up: false,
         }
     }
 
@@ -302,6 +306,12 @@ pub(in crate::engine) fn rules_in(program: &Program, ranges: &Ranges) -> Bits {
 pub(in crate::engine) fn select_target(target: &seclang::Target) -> Result<Target, String> {
     let key = match &target.key {
         None => Select::All,
+        Some(Key::Name(name)) if target.variable == Variable::Geo && !is_member_of_geo(name) => {
+            return Err(format!(
+                "GEO:{name} is not known here: GEO has {}",
+                geo::MEMBERS.join(", ")
+            ));
+        }
         Some(Key::Name(name)) => Select::Name(name.to_ascii_lowercase().into_bytes().into_boxed_slice()),
         Some(Key::Regex(text)) => {
             let regex = pattern::compile(text, true).map_err(|error| format!("the name /{text}/: {error}"))?;
@@ -313,6 +323,10 @@ pub(in crate::engine) fn select_target(target: &seclang::Target) -> Result<Targe
         variable: target.variable,
         key,
     })
+}
+
+fn is_member_of_geo(name: &str) -> bool {
+    geo::MEMBERS.iter().any(|member| member.eq_ignore_ascii_case(name))
 }
 
 /// Whether a variable changes between phases only.
@@ -329,6 +343,7 @@ fn is_steady(variable: Variable) -> bool {
             | Variable::MatchedVarName
             | Variable::MatchedVars
             | Variable::MatchedVarsNames
+            | Variable::Geo
             | Variable::HighestSeverity
             | Variable::ReqbodyProcessor
             | Variable::Sessionid

@@ -26,9 +26,10 @@ pub(super) enum List {
     ResponseHeaders,
     XmlText,
     XmlAttributes,
+    Geo,
 }
 
-const LISTS: usize = 13;
+const LISTS: usize = 14;
 
 /// All lists of a transaction.
 #[derive(Debug, Default)]
@@ -47,6 +48,12 @@ impl Lists {
     /// About how many bytes they take.
     pub(super) fn memory(&self) -> usize {
         self.0.iter().map(|items| items.capacity() * size_of::<Item>()).sum()
+    }
+
+    pub(super) fn clear(&mut self, list: List) {
+        if let Some(items) = self.0.get_mut(list as usize) {
+            items.clear();
+        }
     }
 
     pub(super) fn push(&mut self, list: List, name: ValueId, value: ValueId) {
@@ -78,6 +85,7 @@ pub(super) fn of(variable: Variable) -> Option<(&'static [List], bool)> {
         Variable::MultipartFilename => (&[List::PartFilenames], false),
         Variable::ResponseHeaders => (&[List::ResponseHeaders], false),
         Variable::ResponseHeadersNames => (&[List::ResponseHeaders], true),
+        Variable::Geo => (&[List::Geo], false),
         _ => return None,
     })
 }

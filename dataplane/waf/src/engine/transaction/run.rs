@@ -291,10 +291,21 @@ impl Transaction {
         {
             return FAILED;
         }
+        if let Test::Place = &link.test {
+            if self.locations.is_none() {
+                // Neither with nor without `!`: the rule cannot be run.
+                return link.negated.into();
+            }
+            let value = bytes_of(program, bound, &self.values, val, &mut buffer);
+            let address = std::str::from_utf8(value)
+                .ok()
+                .and_then(|text| text.trim().parse().ok());
+            return self.locate(address).into();
+        }
         let value = bytes_of(program, bound, &self.values, val, &mut buffer);
         match &link.test {
             Test::Always => true.into(),
-            Test::Never | Test::Compare(..) | Test::Text(..) | Test::Expanded(_) => FAILED,
+            Test::Never | Test::Compare(..) | Test::Text(..) | Test::Expanded(_) | Test::Place => FAILED,
             Test::Pattern(pattern) => {
                 let Some(regex) = &pattern.regex else { return FAILED };
                 // Most values do not match, and what finds that out needs no room for captures.
