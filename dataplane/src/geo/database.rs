@@ -1,7 +1,8 @@
 //! One database: its file, how it says what it knows, and single questions.
 //!
-//! Vendors arrange records differently; how one does is found out when it is read. Invariant: what is returned by
-//! [`Database::read`] was verified from end to end, so a question cannot fail; one that does all the same knows nothing.
+//! Vendors arrange records differently; how one does is found out when it is read. Invariant: of what [`Database::read`]
+//! returns, the whole tree was walked and what is asked of each record was read; a question that fails all the same knows
+//! nothing. What the format asks for besides is not insisted on: databases that many use have no description.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -10,7 +11,8 @@ use std::path::Path;
 
 use breakwater_waf::audit::cut;
 use breakwater_waf::geo::{self, Country};
-use maxminddb::{LookupResult, PathElement, Reader, WithinOptions};
+use maxminddb::{LookupResult, MaxMindDbError, PathElement, Reader, WithinOptions};
+use serde::de::IgnoredAny;
 
 use super::files::Stamp;
 use crate::GeoError;
@@ -18,7 +20,7 @@ use crate::GeoError;
 /// Largest file that is read, bytes. Databases of countries have some 10 MB, the largest of cities some hundreds.
 const MOST_BYTES: u64 = 512 << 20;
 
-/// Records that are looked into to find out how a database arranges them.
+/// Networks that are looked into to find out how a database arranges its records.
 const PROBED: usize = 100_000;
 
 /// What a database knows.
@@ -162,13 +164,7 @@ impl Database {
     fn of(kind: Kind, bytes: Vec<u8>) -> Result<Self, String> {
         let size = bytes.len() as u64;
         let reader = Reader::from_source(bytes).map_err(|error| error.to_string())?;
-        reader.verify().map_err(|error| error.to_string())?;
-        let arranged = arrangement(kind, &reader).ok_or_else(|| {
-            format!(
-                "it is of the type {:?}",
-                cut(&reader.metadata().database_type, MOST_TYPE)
-            )
-        })?;
+        let arranged = check(kind, &reader)?;
         Ok(Self {
             reader,
             arranged,
@@ -258,23 +254,57 @@ fn asn(record: &Record<'_>, arranged: &Arranged) -> Option<u32> {
     }
 }
 
-/// How the records of a database say what it is for: as the first of them that says it at all does.
-fn arrangement(kind: Kind, reader: &Reader<Vec<u8>>) -> Option<Arranged> {
-    let records = reader.networks(WithinOptions::default()).ok()?;
-    records.take(PROBED).flatten().find_map(|record| match kind {
+/// Walks through all of a database; how its records say what it is for, as the first that says it at all does.
+fn check(kind: Kind, reader: &Reader<Vec<u8>>) -> Result<Arranged, String> {
+    let metadata = reader.metadata();
+    // A tree has one leaf more than it has nodes; some have a part that is reached in several ways.
+    let most = (metadata.node_count as usize).saturating_mul(3);
+    let options = WithinOptions::default().include_networks_without_data();
+    let networks = reader.networks(options).map_err(|error| error.to_string())?;
+    let mut arranged = None;
+    for (count, record) in networks.enumerate() {
+        if count > most {
+            return Err("its tree has too many leaves".to_owned());
+        }
+        let record = record.map_err(|error| error.to_string())?;
+        if arranged.is_none() && count < PROBED {
+            arranged = arrangement(kind, &record);
+        }
+        if let Some(arranged) = &arranged {
+            intact(&record, arranged).map_err(|error| error.to_string())?;
+        }
+    }
+    arranged.ok_or_else(|| format!("it is of the type {:?}", cut(&metadata.database_type, MOST_TYPE)))
+}
+
+fn arrangement(kind: Kind, record: &Record<'_>) -> Option<Arranged> {
+    match kind {
         Kind::Countries => {
             let mut layouts = COUNTRIES.into_iter();
             layouts
-                .find(|layout| country(&record, layout).is_some())
+                .find(|layout| country(record, layout).is_some())
                 .map(Arranged::Countries)
         }
         Kind::Asns => {
             let mut ways = ASNS
                 .into_iter()
                 .flat_map(|way| [Arranged::Numbers(way), Arranged::Texts(way)]);
-            ways.find(|arranged| asn(&record, arranged).is_some())
+            ways.find(|arranged| asn(record, arranged).is_some())
         }
-    })
+    }
+}
+
+/// Whether what is asked of a record can be read, if it is there.
+fn intact(record: &Record<'_>, arranged: &Arranged) -> Result<(), MaxMindDbError> {
+    let way = match arranged {
+        Arranged::Countries(layout) => layout.code.0,
+        Arranged::Numbers(way) | Arranged::Texts(way) => way,
+    };
+    match record.decode_path::<IgnoredAny>(way) {
+        // Something else lies there, which may be meant.
+        Ok(_) | Err(MaxMindDbError::Decoding { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]
