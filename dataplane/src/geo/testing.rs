@@ -14,7 +14,7 @@ pub enum Value {
     /// A number.
     Number(u32),
     /// Named values.
-    Map(Vec<(&'static str, Value)>),
+    Map(Vec<(&'static str, Self)>),
 }
 
 /// A record as MaxMind's and DB-IP's databases of countries have it.
