@@ -193,7 +193,8 @@ impl Inspection {
             .with_exclusions(rules.exclusions(method, path))
             .with_stores(&rules.stores);
         if rules.look_up {
-            transaction = transaction.with_locations(Arc::clone(&self.worker.locations.borrow()));
+            let locations = Arc::clone(&*self.worker.locations.borrow());
+            transaction = transaction.with_locations(locations);
         }
         if self.of_response {
             transaction.of_response()

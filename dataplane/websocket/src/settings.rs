@@ -5,8 +5,8 @@
 
 use std::num::NonZeroU32;
 
-use crate::{Keepalive, Side};
 use crate::rate::Allowance;
+use crate::{Keepalive, Side};
 
 /// The longest frame and message of one direction, in payload bytes as sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -376,7 +376,10 @@ fn the_answer_to_a_ping_of_ours_is_found_wherever_it_is_cut_and_no_other_pong_is
         }
         let mut tracker = FrameTracker::new();
         let fed = tracker.feed(&rules, &answer, asked);
-        assert_eq!((fed.consumed, fed.charged, fed.stop), (0, 0, Stop::Answer(answer.len())));
+        assert_eq!(
+            (fed.consumed, fed.charged, fed.stop),
+            (0, 0, Stop::Answer(answer.len()))
+        );
         assert!(tracker.at_boundary());
         for other in [&b"pong"[..], b"", b"pin", b"pings"] {
             let pong = frame(&rules, FIN | 10, other);
