@@ -13,7 +13,7 @@ use crate::engine::{CompileError, RuleSet};
 use crate::seclang::{self, Action, Directive, DirectiveKind, ParseError, Position, Target};
 
 /// What ModSecurity's recommended configuration has, without what a host decides: which parser a body goes through, and
-/// that a body which is not what its type says is refused. A policy's own rule with one of these ids takes its place.
+/// that a body which is not what its type says is refused, and that bounds of the engine which were reached are told. A policy's own rule with one of these ids takes its place.
 const BASE: &str = r#"
 SecRuleEngine On
 SecRequestBodyAccess On
@@ -25,6 +25,7 @@ SecRule REQUEST_HEADERS:Content-Type "@rx ^application/[a-z0-9.-]+[+]json" "id:2
 SecRule REQBODY_ERROR "!@eq 0" "id:200002,phase:2,t:none,log,deny,status:400,msg:'Failed to parse request body',logdata:'%{REQBODY_ERROR_MSG}',severity:'CRITICAL'"
 SecRule MULTIPART_STRICT_ERROR "!@eq 0" "id:200003,phase:2,t:none,log,deny,status:400,msg:'Multipart request body failed strict validation',severity:'CRITICAL'"
 SecRule MULTIPART_UNMATCHED_BOUNDARY "@eq 1" "id:200004,phase:2,t:none,log,deny,status:400,msg:'Multipart parser detected a possible unmatched boundary',severity:'CRITICAL'"
+SecRule TX:/^MSC_/ "!@eq 0" "id:200005,phase:5,t:none,log,pass,msg:'A bound of the rule engine was reached: %{MATCHED_VAR_NAME}',severity:'WARNING'"
 "#;
 
 /// What the base configuration is called in messages.
@@ -295,7 +296,7 @@ mod tests {
     #[test]
     fn the_base_configuration_compiles_alone() {
         let rules = compile(None, &Own::default()).unwrap();
-        assert_eq!(rules.rules.rules(), 6);
+        assert_eq!(rules.rules.rules(), 7);
     }
 
     #[test]
@@ -305,7 +306,7 @@ mod tests {
             text: "SecRule ARGS:a \"@streq 1\" \"id:200002,phase:1,deny\"",
         };
         let rules = compile(None, &Own::parse(&[source]).unwrap()).unwrap();
-        assert_eq!(rules.rules.rules(), 6);
+        assert_eq!(rules.rules.rules(), 7);
     }
 
     #[test]
@@ -314,7 +315,7 @@ mod tests {
         let source = Source { name: "crs.conf", text };
         let crs = Crs::parse(None, &[source], BTreeMap::new()).unwrap();
         let compiled = compile(Some(&crs), &Own::default()).unwrap();
-        assert_eq!((compiled.rules.rules(), compiled.left_out.len()), (9, 1));
+        assert_eq!((compiled.rules.rules(), compiled.left_out.len()), (10, 1));
         assert!(compile(None, &Own::parse(&[source]).unwrap()).is_err());
     }
 

@@ -13,6 +13,6 @@ mod words;
 
 pub use encoding::{Utf8Fault, is_url_encoded, utf8_fault};
 pub use numbers::{is_card_number, is_cpf, is_ssn, parse_number};
-pub use phrases::{MAX_PHRASE_BYTES, PhraseError, PhraseSet, data_file, phrases};
+pub use phrases::{MAX_PHRASE_BYTES, PhraseError, PhraseSet, data_file, phrases, shortest};
 pub use range::{ByteRange, ByteRangeError};
 pub use words::{contains, contains_word, within};

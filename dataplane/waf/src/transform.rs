@@ -72,6 +72,16 @@ named! {
 }
 
 impl Transformation {
+    /// How many times as long as a value what is made of it may be; a digest is counted as long as its value.
+    pub(crate) const fn growth(self) -> usize {
+        match self {
+            Self::Base64Encode | Self::HexEncode => 2,
+            Self::UrlEncode => 3,
+            Self::Utf8ToUnicode => 4,
+            _ => 1,
+        }
+    }
+
     /// The value after the transformation; borrowed where that changes nothing. Linear in time and memory.
     #[must_use]
     pub fn apply(self, input: &[u8]) -> Cow<'_, [u8]> {

@@ -10,8 +10,9 @@
 
 use super::{Arguments, BodyError, Limits};
 
-/// Most bytes of names for each byte of body, and besides.
-const NAME_BYTES: (usize, usize) = (32, 64 << 10);
+/// Most bytes of names for each byte of body, and besides: rules look at names as they look at values, so that a body costs
+/// as much as its names are long.
+const NAME_BYTES: (usize, usize) = (4, 256 << 10);
 
 pub(super) fn parse(input: &[u8], limits: Limits) -> Arguments<'static> {
     let mut reader = Reader {

@@ -28,6 +28,17 @@ use tables::Tables;
 /// Most mistakes that are told.
 const MISTAKES: usize = 100;
 
+/// Most steps of what takes as many as there are rules for each directive: rules looked at by a removal, an update or a
+/// `ctl`, targets added to them, names of TX looked at by a pattern.
+const WORK: usize = 16 << 20;
+
+/// Why there were more.
+const TOO_MUCH: &str = "removals, updates, ctl and patterns of TX look at too many rules and names together; \
+                        use fewer, with ranges of ids or shorter lists";
+
+/// Most actions of one rule that others add to.
+const ACTIONS: usize = 1000;
+
 /// A rule on its way: the text's own, and what directives after it did to it.
 #[derive(Debug)]
 pub(super) struct Draft {
@@ -46,6 +57,9 @@ pub(super) fn compile(directives: &[Directive], read: &ReadFile<'_>) -> Result<R
     let mut compiler = Compiler::default();
     for (place, directive) in directives.iter().enumerate() {
         compiler.directive(place, directive);
+        if compiler.errors.len() >= MISTAKES {
+            break;
+        }
     }
     compiler.finish(read)
 }
@@ -55,7 +69,10 @@ struct Compiler {
     drafts: Vec<Draft>,
     markers: HashMap<String, Vec<usize>>,
     defaults: HashMap<usize, Vec<Located<Action>>>,
-    ids: HashMap<u32, Position>,
+    /// Where each rule is among the drafts.
+    ids: HashMap<u32, usize>,
+    /// What of [`WORK`] is done.
+    work: usize,
     settings: Settings,
     signatures: Vec<String>,
     warnings: Vec<CompileError>,
@@ -76,7 +93,10 @@ impl Compiler {
                 self.defaults.insert(phase_index(*phase), actions.clone());
             }
             DirectiveKind::Remove(range) => {
-                let matched = self.each_in(range, position, |draft| draft.removed = true);
+                let matched = self.each_in(range, position, |draft| {
+                    draft.removed = true;
+                    0
+                });
                 self.warn_unless(matched, position, "no rule before it is removed by this");
             }
             DirectiveKind::UpdateTarget(range, update) => {
@@ -102,11 +122,12 @@ impl Compiler {
         let Some(id) = id else {
             return self.error(position, "a rule needs an id");
         };
-        if let Some(first) = self.ids.get(&id) {
+        if let Some(first) = self.ids.get(&id).and_then(|at| self.drafts.get(*at)) {
+            let first = &first.position;
             let message = format!("rule {id} is already defined at {first}; an id names one rule");
             return self.error(position, &message);
         }
-        self.ids.insert(id, position.clone());
+        self.ids.insert(id, self.drafts.len());
         let defaults = self.defaults.get(&phase_index(phase)).cloned().unwrap_or_default();
         let rule = rule.clone();
         self.drafts.push(Draft {
@@ -120,8 +141,8 @@ impl Compiler {
         });
     }
 
-    /// Does something to each rule of a range; whether there was one.
-    fn each_in(&mut self, range: &RuleRange, position: &Position, mut change: impl FnMut(&mut Draft)) -> bool {
+    /// Does something to each rule of a range, and adds up what work it is; whether there was one.
+    fn each_in(&mut self, range: &RuleRange, position: &Position, mut change: impl FnMut(&mut Draft) -> usize) -> bool {
         let ranges = match Ranges::patterns(range) {
             Ok(ranges) => ranges,
             Err(message) => {
@@ -130,15 +151,22 @@ impl Compiler {
             }
         };
         let mut matched = false;
-        for draft in self.drafts.iter_mut().filter(|draft| ranges.has_draft(draft)) {
-            matched = true;
-            change(draft);
+        for draft in &mut self.drafts {
+            self.work += 1;
+            if ranges.has_draft(draft) {
+                matched = true;
+                self.work += change(draft);
+            }
+            if self.work > WORK {
+                self.error(position, TOO_MUCH);
+                return true;
+            }
         }
         matched
     }
 
     fn update_actions(&mut self, id: u32, link: u32, actions: &[Located<Action>], position: &Position) {
-        let Some(draft) = self.drafts.iter_mut().find(|draft| draft.id == id) else {
+        let Some(draft) = self.ids.get(&id).and_then(|at| self.drafts.get_mut(*at)) else {
             let message = format!("no rule {id} stands before this");
             return self.warn(position, &message);
         };
@@ -167,6 +195,10 @@ impl Compiler {
         let new = actions
             .iter()
             .filter(|new| !matches!(new.value, Action::Id(_) | Action::Phase(_) | Action::Chain));
+        if rule.actions.len() + actions.len() > ACTIONS {
+            let message = format!("rule {id} has more than {ACTIONS} actions with this");
+            return self.error(position, &message);
+        }
         rule.actions.extend(new.cloned());
     }
 
@@ -241,6 +273,9 @@ impl Compiler {
             if self.errors.len() >= MISTAKES {
                 break;
             }
+        }
+        if let Some(last) = drafts.last().filter(|_| self.work + tables.work(&program) > WORK) {
+            self.error(&last.position, TOO_MUCH);
         }
         if self.errors.is_empty() {
             self.errors = tables.into_program(&mut program);
@@ -339,19 +374,17 @@ impl Compiler {
                 let marker = self
                     .markers
                     .get(name)
-                    .and_then(|places| places.iter().find(|place| **place > from.place));
+                    .and_then(|places| places.get(places.partition_point(|place| *place <= from.place)));
                 let rule = || {
-                    let id: u32 = name.parse().ok()?;
-                    all.iter()
-                        .find(|draft| draft.id == id && draft.place > from.place)
-                        .map(|draft| draft.place)
+                    let draft = all.get(*self.ids.get(&name.parse().ok()?)?)?;
+                    (draft.place > from.place).then_some(draft.place)
                 };
                 marker.copied().or_else(rule)
             }
         };
         let end = peers.len();
         let at = match place {
-            Some(place) => peers.iter().position(|peer| peer.place > place).unwrap_or(end),
+            Some(place) => peers.partition_point(|peer| peer.place <= place),
             None => {
                 self.warn(
                     position,
@@ -397,8 +430,9 @@ pub(super) fn phase_index(phase: Phase) -> usize {
     }
 }
 
-/// New targets go to the starter, what is left out is left out of the whole chain.
-fn update_targets(rule: &mut seclang::Rule, update: &TargetUpdate) {
+/// New targets go to the starter, what is left out is left out of the whole chain; how many targets that touches.
+fn update_targets(rule: &mut seclang::Rule, update: &TargetUpdate) -> usize {
+    let mut touched = rule.targets.len() + update.targets.len();
     if let Some(old) = &update.replaces {
         rule.targets
             .retain(|target| target.variable != old.variable || target.key != old.key || target.count != old.count);
@@ -408,12 +442,14 @@ fn update_targets(rule: &mut seclang::Rule, update: &TargetUpdate) {
     let mut next = rule.next.as_deref_mut();
     while let Some(link) = next {
         if !link.value.targets.is_empty() {
+            touched += left_out.len();
             link.value
                 .targets
                 .extend(left_out.iter().map(|target| (*target).clone()));
         }
         next = link.value.next.as_deref_mut();
     }
+    touched
 }
 
 /// A text as it was written.

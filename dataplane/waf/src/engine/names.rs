@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use super::transaction::Limit;
+
 /// Names of TX variables, in lower case, and their slots.
 #[derive(Debug)]
 pub(super) struct TxNames {
@@ -12,6 +14,11 @@ pub(super) struct TxNames {
 /// TX:0 to TX:9, what an operator captured, are the first slots.
 pub(super) const CAPTURES: u16 = 10;
 
+impl TxNames {
+    /// The first slot of the bounds that a transaction may reach, behind the captures.
+    pub(super) const LIMITS: u16 = CAPTURES;
+}
+
 impl Default for TxNames {
     fn default() -> Self {
         let mut this = Self {
@@ -20,6 +27,9 @@ impl Default for TxNames {
         };
         for digit in 0..CAPTURES {
             let _ = this.intern(digit.to_string().as_bytes());
+        }
+        for name in Limit::NAMES {
+            let _ = this.intern(name);
         }
         this
     }

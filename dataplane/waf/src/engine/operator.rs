@@ -8,7 +8,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use parking_lot::Mutex;
 use regex::bytes::Regex;
-use regex_automata::meta;
+use regex_automata::{Input, meta};
 
 use super::byteset::{ByteSet, Needs};
 use super::program::Text;
@@ -37,9 +37,8 @@ pub(super) enum Test {
     Place,
     Sqli,
     Xss,
-    CreditCard(Box<Regex>),
-    SocialSecurity(Box<Regex>),
-    Cpf(Box<Regex>),
+    /// Whether any of what a pattern finds has the check digits of its kind.
+    Numbers(Box<meta::Regex>, fn(&[u8]) -> bool),
 }
 
 /// A compiled `@rx`.
@@ -67,29 +66,53 @@ impl Expanded {
     /// Most expansions that are remembered.
     const KNOWN: usize = 8;
 
-    /// Whether the pattern that the macros came to matches; false where it is none or too long.
-    pub(super) fn matches(&self, pattern: &[u8], value: &[u8]) -> bool {
-        if pattern.len() >= Self::BYTES {
-            return false;
+    /// Most memory of such a pattern's program: a client may have written it, and each transaction compiles some.
+    const SIZE: usize = 256 << 10;
+
+    /// The pattern that the macros came to, `Some(None)` where it is none. It is compiled where it is not known, which takes
+    /// one of `left`; none where none is left.
+    pub(super) fn regex(&self, pattern: &[u8], left: &mut usize) -> Option<Option<Arc<Regex>>> {
+        let known = self.known.lock().iter().find(|(text, _)| text == pattern).cloned();
+        if let Some((_, regex)) = known {
+            return Some(regex);
         }
-        let known = self
-            .known
-            .lock()
-            .iter()
-            .find(|(text, _)| text == pattern)
-            .map(|(_, regex)| regex.clone());
-        let regex = known.unwrap_or_else(|| {
-            let text = std::str::from_utf8(pattern).ok();
-            let regex = text.and_then(|text| pattern::compile(text, false).ok()).map(Arc::new);
-            let mut all = self.known.lock();
-            if all.len() >= Self::KNOWN {
-                all.remove(0);
-            }
-            all.push((pattern.to_vec(), regex.clone()));
-            regex
-        });
-        regex.is_some_and(|regex| regex.is_match(value))
+        *left = left.checked_sub(1)?;
+        let text = std::str::from_utf8(pattern).ok();
+        let regex = text.and_then(|text| pattern::compile(text, false, Self::SIZE).ok());
+        let regex = regex.map(Arc::new);
+        let mut all = self.known.lock();
+        if all.len() >= Self::KNOWN {
+            all.remove(0);
+        }
+        all.push((pattern.to_vec(), regex.clone()));
+        Some(regex)
     }
+}
+
+/// Most bytes from the beginning of a search for a number to its end.
+const NUMBER: usize = 512;
+
+/// What a pattern finds, in order, without overlap. A search looks no further than [`NUMBER`] bytes, as a pattern may look to the
+/// end of a text for each of many short matches.
+pub(super) fn numbers<'v>(regex: &meta::Regex, value: &'v [u8]) -> impl Iterator<Item = &'v [u8]> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        while at < value.len() {
+            let until = value.len().min(at + NUMBER);
+            match regex.search(&Input::new(value).range(at..until)) {
+                // It may go on behind what was looked at.
+                Some(found) if found.end() == until && until < value.len() && found.start() > at => at = found.start(),
+                Some(found) => {
+                    at = found.end().max(at + 1);
+                    return value.get(found.range());
+                }
+                // A match that begins in the second half may go on behind it.
+                None if until < value.len() => at += NUMBER / 2,
+                None => return None,
+            }
+        }
+        None
+    })
 }
 
 /// A compiled `@pm`.

@@ -6,6 +6,7 @@ use super::*;
 use crate::seclang::{Key, Variable, parse};
 
 mod bodies;
+mod bounds;
 mod transactions;
 
 fn compiled(text: &str) -> Result<RuleSet, Vec<CompileError>> {

@@ -24,6 +24,7 @@ mod act;
 mod body;
 mod buckets;
 mod expand;
+mod limits;
 mod lists;
 mod place;
 mod report;
@@ -34,6 +35,8 @@ mod rest;
 mod run;
 mod time;
 mod tx;
+
+pub(super) use limits::Limit;
 
 use buckets::Buckets;
 use lists::Lists;
@@ -99,6 +102,8 @@ struct State {
     opened: Vec<(Variable, Box<[u8]>)>,
     /// Bytes that rules may still put into variables.
     room: usize,
+    /// Patterns with macros that may still be compiled.
+    patterns: usize,
 }
 
 /// What the rule that runs has matched so far.
@@ -126,6 +131,9 @@ impl Scratch {
 
 /// Most bytes that rules put into variables in one transaction.
 const ROOM: usize = 2 << 20;
+
+/// Most patterns with macros that are compiled for one transaction.
+const PATTERNS: usize = 16;
 
 impl Transaction {
     /// Begins one. Under `detect_only` rules run as always, and what they would do is reported but not asked for.
@@ -177,6 +185,7 @@ impl Transaction {
                 response_type: None,
                 opened: Vec::new(),
                 room: ROOM,
+                patterns: PATTERNS,
             },
             matched: Matched::default(),
             report: Report::default(),
@@ -249,6 +258,12 @@ impl Transaction {
         ] {
             self.set_int(variable, 0);
         }
+    }
+
+    /// How many bytes of values it holds.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.values.held()
     }
 
     /// Whether any rule would read a body of this request, after phase 1.

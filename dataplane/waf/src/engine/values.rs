@@ -187,6 +187,12 @@ impl Values {
         made
     }
 
+    /// How many bytes there are.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Whether the room is used up.
     pub(super) fn full(&self) -> bool {
         self.over.is_some()

@@ -5,7 +5,8 @@ use memchr::memmem;
 /// Whether `input` holds `needle`: `@contains` and `@strmatch`.
 #[must_use]
 pub fn contains(input: &[u8], needle: &[u8]) -> bool {
-    memmem::find(input, needle).is_some()
+    // A search costs as much as it looks for, which many short values would multiply.
+    needle.len() <= input.len() && memmem::find(input, needle).is_some()
 }
 
 /// Whether `list` holds `input`, at any place; an empty value is within everything.
@@ -20,7 +21,7 @@ pub fn contains_word(input: &[u8], word: &[u8]) -> bool {
     if word.is_empty() {
         return true;
     }
-    if memmem::find(input, word).is_none() {
+    if !contains(input, word) {
         return false;
     }
     let letter = |at: Option<usize>| at.and_then(|at| input.get(at)).is_some_and(u8::is_ascii_alphabetic);

@@ -3,12 +3,14 @@
 use super::CompileError;
 use parking_lot::Mutex;
 
-use super::tables::Tables;
+use super::tables::{TOO_LARGE, Tables};
 use crate::engine::byteset::{ByteSet, Needs};
 use crate::engine::operator::{Compare, Expanded, Filter, Number, Pattern, Phrases, Test, TextTest, networks, pattern};
 use crate::engine::program::{Act, Gate, Link, Program, Select, Text, Value, VarOp};
 use crate::engine::scan::Wanted;
-use crate::operator::{ByteRange, ByteRangeError, PhraseSet, data_file, phrases};
+use crate::operator::{
+    ByteRange, ByteRangeError, PhraseSet, data_file, is_card_number, is_cpf, is_ssn, phrases, shortest,
+};
 use crate::seclang::{Action, Ctl, Expr, Located, OperatorKind, Phase, Position, Rule, SetvarOp, Variable};
 use crate::transform::Transformation;
 
@@ -137,6 +139,7 @@ impl Tables<'_> {
                     Err(message) if pattern::is_not_regular(&message) => return Ok(self.leave_out(message)),
                     tree => tree?,
                 };
+                self.weigh(&tree)?;
                 let needs = Needs::of_pattern(&tree);
                 let number = self.want(Wanted::Pattern(tree), key, position);
                 Test::Pattern(Box::new(Pattern {
@@ -150,14 +153,14 @@ impl Tables<'_> {
             }
             OperatorKind::Pm => {
                 let phrases = phrases(argument).map_err(|error| error.to_string())?;
-                self.phrases(phrases, key, position)?
+                self.phrases(&phrases, key, position)?
             }
             OperatorKind::PmFromFile => {
                 let mut all = Vec::new();
                 for name in argument.split_ascii_whitespace() {
                     all.extend(data_file(self.file(name, position)?).map(<[u8]>::to_vec));
                 }
-                self.phrases(all, key, position)?
+                self.phrases(&all, key, position)?
             }
             OperatorKind::Eq => self.compare(Compare::Eq, argument)?,
             OperatorKind::Ge => self.compare(Compare::Ge, argument)?,
@@ -195,9 +198,9 @@ impl Tables<'_> {
             }
             OperatorKind::DetectSqli => Test::Sqli,
             OperatorKind::DetectXss => Test::Xss,
-            OperatorKind::VerifyCc => Test::CreditCard(Box::new(pattern::compile(argument, false)?)),
-            OperatorKind::VerifySsn => Test::SocialSecurity(Box::new(pattern::compile(argument, false)?)),
-            OperatorKind::VerifyCpf => Test::Cpf(Box::new(pattern::compile(argument, false)?)),
+            OperatorKind::VerifyCc => self.numbers(argument, is_card_number)?,
+            OperatorKind::VerifySsn => self.numbers(argument, is_ssn)?,
+            OperatorKind::VerifyCpf => self.numbers(argument, is_cpf)?,
             other => {
                 let message = format!("@{}: rules make no look-ups in the DNS here", other.name());
                 return Ok(self.leave_out(message));
@@ -205,7 +208,8 @@ impl Tables<'_> {
         })
     }
 
-    fn phrases(&mut self, phrases: Vec<Vec<u8>>, key: String, position: &Position) -> Result<Test, String> {
+    fn phrases(&mut self, phrases: &[Vec<u8>], key: String, position: &Position) -> Result<Test, String> {
+        let phrases = shortest(phrases);
         let set = PhraseSet::new(&phrases).map_err(|error| error.to_string())?;
         let needs = Needs::of_phrases(phrases.iter().map(Vec::as_slice));
         let number = self.want(Wanted::Phrases(phrases), key, position);
@@ -217,6 +221,14 @@ impl Tables<'_> {
                 number,
             },
         })))
+    }
+
+    /// A test of numbers that a pattern finds.
+    fn numbers(&mut self, argument: &str, is_one: fn(&[u8]) -> bool) -> Result<Test, String> {
+        let tree = pattern::tree(argument)?;
+        self.weigh(&tree)?;
+        let regex = pattern::compile_tree(&tree).ok_or_else(|| TOO_LARGE.to_owned())?;
+        Ok(Test::Numbers(Box::new(regex), is_one))
     }
 
     /// A test that cannot be made here: its rule is left out, and a warning says so.

@@ -1,10 +1,13 @@
 //! Which rules a removal, an update or an exclusion is about.
 
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 
 use super::{Draft, written};
 use crate::engine::program::Rule;
 use crate::seclang::{Action, RuleRange};
+
+/// Most memory of the pattern of a tag or message.
+const SIZE: usize = 256 << 10;
 
 /// A [`RuleRange`] ready to be asked.
 #[derive(Debug)]
@@ -34,7 +37,9 @@ impl Ranges {
     /// Of a directive: tags and messages are patterns.
     pub(crate) fn patterns(range: &RuleRange) -> Result<Self, String> {
         let pattern = |text: &str| {
-            Regex::new(text)
+            RegexBuilder::new(text)
+                .size_limit(SIZE)
+                .build()
                 .map(|regex| Word::Pattern(Box::new(regex)))
                 .map_err(|error| format!("`{text}`: {error}"))
         };

@@ -18,6 +18,19 @@ use crate::transform::Transformation;
 /// Most pipelines and steps that a program has; CRS has 41 and 20.
 const PIPELINES: usize = 1024;
 
+/// Why a pattern cannot be compiled.
+pub(super) const TOO_LARGE: &str =
+    "the pattern's program would be too large; write it with fewer or shorter repetitions";
+
+/// Most times as long as a value that a pipeline may make of it: what it makes is held in memory and searched.
+const GROWTH: usize = 16;
+
+/// Most states of all patterns together; CRS has some hundred thousand.
+const STATES: usize = 1 << 20;
+
+/// What a pattern takes besides its states, in states.
+const PATTERN: usize = 64;
+
 /// Tables in the making.
 pub(super) struct Tables<'r> {
     pub(super) read: &'r ReadFile<'r>,
@@ -37,6 +50,8 @@ pub(super) struct Tables<'r> {
     /// All patterns and lists of phrases, and which may be looked for together.
     wanted: Vec<(Wanted, String)>,
     wanted_at: Vec<seclang::Position>,
+    /// States of all patterns so far.
+    states: usize,
     /// Why the rule that is compiled cannot run.
     pub(super) left_out: Option<String>,
     /// The rule that is compiled asks where an address is.
@@ -62,9 +77,32 @@ impl<'r> Tables<'r> {
             bucket_index: HashMap::new(),
             wanted: Vec::new(),
             wanted_at: Vec::new(),
+            states: 0,
             left_out: None,
             looks_up: false,
         }
+    }
+
+    /// Counts a pattern.
+    ///
+    /// # Errors
+    /// There are too many, or they are too large together.
+    pub(super) fn weigh(&mut self, tree: &Hir) -> Result<(), String> {
+        let weight = scan::weight(tree).saturating_add(PATTERN);
+        self.states = self.states.saturating_add(weight);
+        if self.states > STATES {
+            return Err(format!(
+                "the patterns of all rules up to this have more than {STATES} states together; use fewer, with fewer or shorter repetitions"
+            ));
+        }
+        Ok(())
+    }
+
+    /// How many rules and names of TX [`Tables::into_program`] looks at for what names some of them.
+    pub(super) fn work(&self, program: &Program) -> usize {
+        let of_tx = |target: &&Target| matches!((target.variable, &target.key), (Variable::Tx, Select::Pattern(_)));
+        let tx_patterns = self.lists.iter().flat_map(|list| &list.targets).filter(of_tx).count();
+        self.selections.len() * program.rules.len() + tx_patterns * self.tx.len()
     }
 
     /// Puts the tables into a program whose rules are there, and compiles its patterns.
@@ -100,8 +138,7 @@ impl<'r> Tables<'r> {
         for ((number, _), regex) in trees.iter().zip(regexes) {
             if regex.is_none() {
                 let position = self.wanted_at.get(*number);
-                let message = "the pattern's program would be too large; write it with fewer or shorter repetitions";
-                errors.extend(position.map(|position| CompileError::from((position, message.to_owned()))));
+                errors.extend(position.map(|position| CompileError::from((position, TOO_LARGE.to_owned()))));
             }
             if let Some(place) = by_number.get_mut(*number) {
                 *place = regex;
@@ -138,6 +175,14 @@ impl<'r> Tables<'r> {
         if self.pipelines.len() >= PIPELINES {
             return Err(format!(
                 "there are more than {PIPELINES} different sequences of transformations"
+            ));
+        }
+        let growth = steps
+            .iter()
+            .fold(1, |growth: usize, step| growth.saturating_mul(step.growth()));
+        if growth > GROWTH {
+            return Err(format!(
+                "these transformations may make a value {growth} times as long; use fewer that encode, {GROWTH} times is the most"
             ));
         }
         let numbers = steps
@@ -213,6 +258,9 @@ impl<'r> Tables<'r> {
                 variable: Variable::Tx,
                 key: Select::Slot(slot),
             });
+        }
+        if let Some(Key::Regex(text)) = &target.key {
+            self.weigh(&pattern::tree(text)?)?;
         }
         select_target(target)
     }
@@ -314,7 +362,8 @@ pub(in crate::engine) fn select_target(target: &seclang::Target) -> Result<Targe
         }
         Some(Key::Name(name)) => Select::Name(name.to_ascii_lowercase().into_bytes().into_boxed_slice()),
         Some(Key::Regex(text)) => {
-            let regex = pattern::compile(text, true).map_err(|error| format!("the name /{text}/: {error}"))?;
+            let regex =
+                pattern::compile(text, true, pattern::SIZE).map_err(|error| format!("the name /{text}/: {error}"))?;
             Select::Pattern(Box::new(regex))
         }
     };

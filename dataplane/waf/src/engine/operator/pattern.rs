@@ -8,18 +8,18 @@ use regex_syntax::ParserBuilder;
 use regex_syntax::hir::Hir;
 
 /// Most memory that one pattern's program may take.
-const SIZE: usize = 16 << 20;
+pub(crate) const SIZE: usize = 16 << 20;
 
-/// Compiles a pattern of `@rx`: bytes, a dot is any byte, `$` is the end.
+/// Compiles a pattern of `@rx` whose program takes no more than `size` bytes: bytes, a dot is any byte, `$` is the end.
 ///
 /// # Errors
 /// What is wrong with it.
-pub(crate) fn compile(pattern: &str, ignore_case: bool) -> Result<Regex, String> {
+pub(crate) fn compile(pattern: &str, ignore_case: bool, size: usize) -> Result<Regex, String> {
     RegexBuilder::new(&rewrite(pattern))
         .unicode(false)
         .dot_matches_new_line(true)
         .case_insensitive(ignore_case)
-        .size_limit(SIZE)
+        .size_limit(size)
         .dfa_size_limit(1 << 20)
         .build()
         .map_err(|error| explain(&error.to_string()))
@@ -28,16 +28,11 @@ pub(crate) fn compile(pattern: &str, ignore_case: bool) -> Result<Regex, String>
 /// Compiles the syntax trees of many patterns, on as many threads as there are processors, up to four, and meanwhile runs
 /// `beside`. A place is empty where a pattern's program would be too large.
 pub(crate) fn compile_all<T: Send>(trees: &[&Hir], beside: impl FnOnce() -> T + Send) -> (Vec<Option<meta::Regex>>, T) {
-    let config = meta::Config::new()
-        .utf8_empty(false)
-        .nfa_size_limit(Some(SIZE))
-        .hybrid_cache_capacity(512 << 10);
-    let compile = |tree: &Hir| meta::Builder::new().configure(config.clone()).build_from_hir(tree).ok();
     let threads = std::thread::available_parallelism()
         .map_or(1, std::num::NonZero::get)
         .min(4);
     if threads == 1 {
-        return (trees.iter().map(|tree| compile(tree)).collect(), beside());
+        return (trees.iter().map(|tree| compile_tree(tree)).collect(), beside());
     }
     let next = AtomicUsize::new(0);
     let work = || {
@@ -45,7 +40,7 @@ pub(crate) fn compile_all<T: Send>(trees: &[&Hir], beside: impl FnOnce() -> T + 
         while let Some((index, tree)) =
             Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| Some((at, trees.get(at)?)))
         {
-            made.push((index, compile(tree)));
+            made.push((index, compile_tree(tree)));
         }
         made
     };
@@ -64,6 +59,15 @@ pub(crate) fn compile_all<T: Send>(trees: &[&Hir], beside: impl FnOnce() -> T + 
         }
     }
     (all, beside)
+}
+
+/// Compiles a syntax tree; none where its program would be too large.
+pub(crate) fn compile_tree(tree: &Hir) -> Option<meta::Regex> {
+    let config = meta::Config::new()
+        .utf8_empty(false)
+        .nfa_size_limit(Some(SIZE))
+        .hybrid_cache_capacity(512 << 10);
+    meta::Builder::new().configure(config).build_from_hir(tree).ok()
 }
 
 /// The syntax tree of a pattern that [`compile`] takes.
@@ -304,43 +308,51 @@ mod tests {
         assert_eq!(rewrite(r"\x{bc}a\x{BE}"), r"\xbca\xbe");
         assert_eq!(rewrite("\u{e9}"), r"\xc3\xa9");
         assert_eq!(rewrite(r"a\\x{41}"), r"a\\x{41}");
-        let regex = compile(r"\x{bc}[^>\x{be}]*\x{be}", false).unwrap();
+        let regex = compile(r"\x{bc}[^>\x{be}]*\x{be}", false, SIZE).unwrap();
         assert!(regex.is_match(b"\xbcscript\xbe"));
     }
 
     #[test]
     fn a_dot_takes_line_ends_and_a_dollar_is_the_very_end() {
-        assert!(compile("a.b$", false).unwrap().is_match(b"a\nb"));
-        assert!(!compile("a$", false).unwrap().is_match(b"a\n"));
+        assert!(compile("a.b$", false, SIZE).unwrap().is_match(b"a\nb"));
+        assert!(!compile("a$", false, SIZE).unwrap().is_match(b"a\n"));
     }
 
     #[test]
     fn escapes_that_mean_nothing_are_taken_as_they_stand() {
-        assert!(compile(r#"^\"\'\/\!\@\`\,\:$"#, false).unwrap().is_match(b"\"'/!@`,:"));
+        assert!(
+            compile(r#"^\"\'\/\!\@\`\,\:$"#, false, SIZE)
+                .unwrap()
+                .is_match(b"\"'/!@`,:")
+        );
     }
 
     #[test]
     fn braces_and_brackets_that_begin_nothing_stand_for_themselves() {
-        assert!(compile(r"^\${x{1,2}{,3}{$", false).unwrap().is_match(b"${xx{,3}{"));
-        assert!(compile(r"{{.*?}}", false).unwrap().is_match(b"a{{b}}"));
-        assert!(compile(r"^[([]$", false).unwrap().is_match(b"["));
-        assert!(compile(r"^[]a]+$", false).unwrap().is_match(b"]a"));
-        assert!(compile(r"^[^]a]$", false).unwrap().is_match(b"b"));
-        assert!(compile(r"^[\w-.]+$", false).unwrap().is_match(b"a-."));
-        assert!(compile(r"^[a&&b]+$", false).unwrap().is_match(b"a&b"));
-        assert!(compile(r"^[\b]$", false).unwrap().is_match(b"\x08"));
-        assert!(compile(r"^[[:alpha:]_]+$", false).unwrap().is_match(b"a_"));
-        assert!(compile(r"^[+--]+$", false).unwrap().is_match(b"+,-"));
+        assert!(
+            compile(r"^\${x{1,2}{,3}{$", false, SIZE)
+                .unwrap()
+                .is_match(b"${xx{,3}{")
+        );
+        assert!(compile(r"{{.*?}}", false, SIZE).unwrap().is_match(b"a{{b}}"));
+        assert!(compile(r"^[([]$", false, SIZE).unwrap().is_match(b"["));
+        assert!(compile(r"^[]a]+$", false, SIZE).unwrap().is_match(b"]a"));
+        assert!(compile(r"^[^]a]$", false, SIZE).unwrap().is_match(b"b"));
+        assert!(compile(r"^[\w-.]+$", false, SIZE).unwrap().is_match(b"a-."));
+        assert!(compile(r"^[a&&b]+$", false, SIZE).unwrap().is_match(b"a&b"));
+        assert!(compile(r"^[\b]$", false, SIZE).unwrap().is_match(b"\x08"));
+        assert!(compile(r"^[[:alpha:]_]+$", false, SIZE).unwrap().is_match(b"a_"));
+        assert!(compile(r"^[+--]+$", false, SIZE).unwrap().is_match(b"+,-"));
     }
 
     #[test]
     fn an_escaped_angle_bracket_is_one() {
-        assert!(compile(r"^\<a\>[\<\>]$", false).unwrap().is_match(b"<a><"));
+        assert!(compile(r"^\<a\>[\<\>]$", false, SIZE).unwrap().is_match(b"<a><"));
     }
 
     #[test]
     fn what_cannot_run_in_linear_time_is_refused_with_a_reason() {
-        assert!(compile("(?=x)", false).unwrap_err().contains("linear time"));
-        assert!(compile("(", false).is_err());
+        assert!(compile("(?=x)", false, SIZE).unwrap_err().contains("linear time"));
+        assert!(compile("(", false, SIZE).is_err());
     }
 }

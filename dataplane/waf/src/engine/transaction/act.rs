@@ -1,14 +1,14 @@
 //! What a match does at once: variables set, collections opened, the transaction's course changed.
 
-use super::{Transaction, Val, bytes_of};
+use super::{Limit, Transaction, Val, bytes_of};
 use crate::engine::bound::Bound;
 use crate::engine::operator::number;
 use crate::engine::program::{Act, Name, Program, Text, Value, VarOp};
 use crate::engine::store::Change;
 use crate::seclang::{AuditEngine, Engine, Phase, Variable};
 
-/// Longest value that a rule puts into a variable.
-const VALUE: usize = 64 << 10;
+/// Longest value that a rule puts into a variable, or compares one with.
+pub(super) const VALUE: usize = 64 << 10;
 
 /// Longest name that a rule puts together.
 const NAME: usize = 1024;
@@ -105,11 +105,18 @@ impl Transaction {
                 val => val,
             },
             VarOp::Set(Value::Text(text)) => {
+                if self.state.room == 0 {
+                    return old;
+                }
                 let mut out = std::mem::take(&mut self.scratch.text);
                 out.clear();
-                self.expand(bound, program, text, VALUE, &mut out);
+                if !self.expand(bound, program, text, VALUE, &mut out) {
+                    self.reached(Limit::Text);
+                }
                 let Some(room) = self.state.room.checked_sub(out.len()) else {
-                    // Rules have put together more than a transaction may: what was there stays.
+                    // Rules have put together more than a transaction may: what was there stays, and no more is put together.
+                    self.state.room = 0;
+                    self.reached(Limit::Text);
                     self.scratch.text = out;
                     return old;
                 };
@@ -176,7 +183,9 @@ impl Transaction {
     /// A name that a rule puts together, in lower case and bounded.
     fn name_of(&mut self, bound: &Bound, program: &Program, text: &Text) -> Vec<u8> {
         let mut out = Vec::new();
-        self.expand(bound, program, text, NAME, &mut out);
+        if !self.expand(bound, program, text, NAME, &mut out) {
+            self.reached(Limit::Text);
+        }
         out.make_ascii_lowercase();
         out
     }

@@ -21,6 +21,9 @@ impl Transaction {
         self.set_int(Variable::InboundDataError, i64::from(truncated));
         self.set_flags(&MultipartFlags::default());
         self.set_int(Variable::FilesCombinedSize, 0);
+        // A rule may have asked for it before there was a body.
+        self.set_val(Variable::FullRequest, Val::Unset);
+        self.set_val(Variable::FullRequestLength, Val::Unset);
         if body.is_empty() {
             return;
         }

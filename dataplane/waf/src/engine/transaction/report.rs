@@ -1,6 +1,6 @@
 //! What is to be said about a transaction.
 
-use super::Transaction;
+use super::{Limit, Transaction};
 use crate::engine::bound::Bound;
 use crate::engine::program::{Program, Rule, Text};
 use crate::engine::{Report, RuleMatch};
@@ -8,6 +8,9 @@ use crate::seclang::Phase;
 
 /// Most matches of one transaction that are told.
 const MATCHES: usize = 200;
+
+/// So many of them are for the last phase, so that what tells of bounds is told.
+const LAST: usize = 8;
 
 /// Longest message and longest data of one match.
 const TEXT: usize = 1024;
@@ -30,8 +33,16 @@ impl Transaction {
 
     /// Notes that a rule matched, with what it says about it.
     pub(super) fn report_match(&mut self, bound: &Bound, program: &Program, rule: &Rule) {
-        if self.report.matches.len() >= MATCHES || self.repeats() {
+        if self.repeats() {
             return;
+        }
+        let most = if self.state.phase == Phase::Logging {
+            MATCHES
+        } else {
+            MATCHES - LAST
+        };
+        if self.report.matches.len() >= most {
+            return self.reached(Limit::Matches);
         }
         let msg = self.said(bound, program, &rule.msg);
         let data = self.said(bound, program, &rule.data);

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::lists::List;
-use super::{Transaction, Val};
+use super::{Limit, Transaction, Val};
 use crate::body::{self, Limits};
 use crate::engine::Intervention;
 use crate::engine::values::ValueId;
@@ -65,7 +65,7 @@ impl Transaction {
     /// One request field, in order.
     pub fn request_header(&mut self, name: &[u8], value: &[u8]) {
         if self.lists.get(List::RequestHeaders).len() >= FIELDS {
-            return;
+            return self.reached(Limit::Fields);
         }
         let name_id = self.values.push(name);
         let value_id = self.values.push(value);

@@ -1,7 +1,7 @@
 //! The response: its head and its body.
 
 use super::lists::List;
-use super::{Transaction, Val};
+use super::{Limit, Transaction, Val};
 use crate::engine::Intervention;
 use crate::seclang::{Phase, Variable};
 
@@ -22,7 +22,7 @@ impl Transaction {
         self.set(Variable::ResponseProtocol, b"HTTP/1.1");
         self.set(Variable::StatusLine, format!("HTTP/1.1 {status}").as_bytes());
         self.set_int(Variable::ResponseContentLength, 0);
-        for (name, value) in fields.take(FIELDS) {
+        for (name, value) in (&mut *fields).take(FIELDS) {
             let name_id = self.values.push(name);
             let value_id = self.values.push(value);
             self.lists.push(List::ResponseHeaders, name_id, value_id);
@@ -32,6 +32,9 @@ impl Transaction {
             } else if name.eq_ignore_ascii_case(b"content-length") {
                 self.set_val(Variable::ResponseContentLength, Val::Id(value_id));
             }
+        }
+        if fields.next().is_some() {
+            self.reached(Limit::Fields);
         }
         self.run(Phase::ResponseHeaders)
     }

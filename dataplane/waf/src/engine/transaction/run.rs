@@ -5,18 +5,22 @@
 
 use std::sync::Arc;
 
+use super::act::VALUE;
 use super::resolve::Found;
-use super::{Transaction, Val, bytes_of};
+use super::{Limit, Transaction, Val, bytes_of};
 use crate::detect;
 use crate::engine::Intervention;
 use crate::engine::bound::Bound;
 use crate::engine::byteset::ByteSet;
 use crate::engine::compile::phase_index;
-use crate::engine::operator::{Expanded, Number, Test, networks, number};
+use crate::engine::operator::{Expanded, Number, Test, networks, number, numbers};
 use crate::engine::program::{Disrupt, Gate, Link, Program, Rule, Skip};
 use crate::engine::values::ValueId;
-use crate::operator::{is_card_number, is_cpf, is_ssn, is_url_encoded, utf8_fault};
+use crate::operator::{is_url_encoded, utf8_fault};
 use crate::seclang::{AllowScope, Engine, Phase};
+
+/// Most bytes of a number that macros come to.
+const NUMBER: usize = 64;
 
 /// Most values that MATCHED_VARS holds.
 const MATCHED_VARS: usize = 2048;
@@ -234,8 +238,12 @@ impl Transaction {
             self.tx.set(0, found.val);
         }
         self.matched.last = Some(found);
-        if !self.matched.again && self.matched.all.len() < MATCHED_VARS {
+        if self.matched.again {
+            // It is among them.
+        } else if self.matched.all.len() < MATCHED_VARS {
             self.matched.all.push(found);
+        } else {
+            self.reached(Limit::MatchedVars);
         }
         self.act_all(bound, program, index, &link.acts);
         if rule.log && rule.links.len() == 1 && self.report.matches.last().is_none_or(|last| last.id != rule.id) {
@@ -257,7 +265,7 @@ impl Transaction {
                 Number::Text(text) => {
                     let mut out = std::mem::take(&mut self.scratch.text);
                     out.clear();
-                    self.expand(bound, program, text, usize::MAX, &mut out);
+                    self.expand(bound, program, text, NUMBER, &mut out);
                     let value = number(&out);
                     self.scratch.text = out;
                     value
@@ -268,7 +276,9 @@ impl Transaction {
         if let Test::Text(test, text) = &link.test {
             let mut out = std::mem::take(&mut self.scratch.text);
             out.clear();
-            self.expand(bound, program, text, usize::MAX, &mut out);
+            if !self.expand(bound, program, text, VALUE, &mut out) {
+                self.reached(Limit::Text);
+            }
             let value = bytes_of(program, bound, &self.values, val, &mut buffer);
             let holds = test.holds(value, &out);
             self.scratch.text = out;
@@ -276,9 +286,16 @@ impl Transaction {
         }
         if let Test::Expanded(expanded) = &link.test {
             let mut pattern = Vec::new();
-            self.expand(bound, program, &expanded.text, Expanded::BYTES, &mut pattern);
+            let whole = self.expand(bound, program, &expanded.text, Expanded::BYTES, &mut pattern);
+            let regex = whole
+                .then(|| expanded.regex(&pattern, &mut self.state.patterns))
+                .flatten();
+            let Some(regex) = regex else {
+                self.reached(Limit::Patterns);
+                return FAILED;
+            };
             let id = self.value_id(program, val);
-            let holds = expanded.matches(&pattern, self.values.get(id));
+            let holds = regex.is_some_and(|regex| regex.is_match(self.values.get(id)));
             if holds && link.capture {
                 let mut groups: [Option<std::ops::Range<usize>>; 10] = Default::default();
                 groups[0] = Some(0..self.values.get(id).len());
@@ -363,12 +380,7 @@ impl Transaction {
                 }
             }
             Test::Xss => detect::xss(value).into(),
-            Test::CreditCard(regex) => regex
-                .find_iter(value)
-                .any(|found| is_card_number(found.as_bytes()))
-                .into(),
-            Test::SocialSecurity(regex) => regex.find_iter(value).any(|found| is_ssn(found.as_bytes())).into(),
-            Test::Cpf(regex) => regex.find_iter(value).any(|found| is_cpf(found.as_bytes())).into(),
+            Test::Numbers(regex, is_one) => numbers(regex, value).any(is_one).into(),
         }
     }
 

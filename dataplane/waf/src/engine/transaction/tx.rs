@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use super::Val;
+use super::{Limit, Val};
 use crate::engine::bound::Bound;
 use crate::engine::program::Program;
 
@@ -52,7 +52,7 @@ impl TxVars {
         }
     }
 
-    /// By a name in lower case; beyond the bound, new names are dropped.
+    /// By a name in lower case; beyond the bound, new names are dropped, and [`Limit::Names`] is set.
     pub(super) fn set_named(&mut self, program: &Program, name: &[u8], val: Val) {
         if let Some(slot) = program.tx.slot(name) {
             return self.set(slot, val);
@@ -63,9 +63,13 @@ impl TxVars {
             .and_then(|index| self.others.get_mut(*index as usize))
         {
             place.1 = val;
-        } else if self.others.len() < NAMES && val != Val::Unset {
+        } else if val == Val::Unset {
+            // Nothing is taken away.
+        } else if self.others.len() < NAMES {
             self.index.insert(name.into(), self.others.len() as u32);
             self.others.push((name.into(), val));
+        } else {
+            self.set(Limit::Names.slot(), Val::Int(1));
         }
     }
 
