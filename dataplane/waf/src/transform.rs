@@ -134,5 +134,21 @@ fn settle(input: &[u8], output: Vec<u8>) -> Cow<'_, [u8]> {
     }
 }
 
+/// Whether a test holds for any byte. A block at a time without a branch, which a compiler makes vectors of: most values
+/// are looked at to the end and found to stay as they are.
+fn any(input: &[u8], test: impl Fn(u8) -> bool) -> bool {
+    let (blocks, rest) = input.as_chunks::<32>();
+    let in_block = |block: &[u8]| block.iter().fold(false, |any, &byte| any | test(byte));
+    blocks.iter().any(|block| in_block(block)) || in_block(rest)
+}
+
+/// Whether a test holds for any two bytes that stand together. As [`any`].
+fn any_pair(input: &[u8], test: impl Fn(u8, u8) -> bool) -> bool {
+    let (first, _) = input.split_at(input.len().saturating_sub(1));
+    let second = input.get(1..).unwrap_or_default();
+    let mut blocks = first.chunks(32).zip(second.chunks(32));
+    blocks.any(|(first, second)| first.iter().zip(second).fold(false, |any, (&a, &b)| any | test(a, b)))
+}
+
 #[cfg(test)]
 mod tests;

@@ -11,25 +11,41 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use super::settle;
 
 pub(super) fn decode(input: &[u8]) -> Cow<'_, [u8]> {
-    let ends = |byte: &u8| !matches!(byte, b'\r' | b'\n') && sextet(*byte).is_none();
-    let end = input.iter().position(ends).unwrap_or(input.len());
-    let (valid, _) = input.split_at(end);
-    settle(input, decode_alphabet(valid))
+    settle(input, decode_alphabet(input, true))
 }
 
 pub(super) fn decode_ext(input: &[u8]) -> Cow<'_, [u8]> {
-    settle(input, decode_alphabet(input))
+    settle(input, decode_alphabet(input, false))
 }
 
 pub(super) fn encode(input: &[u8]) -> Cow<'_, [u8]> {
     settle(input, STANDARD.encode(input).into_bytes())
 }
 
-/// Decodes what of `input` is in the alphabet.
-fn decode_alphabet(input: &[u8]) -> Vec<u8> {
+/// Decodes what of `input` is in the alphabet; `stops` at the first byte that is not and no line end either.
+fn decode_alphabet(input: &[u8], stops: bool) -> Vec<u8> {
     let mut output = Vec::with_capacity(input.len() / 4 * 3 + 3);
     let (mut bits, mut held) = (0_u32, 0_u32);
-    for value in input.iter().filter_map(|&byte| sextet(byte)) {
+    let mut rest = input;
+    loop {
+        // Where nothing is held, four make three bytes.
+        while held == 0
+            && let Some(([a, b, c, d], tail)) = rest.split_first_chunk()
+            && let (Some(a), Some(b), Some(c), Some(d)) = (sextet(*a), sextet(*b), sextet(*c), sextet(*d))
+        {
+            let bits = u32::from(a) << 18 | u32::from(b) << 12 | u32::from(c) << 6 | u32::from(d);
+            let [_, decoded @ ..] = bits.to_be_bytes();
+            output.extend_from_slice(&decoded);
+            rest = tail;
+        }
+        let Some((byte, tail)) = rest.split_first() else { break };
+        rest = tail;
+        let Some(value) = sextet(*byte) else {
+            if stops && !matches!(byte, b'\r' | b'\n') {
+                break;
+            }
+            continue;
+        };
         bits = bits << 6 | u32::from(value);
         held += 6;
         if held >= 8 {

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use super::settle;
+use super::{any, any_pair, settle};
 
 pub(super) fn trim_left(input: &[u8]) -> &[u8] {
     let start = input.iter().position(|&byte| !is_space(byte)).unwrap_or(input.len());
@@ -22,12 +22,8 @@ pub(super) fn trim_right(input: &[u8]) -> &[u8] {
 
 /// Each run of whitespace becomes one blank.
 pub(super) fn compress(input: &[u8]) -> Cow<'_, [u8]> {
-    let mut blank = false;
-    let changes = |&byte: &u8| {
-        let before = std::mem::replace(&mut blank, is_space(byte));
-        blank && (before || byte != b' ')
-    };
-    if !input.iter().any(changes) {
+    let changes = any(input, |byte| is_space(byte) && byte != b' ') || any_pair(input, |a, b| a == b' ' && b == b' ');
+    if !changes {
         return Cow::Borrowed(input);
     }
     let mut output = Vec::with_capacity(input.len());
@@ -45,7 +41,7 @@ pub(super) fn compress(input: &[u8]) -> Cow<'_, [u8]> {
 
 /// Whitespace is removed, and the bytes of no-break spaces: 0xA0, and the 0xC2 before it in UTF-8, wherever they stand.
 pub(super) fn remove(input: &[u8]) -> Cow<'_, [u8]> {
-    without(input, |byte| is_space(byte) || matches!(byte, 0xa0 | 0xc2))
+    without(input, |byte| REMOVED.get(usize::from(byte)) == Some(&true))
 }
 
 pub(super) fn remove_nulls(input: &[u8]) -> Cow<'_, [u8]> {
@@ -65,16 +61,11 @@ pub(super) fn replace_nulls(input: &[u8]) -> Cow<'_, [u8]> {
 /// What a shell would see: quotes, backslashes and carets go; commas, semicolons and whitespace become one blank, none
 /// before `/` and `(`; letters are lower case.
 pub(super) fn cmd_line(input: &[u8]) -> Cow<'_, [u8]> {
-    let mut blank = false;
-    let changes = |&byte: &u8| {
-        let before = std::mem::replace(&mut blank, byte == b' ');
-        match byte {
-            b'"' | b'\'' | b'\\' | b'^' | b',' | b';' | b'\t' | b'\r' | b'\n' | b'A'..=b'Z' => true,
-            b' ' | b'/' | b'(' => before,
-            _ => false,
-        }
+    let goes = |byte: u8| {
+        matches!(byte, b'"' | b'\'' | b'\\' | b'^' | b',' | b';' | b'\t' | b'\r' | b'\n') || byte.is_ascii_uppercase()
     };
-    if !input.iter().any(changes) {
+    let changes = any(input, goes) || any_pair(input, |a, b| a == b' ' && matches!(b, b' ' | b'/' | b'('));
+    if !changes {
         return Cow::Borrowed(input);
     }
     let mut output = Vec::with_capacity(input.len());
@@ -108,17 +99,29 @@ fn without(input: &[u8], unwanted: impl Fn(u8) -> bool) -> Cow<'_, [u8]> {
     let Some(first) = input.iter().position(|&byte| unwanted(byte)) else {
         return Cow::Borrowed(input);
     };
-    let (kept, rest) = input.split_at(first);
-    let mut output = Vec::with_capacity(input.len());
-    output.extend_from_slice(kept);
-    // A filtered iterator would grow its vector step by step and cost several times as much.
-    for &byte in rest {
-        if !unwanted(byte) {
-            output.push(byte);
+    let mut output = input.to_vec();
+    // Every byte is written, and the next one over it if it is unwanted: a branch for each would be guessed wrong often.
+    let mut kept = first;
+    for &byte in input.split_at(first).1 {
+        if let Some(place) = output.get_mut(kept) {
+            *place = byte;
         }
+        kept += usize::from(!unwanted(byte));
     }
+    output.truncate(kept);
     Cow::Owned(output)
 }
+
+/// What [`remove`] removes: one look at a table instead of several comparisons.
+const REMOVED: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = is_space(byte as u8) || matches!(byte, 0xa0 | 0xc2);
+        byte += 1;
+    }
+    table
+};
 
 pub(crate) const fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t'..=b'\r')

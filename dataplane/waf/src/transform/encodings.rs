@@ -6,17 +6,17 @@ use ::md5::Md5;
 use ::sha1::{Digest as _, Sha1};
 
 use super::digits::hex_pair;
-use super::settle;
+use super::{any, settle};
 
 pub(super) fn lowercase(input: &[u8]) -> Cow<'_, [u8]> {
-    if !input.iter().any(u8::is_ascii_uppercase) {
+    if !any(input, |byte| byte.is_ascii_uppercase()) {
         return Cow::Borrowed(input);
     }
     Cow::Owned(input.to_ascii_lowercase())
 }
 
 pub(super) fn uppercase(input: &[u8]) -> Cow<'_, [u8]> {
-    if !input.iter().any(u8::is_ascii_lowercase) {
+    if !any(input, |byte| byte.is_ascii_lowercase()) {
         return Cow::Borrowed(input);
     }
     Cow::Owned(input.to_ascii_uppercase())

@@ -83,13 +83,9 @@ fn remove_segment(output: &mut Vec<u8>) -> bool {
 
 /// Whether there is nothing to do: no doubled slash, and no dot at the end of a segment.
 fn is_normal(input: &[u8], win: bool) -> bool {
-    let mut before = 0;
-    for &byte in input {
-        match byte {
-            b'\\' if win => return false,
-            b'/' if matches!(before, b'/' | b'.') => return false,
-            _ => before = byte,
-        }
-    }
-    before != b'.'
+    let before = |at: usize| at.checked_sub(1).and_then(|before| input.get(before));
+    let mut slashes = memchr::memchr_iter(b'/', input);
+    !(win && memchr::memchr(b'\\', input).is_some())
+        && input.last() != Some(&b'.')
+        && !slashes.any(|at| matches!(before(at), Some(b'/' | b'.')))
 }

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use memchr::memchr2;
+use memchr::{memchr, memchr2};
 
 use super::digits::{hex_pair, narrow};
 use super::encodings::hex_digits;
@@ -67,24 +67,30 @@ fn decode_with<'i>(
     plus: u8,
     escape: impl for<'a> Fn(&'a [u8]) -> Option<(u8, &'a [u8])>,
 ) -> Cow<'i, [u8]> {
-    let Some(first) = memchr2(b'%', b'+', input) else {
+    if memchr2(b'%', b'+', input).is_none() {
         return Cow::Borrowed(input);
+    }
+    // No escape has a `+` in it.
+    let mut text = input.to_vec();
+    for byte in &mut text {
+        *byte = if *byte == b'+' { plus } else { *byte };
+    }
+    let Some(first) = memchr(b'%', &text) else {
+        return settle(input, text);
     };
-    let (plain, mut rest) = input.split_at(first);
+    let (plain, mut rest) = text.split_at(first);
     let mut output = Vec::with_capacity(input.len());
     output.extend_from_slice(plain);
     // Escapes stand close together where there are any: a search for each would cost more than a look at each byte.
     while let Some((&byte, tail)) = rest.split_first() {
         rest = tail;
-        match byte {
-            b'%' => {
-                let (byte, after) = escape(tail).unwrap_or((b'%', tail));
-                output.push(byte);
-                rest = after;
-            }
-            b'+' => output.push(plus),
-            byte => output.push(byte),
+        let mut meant = byte;
+        if byte == b'%'
+            && let Some((byte, after)) = escape(tail)
+        {
+            (meant, rest) = (byte, after);
         }
+        output.push(meant);
     }
     settle(input, output)
 }
