@@ -116,6 +116,8 @@ impl Request {
     }
 
     /// Sends it through all phases; whether it was refused.
+    // A profiler finds it by its name.
+    #[inline(never)]
     fn run(&self, bound: &Arc<Bound>) -> bool {
         let address = std::net::IpAddr::from([203, 0, 113, 9]);
         let connection = Connection {

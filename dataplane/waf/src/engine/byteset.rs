@@ -196,7 +196,8 @@ fn kept(mut all: Vec<ByteSet>) -> Vec<ByteSet> {
     all
 }
 
-fn frequency(byte: u8) -> u32 {
+/// How often a byte stands in ordinary text, roughly and to no scale.
+pub(super) const fn frequency(byte: u8) -> u32 {
     match byte {
         b'e' | b't' | b'a' | b'o' | b'i' | b'n' | b's' | b'r' => 40,
         b'a'..=b'z' => 20,
@@ -206,6 +207,16 @@ fn frequency(byte: u8) -> u32 {
         0x21..=0x7e => 2,
         _ => 1,
     }
+}
+
+/// The frequencies of all bytes together.
+pub(super) const fn frequency_of_all() -> u32 {
+    let (mut sum, mut byte) = (0, 0);
+    while byte < 255 {
+        sum += frequency(byte);
+        byte += 1;
+    }
+    sum + frequency(255)
 }
 
 #[cfg(test)]

@@ -127,7 +127,7 @@ pub(super) struct Phrases {
 pub(super) struct Filter {
     pub(super) needs: Needs,
     /// See [`super::scan`].
-    pub(super) bit: Option<u8>,
+    pub(super) bit: Option<u16>,
     /// Its number among what is wanted, until there are groups.
     pub(super) number: u32,
 }

@@ -13,6 +13,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::byteset::ByteSet;
+use super::hits::Hits;
 use super::operator::Filter;
 use super::program::Program;
 
@@ -36,12 +37,12 @@ pub(super) struct Values {
     over: Option<Mark>,
 }
 
-/// What is known about a value: its bytes, and for each bit whether it was looked for and may be there.
+/// What is known about a value: its bytes, which groups looked at it, and what may be in it of all that they look for.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
     bytes: ByteSet,
     done: u128,
-    maybe: u128,
+    maybe: Hits,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -282,54 +283,55 @@ impl Values {
 
     /// Which bytes a value has.
     pub(super) fn bytes(&mut self, id: ValueId) -> ByteSet {
-        self.seen(id).bytes
+        self.see(id).0.bytes
     }
 
-    /// Whether what has a bit may be in a value; false is exact.
-    pub(super) fn may_hold(&mut self, program: &Program, id: ValueId, bit: u8) -> bool {
-        let mask = 1_u128 << (bit & 127);
-        let seen = self.seen(id);
-        if seen.done & mask != 0 {
-            return seen.maybe & mask != 0;
+    /// What a group finds in a value: what is not among it is not there.
+    pub(super) fn hits(&mut self, program: &Program, id: ValueId, group: u8) -> Hits {
+        let (Seen { done, maybe, .. }, at) = self.see(id);
+        let mask = 1_u128 << (group & 127);
+        let Some(group) = program.groups.get(usize::from(group)).filter(|_| done & mask == 0) else {
+            return maybe;
+        };
+        let mut hits = maybe;
+        group.scan(self.get(id), &mut hits);
+        if let Some(seen) = at.and_then(|at| self.seen.get_mut(at)) {
+            seen.done |= mask;
+            seen.maybe = hits;
         }
-        let group = program
-            .group_of
-            .get(usize::from(bit))
-            .and_then(|group| program.groups.get(usize::from(*group)));
-        let Some(group) = group else { return true };
-        let hits = group.scan(self.get(id));
-        let index = self.entries.get(id.0 as usize).map_or(0, |entry| entry.seen) as usize;
-        if let Some(seen) = index.checked_sub(1).and_then(|index| self.seen.get_mut(index)) {
-            seen.done |= group.members;
-            seen.maybe |= hits;
-        }
-        hits & mask != 0
+        hits
     }
 
     /// What a filter says about a value: false if no test can find anything in it.
     pub(super) fn may_pass(&mut self, program: &Program, id: ValueId, filter: &Filter) -> bool {
-        filter.needs.may_match(&self.bytes(id)) && filter.bit.is_none_or(|bit| self.may_hold(program, id, bit))
+        let may_hold = |this: &mut Self, bit: u16| {
+            let group = program.group_of.get(usize::from(bit));
+            group.is_none_or(|group| this.hits(program, id, *group).has(bit))
+        };
+        filter.needs.may_match(&self.bytes(id)) && filter.bit.is_none_or(|bit| may_hold(self, bit))
     }
 
-    fn seen(&mut self, id: ValueId) -> Seen {
-        let index = self.entries.get(id.0 as usize).map_or(0, |entry| entry.seen) as usize;
-        if let Some(seen) = index.checked_sub(1).and_then(|index| self.seen.get(index)) {
-            return *seen;
+    /// What is known about a value, and where that stands.
+    fn see(&mut self, id: ValueId) -> (Seen, Option<usize>) {
+        let known = self.entries.get(id.0 as usize).map_or(0, |entry| entry.seen) as usize;
+        let at = known.checked_sub(1);
+        if let Some(seen) = at.and_then(|at| self.seen.get(at)) {
+            return (*seen, at);
         }
         let seen = Seen {
             bytes: ByteSet::of(self.get(id)),
             done: 0,
-            maybe: 0,
+            maybe: Hits::default(),
         };
         if self.over.is_some_and(|over| id.0 as usize >= over.entries) {
             // It is forgotten soon, and what is known about it would not be.
-            return seen;
+            return (seen, None);
         }
         self.seen.push(seen);
         if let Some(entry) = self.entries.get_mut(id.0 as usize) {
             entry.seen = self.seen.len() as u32;
         }
-        seen
+        (seen, Some(self.seen.len() - 1))
     }
 
     fn entry(&mut self, start: usize, len: usize) -> ValueId {

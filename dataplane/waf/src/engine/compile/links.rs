@@ -7,7 +7,7 @@ use super::tables::{TOO_LARGE, Tables};
 use crate::engine::byteset::{ByteSet, Needs};
 use crate::engine::operator::{Compare, Expanded, Filter, Number, Pattern, Phrases, Test, TextTest, networks, pattern};
 use crate::engine::program::{Act, Gate, Link, Program, Select, Text, Value, VarOp};
-use crate::engine::scan::Wanted;
+use crate::engine::scan::{Keys, Wanted};
 use crate::operator::{
     ByteRange, ByteRangeError, PhraseSet, data_file, is_card_number, is_cpf, is_ssn, phrases, shortest,
 };
@@ -53,8 +53,8 @@ impl Tables<'_> {
             errors.push((position, message).into());
             0
         });
-        let key = pattern_key(rule, starter, &steps);
-        let test = self.test(rule, position, key).unwrap_or_else(|message| {
+        let keys = keys(rule, starter, &steps);
+        let test = self.test(rule, position, keys).unwrap_or_else(|message| {
             errors.push((position, message).into());
             Test::Never
         });
@@ -122,7 +122,7 @@ impl Tables<'_> {
         }))
     }
 
-    fn test(&mut self, rule: &Rule, position: &Position, key: String) -> Result<Test, String> {
+    fn test(&mut self, rule: &Rule, position: &Position, keys: Keys) -> Result<Test, String> {
         let argument = rule.operator.argument.as_str();
         Ok(match rule.operator.kind {
             OperatorKind::UnconditionalMatch => Test::Always,
@@ -141,7 +141,7 @@ impl Tables<'_> {
                 };
                 self.weigh(&tree)?;
                 let needs = Needs::of_pattern(&tree);
-                let number = self.want(Wanted::Pattern(tree), key, position);
+                let number = self.want(Wanted::Pattern(tree), keys, position);
                 Test::Pattern(Box::new(Pattern {
                     regex: None,
                     filter: Filter {
@@ -153,14 +153,14 @@ impl Tables<'_> {
             }
             OperatorKind::Pm => {
                 let phrases = phrases(argument).map_err(|error| error.to_string())?;
-                self.phrases(&phrases, key, position)?
+                self.phrases(&phrases, keys, position)?
             }
             OperatorKind::PmFromFile => {
                 let mut all = Vec::new();
                 for name in argument.split_ascii_whitespace() {
                     all.extend(data_file(self.file(name, position)?).map(<[u8]>::to_vec));
                 }
-                self.phrases(&all, key, position)?
+                self.phrases(&all, keys, position)?
             }
             OperatorKind::Eq => self.compare(Compare::Eq, argument)?,
             OperatorKind::Ge => self.compare(Compare::Ge, argument)?,
@@ -208,11 +208,11 @@ impl Tables<'_> {
         })
     }
 
-    fn phrases(&mut self, phrases: &[Vec<u8>], key: String, position: &Position) -> Result<Test, String> {
+    fn phrases(&mut self, phrases: &[Vec<u8>], keys: Keys, position: &Position) -> Result<Test, String> {
         let phrases = shortest(phrases);
         let set = PhraseSet::new(&phrases).map_err(|error| error.to_string())?;
         let needs = Needs::of_phrases(phrases.iter().map(Vec::as_slice));
-        let number = self.want(Wanted::Phrases(phrases), key, position);
+        let number = self.want(Wanted::Phrases(phrases), keys, position);
         Ok(Test::Phrases(Box::new(Phrases {
             set,
             filter: Filter {
@@ -254,9 +254,10 @@ impl Tables<'_> {
     }
 }
 
-/// Which patterns are looked for together: those of rules that look at the same values in like forms and run together.
-/// Transformations that seldom change a value do not count, nor do those that only undo encodings.
-fn pattern_key(rule: &Rule, starter: &Rule, steps: &[Transformation]) -> String {
+/// What is looked for together. Fragments: those of all rules that run together, whatever they look at, for a pass costs
+/// the same for few and for many. Patterns: those of rules that look at the same values in like forms besides;
+/// transformations that seldom change a value do not count, nor do those that only undo encodings.
+fn keys(rule: &Rule, starter: &Rule, steps: &[Transformation]) -> Keys {
     let changing: Vec<_> = steps
         .iter()
         .filter(|step| {
@@ -306,7 +307,14 @@ fn pattern_key(rule: &Rule, starter: &Rule, steps: &[Transformation]) -> String 
         // No answer for all at once helps these.
         targets = format!("{:p}", rule);
     }
-    format!("{phase:?} {level} {targets} {changing:?}")
+    let side = match phase {
+        Phase::RequestHeaders | Phase::RequestBody => "request",
+        Phase::ResponseHeaders | Phase::ResponseBody | Phase::Logging => "response",
+    };
+    Keys {
+        fragments: format!("{side} {level}"),
+        patterns: format!("{phase:?} {level} {targets} {changing:?}"),
+    }
 }
 
 /// The comparison that a link comes to, if it is one of a TX variable with a number.

@@ -10,7 +10,7 @@ use crate::engine::bits::Bits;
 use crate::engine::names::TxNames;
 use crate::engine::operator::{Test, number, pattern};
 use crate::engine::program::{Name, Piece, Program, Select, Target, TargetList, Text, Value};
-use crate::engine::scan::{self, Wanted};
+use crate::engine::scan::{self, Keys, Wanted};
 use crate::geo;
 use crate::seclang::{self, Expr, ExprPart, Key, RuleRange, Variable};
 use crate::transform::Transformation;
@@ -48,7 +48,7 @@ pub(super) struct Tables<'r> {
     buckets: Vec<(u32, u32)>,
     bucket_index: HashMap<(u32, u32), u32>,
     /// All patterns and lists of phrases, and which may be looked for together.
-    wanted: Vec<(Wanted, String)>,
+    wanted: Vec<(Wanted, Keys)>,
     wanted_at: Vec<seclang::Position>,
     /// States of all patterns so far.
     states: usize,
@@ -132,7 +132,7 @@ impl<'r> Tables<'r> {
             })
             .collect();
         let only_trees: Vec<&Hir> = trees.iter().map(|(_, tree)| *tree).collect();
-        let (regexes, (groups, group_of, bits)) = pattern::compile_all(&only_trees, || scan::group(&self.wanted));
+        let (regexes, groups) = pattern::compile_all(&only_trees, || scan::group(&self.wanted));
         let mut by_number = vec![None; self.wanted.len()];
         let mut errors = Vec::new();
         for ((number, _), regex) in trees.iter().zip(regexes) {
@@ -144,11 +144,11 @@ impl<'r> Tables<'r> {
                 *place = regex;
             }
         }
-        program.groups = groups;
-        program.group_of = group_of;
+        program.groups = groups.all;
+        program.group_of = groups.of_bit;
         for link in program.rules.iter_mut().flat_map(|rule| rule.links.iter_mut()) {
             if let Some(filter) = link.test.filter_mut() {
-                filter.bit = bits.get(filter.number as usize).copied().flatten();
+                filter.bit = groups.bits.get(filter.number as usize).copied().flatten();
             }
             if let Test::Pattern(pattern) = &mut link.test {
                 pattern.regex = by_number.get_mut(pattern.filter.number as usize).and_then(Option::take);
@@ -214,8 +214,8 @@ impl<'r> Tables<'r> {
     }
 
     /// Notes something to look for; its number.
-    pub(super) fn want(&mut self, wanted: Wanted, key: String, position: &seclang::Position) -> u32 {
-        self.wanted.push((wanted, key));
+    pub(super) fn want(&mut self, wanted: Wanted, keys: Keys, position: &seclang::Position) -> u32 {
+        self.wanted.push((wanted, keys));
         self.wanted_at.push(position.clone());
         self.wanted.len() as u32 - 1
     }

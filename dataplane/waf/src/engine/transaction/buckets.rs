@@ -3,6 +3,7 @@
 use super::resolve::Found;
 use super::{Transaction, Val};
 use crate::engine::byteset::ByteSet;
+use crate::engine::hits::Hits;
 use crate::engine::operator::Test;
 use crate::engine::program::{Link, Program};
 
@@ -14,9 +15,9 @@ pub(super) struct Bucket {
     end: u32,
     /// All bytes of all values.
     bytes: ByteSet,
-    /// For each bit whether it was looked for, and may be in any value.
+    /// Which groups looked at all values, and what may be in any of all that they look for.
     done: u128,
-    maybe: u128,
+    maybe: Hits,
 }
 
 /// The buckets of a transaction.
@@ -92,7 +93,7 @@ impl Transaction {
                 end,
                 bytes,
                 done: 0,
-                maybe: 0,
+                maybe: Hits::default(),
             };
         }
         start..end
@@ -117,28 +118,32 @@ impl Transaction {
         }
     }
 
-    fn bucket_may_hold(&mut self, program: &Program, index: u32, bit: u8) -> bool {
-        let mask = 1_u128 << (bit & 127);
-        let Some(bucket) = self.buckets.all.get(index as usize).copied() else {
+    fn bucket_may_hold(&mut self, program: &Program, index: u32, bit: u16) -> bool {
+        let group = program.group_of.get(usize::from(bit)).copied();
+        let (Some(group), Some(bucket)) = (group, self.buckets.all.get(index as usize).copied()) else {
             return true;
         };
+        let mask = 1_u128 << (group & 127);
         if bucket.done & mask != 0 {
-            return bucket.maybe & mask != 0;
+            return bucket.maybe.has(bit);
         }
-        let mut maybe = false;
+        let mut maybe = bucket.maybe;
         for at in bucket.start..bucket.end {
-            maybe = match self.buckets.value(at).map(|found| found.val) {
-                Some(Val::Id(id)) => self.values.may_hold(program, id, bit),
-                _ => true,
-            };
-            if maybe {
-                break;
+            match self.buckets.value(at).map(|found| found.val) {
+                Some(Val::Id(id)) => maybe.union(&self.values.hits(program, id, group)),
+                // A number, or what was forgotten: tests are not spared by it.
+                _ => maybe.union(
+                    &program
+                        .groups
+                        .get(usize::from(group))
+                        .map_or_else(Hits::default, |group| group.members),
+                ),
             }
         }
         if let Some(bucket) = self.buckets.all.get_mut(index as usize) {
             bucket.done |= mask;
-            bucket.maybe |= if maybe { mask } else { 0 };
+            bucket.maybe = maybe;
         }
-        maybe
+        maybe.has(bit)
     }
 }
