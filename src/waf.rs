@@ -1,6 +1,7 @@
 //! `breakwater waf`: rules, before they are in force.
 
 mod check;
+mod replay;
 mod test;
 
 use std::process::ExitCode;
@@ -28,11 +29,22 @@ enum Command {
     /// At blocking paranoia level 4, in DetectOnly, on loopback. Exit codes: 0 all hold, 1 some do not, 2 it could not be
     /// tried.
     Test(test::TestArgs),
+    /// Say what the policies of a directory would have done to the requests of a log: who would be refused, who no longer
+    ///
+    /// A change of a policy, before it is in force. Reads access and audit logs of nodes (JSON), also mixed, and the
+    /// combined log format of nginx and Apache. Each request is judged as nodes judge it, by lists, limits, rules and
+    /// penalty, at the time of its line; compared with what the log says was done, or with what other manifests would do
+    /// (--baseline). What is not in a log cannot be judged: bodies, most header fields, connections and responses.
+    ///
+    /// Exit codes: 0 done, whatever was found; 1 the manifests have errors, or --fail-on-new-blocks found new blocks;
+    /// 2 something could not be read.
+    Replay(replay::ReplayArgs),
 }
 
 pub(crate) fn run(args: &WafArgs) -> Result<ExitCode, Failure> {
     match &args.command {
         Command::Check(args) => check::run(args),
         Command::Test(args) => test::run(args),
+        Command::Replay(args) => replay::run(args),
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct Subject<'a> {
     pub(crate) path: &'a NormalPath<'a>,
     pub(crate) query: Option<&'a str>,
     pub(crate) fields: Fields<'a>,
+    /// The names of the fields that are known to be there or not, in lower case. None: all are.
+    pub(crate) known_fields: Option<&'a [&'a str]>,
     pub(crate) request_id: &'a str,
 }
 
@@ -42,10 +44,10 @@ pub(crate) enum Judgement {
     },
 }
 
-/// Judges a request, reports every objection, and counts its connection where a policy limits connections.
+/// Judges a request, reports every objection, and counts its connection, if it is known, where a policy limits connections.
 pub(crate) fn judge(
     worker: &Worker,
-    guard: &mut Option<Box<ConnectionGuard>>,
+    guard: Option<&mut Option<Box<ConnectionGuard>>>,
     resource: &Resource,
     subject: &Subject<'_>,
 ) -> Judgement {
@@ -61,7 +63,10 @@ pub(crate) fn judge(
         subject.path.as_str(),
         subject.query,
     );
-    let shown = Shown(subject.fields.clone());
+    let shown = Shown {
+        fields: subject.fields.clone(),
+        known: subject.known_fields,
+    };
     let locations = worker.locations.borrow();
     let view = view.with_fields(&shown).with_locations(&**locations);
     let policies = || resource.protections.iter().map(|protection| &protection.policy);
@@ -73,7 +78,10 @@ pub(crate) fn judge(
         verdict.outcome = other.outcome;
         verdict.detections.extend(other.detections);
     }
-    if resource.counts_connections && matches!(verdict.outcome, Outcome::Pass) {
+    if resource.counts_connections
+        && let Some(guard) = guard
+        && matches!(verdict.outcome, Outcome::Pass)
+    {
         let admitted = admit_all(policies(), &view, guard.get_or_insert_default(), now_ms);
         verdict.outcome = admitted.outcome;
         verdict.detections.extend(admitted.detections);
@@ -127,12 +135,20 @@ fn audit(worker: &Worker, resource: &Resource, finding: &Finding, view: &Request
 
 /// The fields of a head, for rules over them.
 #[derive(Debug)]
-struct Shown<'a>(Fields<'a>);
+struct Shown<'a> {
+    fields: Fields<'a>,
+    known: Option<&'a [&'a str]>,
+}
 
 impl FieldSource for Shown<'_> {
     fn any(&self, name: &str, look: &mut dyn FnMut(&[u8]) -> bool) -> bool {
-        let mut fields = self.0.clone();
-        fields.any(|(held, value)| held.eq_ignore_ascii_case(name) && look(value))
+        let mut fields = self.fields.clone();
+        self.knows(name) && fields.any(|(held, value)| held.eq_ignore_ascii_case(name) && look(value))
+    }
+
+    fn knows(&self, name: &str) -> bool {
+        self.known
+            .is_none_or(|known| known.iter().any(|known| known.eq_ignore_ascii_case(name)))
     }
 }
 

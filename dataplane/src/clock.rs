@@ -64,6 +64,13 @@ impl Clock {
         }
     }
 
+    /// Sets every reading but the date, for what was: `monotonic_ms` since the start, at this Unix time.
+    pub(crate) fn set(&self, monotonic_ms: u64, unix_ms: u64) {
+        self.monotonic_ms.set(monotonic_ms);
+        self.epoch_ms.set(unix_ms.saturating_sub(monotonic_ms));
+        self.unix_seconds.set(unix_ms / 1000);
+    }
+
     /// Moves it on, from the next reading on.
     #[cfg(test)]
     pub(crate) fn skip(&self, ms: u64) {

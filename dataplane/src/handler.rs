@@ -15,6 +15,7 @@ mod job;
 mod pages;
 mod peer;
 mod proxy;
+pub(crate) mod replayed;
 mod stored;
 mod websocket;
 
@@ -24,6 +25,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Instant;
 
+use breakwater_waf::limit::ConnectionGuard;
 use breakwater_wire::hop::strip_named;
 use breakwater_wire::http1::{Framing, RequestHead};
 use breakwater_wire::path::{NormalPath, normalize};
@@ -154,19 +156,11 @@ pub(crate) fn answer(shared: &mut Shared, head: &RequestHead<'_>, out: &mut Vec<
     {
         return answer;
     }
-    if !resource.protections.is_empty()
-        && let Judgement::Refuse { status, retry_after } =
-            access::judge(&worker, &mut shared.guard, resource, &subject(&routed))
-    {
-        return refuse(&worker, &routed, out, status, retry_after);
-    }
-    let mut inspection = None;
-    if resource.has_rules {
-        inspection = match inspected::head(&worker, &routed) {
-            Ok(rest) => rest,
-            Err(refusal) => return refuse_by_rule(&worker, &routed, out, &refusal),
-        };
-    }
+    let inspection = match judge(&worker, Some(&mut shared.guard), &routed, None) {
+        Ok(rest) => rest,
+        Err(Refused::ByPolicy { status, retry_after }) => return refuse(&worker, &routed, out, status, retry_after),
+        Err(Refused::ByRule(refusal)) => return refuse_by_rule(&worker, &routed, out, &refusal),
+    };
     if let Some(filters) = resource.filters()
         && let Some(answer) = filtered::answer(&worker, filters, &routed, out)
     {
@@ -184,8 +178,35 @@ pub(crate) fn answer(shared: &mut Shared, head: &RequestHead<'_>, out: &mut Vec<
     leave(&worker, &routed, out, inspection)
 }
 
-fn subject<'a>(routed: &Routed<'a, 'a>) -> Subject<'a> {
+/// What refuses a request.
+enum Refused {
+    ByPolicy { status: u16, retry_after: Option<u64> },
+    ByRule(Refusal),
+}
+
+/// What policies say of a routed request: what is left to be judged, if anything is. `known_fields`: see [`Subject`].
+fn judge<'a>(
+    worker: &Rc<Worker>,
+    guard: Option<&mut Option<Box<ConnectionGuard>>>,
+    routed: &Routed<'a, 'a>,
+    known_fields: Option<&'a [&'a str]>,
+) -> Result<Option<Box<Inspection>>, Refused> {
+    let resource = routed.resource();
+    if !resource.protections.is_empty()
+        && let Judgement::Refuse { status, retry_after } =
+            access::judge(worker, guard, resource, &subject(routed, known_fields))
+    {
+        return Err(Refused::ByPolicy { status, retry_after });
+    }
+    match resource.has_rules {
+        true => inspected::head(worker, routed).map_err(Refused::ByRule),
+        false => Ok(None),
+    }
+}
+
+fn subject<'a>(routed: &Routed<'a, 'a>, known_fields: Option<&'a [&'a str]>) -> Subject<'a> {
     Subject {
+        known_fields,
         client: routed.client,
         method: routed.head.method,
         host: routed.head.host.name(),

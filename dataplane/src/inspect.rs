@@ -186,7 +186,7 @@ impl Inspection {
             server: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             server_port: 0,
             unique_id: &self.about.request_id,
-            now_ms: unix_ms(),
+            now_ms: self.worker.clock.timestamp().as_millis(),
         };
         let detects = protection.policy.identity().mode == Mode::DetectOnly;
         let mut transaction = Transaction::bound(rules.bound(), &connection, detects)

@@ -27,6 +27,7 @@ mod memory;
 mod pace;
 mod peer;
 mod prefetch;
+pub mod replay;
 mod request_id;
 mod respond;
 mod route;

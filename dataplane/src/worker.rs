@@ -5,11 +5,10 @@
 
 mod accept;
 mod admission;
+pub(crate) mod alone;
 mod balance;
 pub(crate) mod deadlines;
 mod lag;
-#[cfg(test)]
-pub(crate) mod testing;
 pub(crate) mod turn;
 
 use std::cell::{Cell, RefCell};

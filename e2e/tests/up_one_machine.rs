@@ -171,6 +171,19 @@ async fn access_and_audit_lines_are_in_their_files_with_the_fields_they_are_docu
     let fields = "time request_id client method host uri resource policy mode action reason status score rules detail";
     assert_eq!(keys(&line), fields.split(' ').collect());
     assert_eq!(keys(&line["score"]), BTreeSet::from(["inbound", "outbound"]));
+
+    // The same policy does the same to them again.
+    for (log, passed) in [(&access, 1), (&audit, 0)] {
+        let mut replay = Command::new(breakwater::binary()?);
+        replay.args(["waf", "replay", "-o", "json", "--fail-on-new-blocks", "-f"]);
+        replay.arg(site.manifests()).arg(log);
+        let report = json(&breakwater_e2e::command::run(replay).await?)?;
+        assert_eq!(
+            (&report["stillBlocked"], &report["passed"]),
+            (&1.into(), &passed.into()),
+            "{report}"
+        );
+    }
     Ok(())
 }
 

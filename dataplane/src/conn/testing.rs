@@ -11,7 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
 
 use super::{Connection, Protocol};
 use crate::listen::{Door, Listen};
-use crate::worker::{Counted, Worker};
+use crate::telemetry::LineLog;
+use crate::worker::{Counted, Worker, alone};
 
 /// Bytes on their way in each direction.
 const ROOM: usize = 1 << 20;
@@ -39,7 +40,8 @@ pub(super) struct ByHand {
 impl ByHand {
     pub(super) fn new() -> Self {
         let (client, stream) = duplex(ROOM);
-        let worker = crate::worker::testing::worker();
+        let (audit_log, _) = LineLog::kept();
+        let worker = alone::worker(1, &alone::metrics(1, audit_log), Arc::default());
         let peer = IpAddr::from([192, 0, 2, 1]);
         let listen = Listen::from(std::net::SocketAddr::from(([127, 0, 0, 1], 80)));
         let connection = Connection::new(

@@ -118,6 +118,13 @@ impl LineLog {
         Ok(Self(destinations.collect::<Result<_, _>>()?))
     }
 
+    /// A log that is read here, by whoever writes it: lines beyond those of its queue are dropped.
+    pub(crate) fn kept() -> (Self, Receiver<Vec<u8>>) {
+        let (queue, lines) = sync_channel(QUEUE);
+        let shared = Arc::default();
+        (Self([Destination { queue, shared }].into()), lines)
+    }
+
     /// Queues a line, which must end with a newline.
     pub(crate) fn write(&self, line: Vec<u8>) {
         let Some((last, others)) = self.0.split_last() else {

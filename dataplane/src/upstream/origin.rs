@@ -389,6 +389,13 @@ impl Fleet {
         }
     }
 
+    /// Origins that nobody is sent to: no name is resolved, no health is checked.
+    pub(crate) fn unkept() -> Self {
+        let fleet = Self::new(Instant::now(), Vec::new());
+        fleet.kept.store(true, Relaxed);
+        fleet
+    }
+
     /// The origin of the resource `label`: the one that is known if it is the same, else a new one that goes on with
     /// the servers of the old.
     /// `shown` is the client certificate it names.

@@ -42,6 +42,7 @@ pub mod limit;
 mod named;
 pub mod operator;
 pub mod policy;
+pub mod replay;
 pub mod seclang;
 #[cfg(test)]
 mod testing;

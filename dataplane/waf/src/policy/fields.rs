@@ -19,6 +19,11 @@ pub const MAX_RULES: usize = 128;
 pub trait FieldSource: fmt::Debug {
     /// Shows `look` the values of the fields called `name`, letter case aside, until it says yes; whether it did.
     fn any(&self, name: &str, look: &mut dyn FnMut(&[u8]) -> bool) -> bool;
+
+    /// Whether it can say anything of `name`: a field that is not known to be there is not known to be missing either.
+    fn knows(&self, _name: &str) -> bool {
+        true
+    }
 }
 
 impl FieldSource for &[(&str, &[u8])] {
@@ -105,7 +110,8 @@ impl FieldSet {
         let has =
             |rule: &Rule| fields.is_some_and(|fields| fields.any(&rule.name, &mut |value| rule.value.matches(value)));
         let denied = self.deny.iter().find(|rule| has(rule));
-        let missing = || self.require.iter().find(|rule| !has(rule));
+        let known = |rule: &Rule| fields.is_none_or(|fields| fields.knows(&rule.name));
+        let missing = || self.require.iter().find(|rule| !has(rule) && known(rule));
         denied.or_else(missing).map(|rule| Arc::clone(&rule.text))
     }
 }
