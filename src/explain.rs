@@ -264,6 +264,9 @@ fn policy_text(out: &mut String, policy: &PolicyView) {
     if let Some(penalty) = &policy.penalty {
         line(out, 1, "penalty", penalty);
     }
+    if let Some(challenge) = &policy.challenge {
+        line(out, 1, "challenge", challenge);
+    }
     notes(out, &policy.rules);
 }
 

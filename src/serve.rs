@@ -152,6 +152,7 @@ impl ServeArgs {
             crs_dir: crs_dir(self.crs_dir),
             geo_db: self.geo_db,
             asn_db: self.asn_db,
+            challenge_key: state_dir.map(|dir| dir.join("challenge.key")),
             prefetch_spread,
         };
         let refused = |error: breakwater_dataplane::StartError| Failure::environment(error.to_string(), "");

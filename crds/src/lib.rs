@@ -22,6 +22,7 @@ mod status;
 mod tiering;
 mod tls;
 mod waf_bodies;
+mod waf_challenge;
 mod waf_groups;
 mod waf_places;
 mod waf_policy;
@@ -52,6 +53,7 @@ pub use status::{EdgeCacheStatus, NodesStatus, RecordedPurge, ResourceStatus, Wa
 pub use tiering::{NodeSelector, Parent, ParentFallback, Tiering, TieringMode};
 pub use tls::{ClientCertificateMode, ClientCertificates, Hsts, Tls, TlsVersion};
 pub use waf_bodies::BodyType;
+pub use waf_challenge::{Challenge, LimitAction};
 pub use waf_groups::{CrsGroup, CrsGroups};
 pub use waf_places::{Asns, Countries};
 pub use waf_policy::{

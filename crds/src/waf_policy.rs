@@ -5,7 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Asns, BodyInspection, Cidr, ConfigMapKey, Countries, Crs, Duration, HeaderName, LimitScope, Method, PathMatch,
+    Asns, BodyInspection, Challenge, Cidr, ConfigMapKey, Countries, Crs, Duration, HeaderName, LimitAction, LimitScope,
+    Method, PathMatch,
     PolicyTarget, Sampling, SecLang, WafPolicyStatus,
 };
 
@@ -89,6 +90,9 @@ pub struct WafPolicySpec {
     /// What becomes of clients that this policy refuses again and again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub penalty: Option<Penalty>,
+    /// Work that browsers have to do before they are let through.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub challenge: Option<Challenge>,
     /// The OWASP Core Rule Set; `crs: {}` turns it on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crs: Option<Crs>,
@@ -266,6 +270,10 @@ pub enum HeaderValueType {
 }, {
     "rule": "!has(self.scope) || self.scope != 'Fleet' || !has(self.connections)",
     "message": "open connections are counted by each node: give connections in a limit without scope Fleet",
+}, {
+    "rule": "self.action != 'Challenge' || has(self.requests)",
+    "message": "action Challenge is for a limit of requests: a connection cannot be asked",
+    "fieldPath": ".action",
 }]))]
 pub struct Limit {
     /// The limit's name in metrics and audit lines.
@@ -300,6 +308,9 @@ pub struct Limit {
     /// DetectOnly: this limit reports and refuses nothing, whatever the policy's mode.
     #[serde(default)]
     pub mode: WafMode,
+    /// What becomes of a request over the limit.
+    #[serde(default)]
+    pub action: LimitAction,
 }
 
 impl Limit {

@@ -4,18 +4,21 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use breakwater_waf::address::AddressSet;
 use breakwater_waf::audit::{self, Action, Event};
 use breakwater_waf::limit::ConnectionGuard;
 use breakwater_waf::policy::{
-    FieldSource, Finding, Outcome, Reason, RequestView, Verdict, admit_all, evaluate_all, evaluate_path_all,
+    Clearance, FieldSource, Finding, Identity, Outcome, Reason, RequestView, Verdict, Work, admit_all, evaluate_all,
+    evaluate_path_all,
 };
 use breakwater_wire::forwarded::client_address;
 use breakwater_wire::http1::Fields;
 use breakwater_wire::path::NormalPath;
 
+use crate::challenge;
 use crate::config::{Protection, Resource};
 use crate::worker::Worker;
 
@@ -34,13 +37,14 @@ pub(crate) struct Subject<'a> {
 }
 
 /// The judgement of all policies together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Judgement {
     Pass,
-    /// `retry_after` in seconds.
+    /// `retry_after` in seconds. `work`: of this policy, and its client passes once it is done.
     Refuse {
         status: u16,
         retry_after: Option<u64>,
+        work: Option<(Arc<Identity>, Work)>,
     },
 }
 
@@ -68,13 +72,24 @@ pub(crate) fn judge(
         known: subject.known_fields,
     };
     let locations = worker.locations.borrow();
-    let view = view.with_fields(&shown).with_locations(&**locations);
+    let proof = challenge::Proof {
+        keys: &worker.metrics.peering.challenges,
+        host: &host,
+        client: subject.client,
+        now: worker.clock.unix(),
+        cookies: || shown.values("cookie"),
+    };
+    let proof = Counted { proof, resource };
+    let view = view
+        .with_fields(&shown)
+        .with_locations(&**locations)
+        .with_clearance(&proof);
     let policies = || resource.protections.iter().map(|protection| &protection.policy);
     let now_ms = worker.clock.now_ms();
     let mut verdict = evaluate_all(policies(), &view, now_ms);
     if subject.path.has_separators() && matches!(verdict.outcome, Outcome::Pass) {
         // The origin may take `%2F` for `/`, or `//` for one; what it would then serve must not be on a deny list either.
-        let other = evaluate_path_all(policies(), &subject.path.with_separators());
+        let other = evaluate_path_all(policies(), &view, &subject.path.with_separators());
         verdict.outcome = other.outcome;
         verdict.detections.extend(other.detections);
     }
@@ -92,6 +107,7 @@ pub(crate) fn judge(
         Outcome::Block(finding) => Judgement::Refuse {
             status: finding.status,
             retry_after: finding.retry_after.map(u64::from),
+            work: finding.work.map(|work| (finding.policy, work)),
         },
     }
 }
@@ -113,6 +129,9 @@ fn audit(worker: &Worker, resource: &Resource, finding: &Finding, view: &Request
         .iter()
         .find(|p| p.policy.identity().name == finding.policy.name);
     if let Some(protection) = protection {
+        if finding.action() == Action::Challenge {
+            protection.cells.challenges.issued();
+        }
         protection
             .cells
             .event(finding.action().as_str(), finding.reason.as_str());
@@ -138,6 +157,40 @@ fn audit(worker: &Worker, resource: &Resource, finding: &Finding, view: &Request
 struct Shown<'a> {
     fields: Fields<'a>,
     known: Option<&'a [&'a str]>,
+}
+
+impl<'a> Shown<'a> {
+    /// The values of the fields of this name, in lower case.
+    fn values(&self, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
+        let fields = self
+            .fields
+            .clone()
+            .filter(move |(held, _)| held.eq_ignore_ascii_case(name));
+        fields.map(|(_, value)| value)
+    }
+}
+
+/// Proofs of work, counted.
+struct Counted<'a, P> {
+    proof: P,
+    resource: &'a Resource,
+}
+
+impl<P> std::fmt::Debug for Counted<'_, P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Counted")
+    }
+}
+
+impl<P: Clearance> Clearance for Counted<'_, P> {
+    fn proves(&self, policy: &str, work: Work) -> Option<bool> {
+        let proved = self.proof.proves(policy, work)?;
+        let mut protections = self.resource.protections.iter();
+        if let Some(protection) = protections.find(|protection| protection.policy.identity().name == policy) {
+            protection.cells.challenges.answered(proved);
+        }
+        Some(proved)
+    }
 }
 
 impl FieldSource for Shown<'_> {

@@ -4,6 +4,7 @@
 //! request leave as a [`Job`]. [`exchange()`] takes the job and the socket and does the rest.
 
 mod cache;
+mod challenged;
 mod client;
 mod exchange;
 mod filtered;
@@ -23,9 +24,11 @@ use std::cell::RefCell;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use breakwater_waf::limit::ConnectionGuard;
+use breakwater_waf::policy::{Identity, Work};
 use breakwater_wire::hop::strip_named;
 use breakwater_wire::http1::{Framing, RequestHead};
 use breakwater_wire::path::{NormalPath, normalize};
@@ -158,7 +161,16 @@ pub(crate) fn answer(shared: &mut Shared, head: &RequestHead<'_>, out: &mut Vec<
     }
     let inspection = match judge(&worker, Some(&mut shared.guard), &routed, None) {
         Ok(rest) => rest,
-        Err(Refused::ByPolicy { status, retry_after }) => return refuse(&worker, &routed, out, status, retry_after),
+        Err(Refused::ByPolicy {
+            status,
+            retry_after,
+            work,
+        }) => match work {
+            None => return refuse(&worker, &routed, out, status, retry_after),
+            Some((policy, work)) => {
+                return challenged::answer(&worker, &routed, out, (status, retry_after), &policy.name, work);
+            }
+        },
         Err(Refused::ByRule(refusal)) => return refuse_by_rule(&worker, &routed, out, &refusal),
     };
     if let Some(filters) = resource.filters()
@@ -180,7 +192,11 @@ pub(crate) fn answer(shared: &mut Shared, head: &RequestHead<'_>, out: &mut Vec<
 
 /// What refuses a request.
 enum Refused {
-    ByPolicy { status: u16, retry_after: Option<u64> },
+    ByPolicy {
+        status: u16,
+        retry_after: Option<u64>,
+        work: Option<(Arc<Identity>, Work)>,
+    },
     ByRule(Refusal),
 }
 
@@ -193,10 +209,17 @@ fn judge<'a>(
 ) -> Result<Option<Box<Inspection>>, Refused> {
     let resource = routed.resource();
     if !resource.protections.is_empty()
-        && let Judgement::Refuse { status, retry_after } =
-            access::judge(worker, guard, resource, &subject(routed, known_fields))
+        && let Judgement::Refuse {
+            status,
+            retry_after,
+            work,
+        } = access::judge(worker, guard, resource, &subject(routed, known_fields))
     {
-        return Err(Refused::ByPolicy { status, retry_after });
+        return Err(Refused::ByPolicy {
+            status,
+            retry_after,
+            work,
+        });
     }
     match resource.has_rules {
         true => inspected::head(worker, routed).map_err(Refused::ByRule),
@@ -256,6 +279,7 @@ fn refuse_by_rule(worker: &Worker, routed: &Routed<'_, '_>, out: &mut Vec<u8>, r
     let refusal = Ours {
         status: refusal.status,
         message: None,
+        content: None,
         retry_after: None,
         detail: "refused",
         fields: location.as_slice(),
@@ -274,6 +298,7 @@ fn refuse(
     let refusal = Ours {
         status,
         message: None,
+        content: None,
         retry_after,
         detail: "refused",
         fields: &[],

@@ -11,6 +11,7 @@
 
 mod access;
 mod admin;
+mod challenge;
 mod clock;
 mod config;
 mod conn;

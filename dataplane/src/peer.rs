@@ -31,6 +31,7 @@ use std::time::Instant;
 use breakwater_snapshot::{Labels, Peers};
 use parking_lot::Mutex;
 
+use crate::challenge;
 use crate::upstream::{Origin, Pool, Upstream};
 use counts::{Counts, SpentCounts};
 use handshake::{Door, Keys};
@@ -47,6 +48,8 @@ pub(crate) struct Peering {
     pub(crate) keys: Arc<Keys>,
     pub(crate) counts: Counts,
     pub(crate) spent: SpentCounts,
+    /// What clients are asked with; every node that has the keys of nodes accepts what another asked for.
+    pub(crate) challenges: challenge::Keys,
     started: Instant,
     ring: Mutex<Arc<Ring>>,
     /// Requests to all nodes under way.
@@ -138,6 +141,7 @@ impl Peering {
             keys: Arc::default(),
             counts: Counts::default(),
             spent: SpentCounts::default(),
+            challenges: challenge::Keys::random(),
             started,
             ring: Mutex::default(),
             in_flight: AtomicU32::new(0),
@@ -147,6 +151,7 @@ impl Peering {
     /// Takes in who may be asked. Nodes that stay where they were keep what is known of them.
     pub(crate) fn set(&self, peers: &Peers) {
         self.keys.set(&peers.keys);
+        self.challenges.set(&peers.keys);
         let before = Arc::clone(&self.ring.lock());
         let known: HashMap<_, _> = before.all.iter().map(|member| (&*member.name, member)).collect();
         let members = peers.members.iter().map(|(name, at)| {

@@ -20,6 +20,8 @@ pub(crate) struct Page<'a> {
     pub(crate) request_id: &'a str,
     /// What went wrong, when it is not for the block page to say.
     pub(crate) message: Option<&'a str>,
+    /// Content type and body, in place of any page.
+    pub(crate) content: Option<(&'static str, Bytes)>,
     pub(crate) wants_json: bool,
     /// Seconds, for `Retry-After`.
     pub(crate) retry_after: Option<u64>,
@@ -43,10 +45,11 @@ impl Page<'_> {
         let page = self
             .filters
             .and_then(|filters| filters.page(self.status, self.request_id));
-        let (kind, body) = match (page, self.message) {
-            (Some(page), _) => (page.content_type.as_bytes(), page.body),
-            (None, Some(message)) => failure(self.status, message, self.request_id, self.wants_json),
-            (None, None) => {
+        let (kind, body) = match (&self.content, page, self.message) {
+            (Some((kind, body)), ..) => (kind.as_bytes(), body.clone()),
+            (None, Some(page), _) => (page.content_type.as_bytes(), page.body),
+            (None, None, Some(message)) => failure(self.status, message, self.request_id, self.wants_json),
+            (None, None, None) => {
                 let (kind, body) = block::page(self.status, self.request_id, self.wants_json);
                 (kind.as_bytes(), body.into())
             }
@@ -73,7 +76,7 @@ impl Page<'_> {
             out.extend_from_slice(b"Connection: close\r\n");
         }
         out.extend_from_slice(b"\r\n");
-        if let Some(filters) = self.filters {
+        if let Some(filters) = self.filters.filter(|_| self.content.is_none()) {
             filters.edit_head(out, from);
         }
         if !self.head_only {

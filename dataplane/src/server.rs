@@ -21,6 +21,7 @@ use tokio::sync::watch;
 
 use crate::StartError;
 use crate::admin::Port;
+use crate::challenge;
 use crate::clock::unix_seconds;
 use crate::config::{Assembler, Config, Loaded};
 use crate::disk::{Disk, DiskOptions, Opening, Reads};
@@ -71,6 +72,9 @@ pub struct Options {
     pub geo_db: Option<PathBuf>,
     /// The database of autonomous systems; none: policies that ask for them are rejected.
     pub asn_db: Option<PathBuf>,
+    /// A file that keeps what challenges are made with over restarts, where nodes do not share keys
+    /// ([`DataPlane::set_peers`]); none, or one that cannot be used: it is new with each start.
+    pub challenge_key: Option<PathBuf>,
     /// Prefetching begins within this time, by chance, so that nodes of a cluster do not all ask at once.
     pub prefetch_spread: Duration,
 }
@@ -94,6 +98,7 @@ impl Default for Options {
             crs_dir: None,
             geo_db: None,
             asn_db: None,
+            challenge_key: None,
             prefetch_spread: Duration::ZERO,
         }
     }
@@ -213,6 +218,15 @@ impl DataPlane {
         let tables = Arc::new(Tables::new((seed >> 64) as u64));
         let started = Instant::now();
         let fleet = Arc::new(Fleet::new(started, options.name_servers.clone()));
+        let mut peering = Peering::new(&options.node, started);
+        if let Some(file) = &options.challenge_key {
+            match challenge::Keys::kept(file) {
+                Ok(keys) => peering.challenges = keys,
+                Err(error) => tracing::warn!(
+                    file = %file.display(), %error, "the key of challenges cannot be kept: after a restart clients are asked again"
+                ),
+            }
+        }
         let metrics = Metrics::new(
             workers,
             listeners.iter().map(|listen| listen.address).collect(),
@@ -220,7 +234,7 @@ impl DataPlane {
             Arc::clone(&tables),
             fleet,
             Arc::new(Board::new(workers, options.prefetch_spread, options.https_port)),
-            Arc::new(Peering::new(&options.node, started)),
+            Arc::new(peering),
             access_log,
             audit_log,
         );

@@ -250,6 +250,9 @@ pub struct WafPolicy {
     /// What becomes of clients that are refused again and again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub penalty: Option<Penalty>,
+    /// Work that browsers have to do; none means none has to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub challenge: Option<Challenge>,
     /// Rules over requests and responses; none means there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rules: Option<Rules>,
@@ -351,6 +354,20 @@ pub struct Limit {
     /// It reports, whatever the policy's mode.
     #[serde(default, skip_serializing_if = "is_false")]
     pub detect_only: bool,
+    /// Who exceeds it gets the policy's challenge.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub challenges: bool,
+}
+
+/// Work that browsers have to do before they are let through.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Challenge {
+    /// For these paths everybody; empty: nobody.
+    pub paths: Vec<PathMatch>,
+    /// How many zero bits a hash has to begin with.
+    pub bits: u8,
+    /// For how long who has done it is let through.
+    pub lasts_ms: u64,
 }
 
 fn is_false(value: &bool) -> bool {

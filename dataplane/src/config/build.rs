@@ -222,6 +222,7 @@ fn protection(
     config.headers.require = unit.headers.require.into_iter().map(header_rule).collect();
     config.limits = unit.limits.into_iter().map(limit).collect();
     config.penalty = unit.penalty.map(penalty);
+    config.challenge = unit.challenge.as_ref().map(challenge);
     config.block_status = unit.block_status;
     config.redact_arguments = unit.redact.arguments;
     config.redact_headers = unit.redact.headers;
@@ -262,6 +263,17 @@ fn limit(limit: unit::Limit) -> policy::LimitConfig {
         new_connections: limit.new_connections.map(rate),
         fleet: limit.fleet,
         mode: part_mode(limit.detect_only),
+        challenges: limit.challenges,
+    }
+}
+
+fn challenge(challenge: &unit::Challenge) -> policy::Challenge {
+    policy::Challenge {
+        paths: patterns(&challenge.paths),
+        work: policy::Work {
+            bits: challenge.bits,
+            lasts_s: challenge.lasts_ms.div_ceil(1000),
+        },
     }
 }
 

@@ -35,6 +35,7 @@ pub(super) fn answer(worker: &Worker, filters: &Filters, routed: &Routed<'_, '_>
         let ours = Ours {
             status,
             message: Some("what you asked for is elsewhere"),
+            content: None,
             retry_after: None,
             detail: "redirected",
             fields: &[(header::LOCATION, &location)],
@@ -50,6 +51,7 @@ pub(super) fn answer(worker: &Worker, filters: &Filters, routed: &Routed<'_, '_>
     let ours = Ours {
         status: 413,
         message: Some(TOO_LARGE_MESSAGE),
+        content: None,
         retry_after: None,
         detail: "failed",
         fields: &[],

@@ -40,6 +40,7 @@ const fn own<'a>(status: u16, message: &'a str, fields: &'a [(HeaderName, &'a st
     Ours {
         status,
         message: Some(message),
+        content: None,
         retry_after: None,
         detail: "refused",
         fields,

@@ -3,6 +3,7 @@
 use breakwater_wire::http1::{Framing, RequestHead};
 use breakwater_wire::peer as envelope;
 use breakwater_wire::peer::AnswerNote;
+use bytes::Bytes;
 use http::header::{self, HeaderName};
 
 use super::client::{Client, ClientError};
@@ -18,6 +19,8 @@ pub(super) struct Ours<'a> {
     pub(super) status: u16,
     /// None: the block page.
     pub(super) message: Option<&'a str>,
+    /// Content type and body, in place of any page.
+    pub(super) content: Option<(&'static str, Bytes)>,
     /// Seconds.
     pub(super) retry_after: Option<u64>,
     /// For `Cache-Status`.
@@ -39,6 +42,7 @@ impl Ours<'_> {
             status: self.status,
             request_id: routed.request_id,
             message: self.message,
+            content: self.content.clone(),
             wants_json: accept.is_some_and(breakwater_waf::block::wants_json),
             retry_after: self.retry_after,
             cache_status: routed.resource().kind.detail(self.detail),
@@ -116,6 +120,7 @@ pub(super) fn unrouted_page(
         status,
         request_id: request_id::text(&made),
         message: Some(message),
+        content: None,
         wants_json: false,
         retry_after: None,
         cache_status: None,
@@ -219,6 +224,7 @@ async fn any_page<C: Client>(
         status,
         request_id: &job.request_id,
         message,
+        content: None,
         wants_json: accept.is_some_and(breakwater_waf::block::wants_json),
         retry_after: (status == 503).then_some(1),
         cache_status: job.resource().kind.detail("failed"),

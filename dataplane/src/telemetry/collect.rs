@@ -175,6 +175,18 @@ fn policies(metrics: &Metrics, out: &mut Families) {
                 cells.penalties(),
             );
         }
+        let challenges = cells.challenges.all();
+        if challenges.iter().any(|(_, n)| *n > 0) {
+            for (result, n) in challenges {
+                let labels = [("policy", policy.as_str()), ("result", result)];
+                out.counter(
+                    "waf_challenges_total",
+                    "Challenges of a policy: answers with one, and requests with a proof that was good or not.",
+                    &labels,
+                    n,
+                );
+            }
+        }
         rules(&policy, &cells.rules, out);
     }
     out.gauge(

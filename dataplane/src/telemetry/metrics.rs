@@ -207,7 +207,38 @@ pub(crate) struct PolicyCells {
     events: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
     limits: Vec<(String, AtomicU64)>,
     penalties: AtomicU64,
+    pub(crate) challenges: Arc<ChallengeCells>,
     pub(crate) rules: Arc<RuleCells>,
+}
+
+/// What is counted of a policy's challenges.
+#[derive(Debug, Default)]
+pub(crate) struct ChallengeCells {
+    issued: AtomicU64,
+    passed: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl ChallengeCells {
+    /// A client was asked.
+    pub(crate) fn issued(&self) {
+        self.issued.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A request came with an answer, which was looked at.
+    pub(crate) fn answered(&self, proved: bool) {
+        let cell = if proved { &self.passed } else { &self.failed };
+        cell.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn all(&self) -> [(&'static str, u64); 3] {
+        [
+            ("issued", &self.issued),
+            ("passed", &self.passed),
+            ("failed", &self.failed),
+        ]
+        .map(|(result, cell)| (result, cell.load(Ordering::Relaxed)))
+    }
 }
 
 impl PolicyCells {
@@ -220,6 +251,7 @@ impl PolicyCells {
                 .map(|name| ((*name).to_owned(), AtomicU64::new(count(name))))
                 .collect(),
             penalties: AtomicU64::new(previous.map_or(0, Self::penalties)),
+            challenges: previous.map(|p| Arc::clone(&p.challenges)).unwrap_or_default(),
             rules: previous.map(|p| Arc::clone(&p.rules)).unwrap_or_default(),
         }
     }
@@ -235,7 +267,7 @@ impl PolicyCells {
         found.map_or(0, |(_, count)| count.load(Ordering::Relaxed))
     }
 
-    /// Counts an event: `action` is block or detect.
+    /// Counts an event: `action` is block, detect or challenge.
     pub(crate) fn event(&self, action: &'static str, reason: &'static str) {
         *self.events.lock().entry((action, reason)).or_default() += 1;
     }

@@ -72,6 +72,7 @@ mod waf;
 mod waf_audit;
 mod waf_bodies;
 mod waf_body_types;
+mod waf_challenges;
 mod waf_floods;
 mod waf_places;
 mod waf_responses;

@@ -124,6 +124,7 @@ pub(crate) fn waf_policy(target: ObjectId) -> WafPolicy {
         block_status: 403,
         headers: breakwater_snapshot::unit::HeaderRules::default(),
         penalty: None,
+        challenge: None,
         rules: None,
         redact: Redact::default(),
     }
@@ -139,6 +140,7 @@ pub(crate) fn limit(name: &str) -> Limit {
         new_connections: None,
         fleet: false,
         detect_only: false,
+        challenges: false,
     }
 }
 

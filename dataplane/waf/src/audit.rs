@@ -91,6 +91,8 @@ pub enum Action {
     Block,
     /// It passed and was reported.
     Detect,
+    /// Its client was given work to do first.
+    Challenge,
 }
 
 impl Action {
@@ -100,6 +102,7 @@ impl Action {
         match self {
             Self::Block => "block",
             Self::Detect => "detect",
+            Self::Challenge => "challenge",
         }
     }
 }
@@ -262,6 +265,7 @@ mod tests {
             reason: Reason::Address,
             status: 403,
             retry_after: None,
+            work: None,
             detail: Detail::Prefix("203.0.113.0/24".parse().unwrap()),
         }
     }
@@ -302,7 +306,7 @@ mod tests {
 
     #[test]
     fn actions_are_written_the_same_in_lines_and_labels() {
-        for action in [Action::Block, Action::Detect] {
+        for action in [Action::Block, Action::Detect, Action::Challenge] {
             assert_eq!(
                 serde_json::to_string(&action).unwrap(),
                 format!("\"{}\"", action.as_str())

@@ -21,6 +21,20 @@ pub fn page(status: u16, request_id: &str, wants_json: bool) -> (&'static str, V
     ("text/html; charset=utf-8", body.into_bytes())
 }
 
+/// What a client that cannot do the work of a challenge is told, in JSON. At most 2 KiB.
+#[must_use]
+pub fn challenged(status: u16, request_id: &str) -> Vec<u8> {
+    let id = crate::audit::cut(request_id, MAX_REQUEST_ID);
+    let body = serde_json::json!({
+        "status": status,
+        "error": words(status).0,
+        "reason": "challenge",
+        "message": "Browsers have to do a little work first: ask for text/html.",
+        "request_id": id,
+    });
+    body.to_string().into_bytes()
+}
+
 /// Whether an `Accept` field asks for JSON rather than for HTML: it names a JSON type and no HTML type. Weights are not
 /// compared.
 #[must_use]
@@ -66,7 +80,9 @@ const fn title(status: u16) -> &'static str {
     }
 }
 
-fn escape(text: &str) -> String {
+/// Text as it may stand in HTML, between tags or in a quoted attribute.
+#[must_use]
+pub fn escape(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut escaped, c| {
         match c {
             '&' => escaped.push_str("&amp;"),
@@ -113,6 +129,13 @@ mod tests {
         let body: serde_json::Value = serde_json::from_str(&text(429, "a\"b\n", true)).unwrap();
         assert_eq!(body.get("status").unwrap(), 429);
         assert_eq!(body.get("request_id").unwrap(), "a\"b\n");
+    }
+
+    #[test]
+    fn who_cannot_do_the_work_reads_why_it_is_refused() {
+        let body: serde_json::Value = serde_json::from_slice(&challenged(429, "a\"b")).unwrap();
+        assert_eq!((&body["status"], &body["reason"]), (&429.into(), &"challenge".into()));
+        assert_eq!(body["request_id"], "a\"b");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A policy: what it was configured to do, compiled, and what it says of a request.
 //!
-//! The order is fixed: the penalty box, address lists, countries, autonomous systems, path lists, header rules, then
-//! limits as they were written. Under [`Mode::Enforce`] the first that objects decides and the rest is not asked; a limit
+//! The order is fixed: the penalty box, address lists, countries, autonomous systems, path lists, header rules, the
+//! challenge, then limits as they were written. Under [`Mode::Enforce`] the first that objects decides and the rest is not asked; a limit
 //! that only detects never decides. Under [`Mode::DetectOnly`] all are asked, and report; a request over its limit is
 //! counted no differently, so what is reported is what Enforce would refuse. An allow list exempts from the
 //! deny list and the default of its own pair, that of addresses from those of countries and autonomous systems too (an
@@ -13,15 +13,18 @@
 //!
 //! Rules in SecLang come after these, by the [`engine`](crate::engine).
 
+mod challenge;
 mod config;
 mod fields;
 mod verdict;
 
 use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
-pub use config::{Addresses, By, Config, LimitConfig, MAX_PER_MS, Mode, Penalty, RequestRate, Uris};
+pub use config::{Addresses, By, Challenge, Config, LimitConfig, MAX_PER_MS, Mode, Penalty, RequestRate, Uris};
 pub use fields::{FieldRule, FieldSource, Headers, MAX_RULES, compile as compile_value};
-pub use verdict::{Admitted, Detail, Finding, Identity, Outcome, Reason, RequestView, Verdict};
+pub use verdict::{Admitted, Clearance, Detail, Finding, Identity, Outcome, Reason, RequestView, Verdict, Work};
+
+use challenge::WorkBox;
 
 use crate::{
     ClientKey, ConfigError,
@@ -63,6 +66,7 @@ struct Live {
     rates: Vec<Rate>,
     connections: Vec<Connections>,
     penalty: Option<PenaltyBox>,
+    challenge: Option<WorkBox>,
     tables: Arc<Tables>,
 }
 
@@ -74,6 +78,8 @@ struct Scope {
     methods: Vec<String>,
     /// The limit's: Enforce, unless policy or limit only detect.
     mode: Mode,
+    /// Who exceeds it gets the challenge.
+    challenges: bool,
 }
 
 /// A limit on a rate. `id` names it in the tables: the same after a reload.
@@ -131,6 +137,7 @@ impl Policy {
                 terms: penalty.terms,
                 mode: weaker(config.mode, penalty.mode),
             }),
+            challenge: config.challenge.as_ref().map(WorkBox::new).transpose()?,
             tables: Arc::clone(tables),
         };
         for (index, limit) in config.limits.into_iter().enumerate() {
@@ -140,6 +147,7 @@ impl Policy {
                 paths,
                 methods: limit.methods,
                 mode: weaker(config.mode, limit.mode),
+                challenges: limit.challenges,
             });
             let name = (config.name.as_str(), &*scope.name);
             let rate = |what, rate| {
@@ -311,11 +319,25 @@ impl Policy {
         if let Some(text) = live.headers.objection(request.fields) {
             self.report(verdict, Reason::Header, live.block_status, None, Detail::Field(text))?;
         }
+        if live.challenge.is_some()
+            && let Some(finding) = self.challenges_path(request, request.path)
+        {
+            finding.put(verdict)?;
+        }
         if !live.rates.is_empty() {
             let client = ClientKey::from(request.client);
             for rate in live.rates.iter().filter(|rate| rate.scope.holds(request)) {
                 if let Err(seconds) = rate.count(&live.tables, client, now_ms) {
-                    self.over(&rate.scope, Some(seconds)).put(verdict)?;
+                    let finding = self.over(&rate.scope, Some(seconds));
+                    match live.challenge.as_ref().filter(|_| rate.scope.challenges) {
+                        Some(challenge) if self.is_cleared(challenge, request) => {}
+                        Some(challenge) => Finding {
+                            work: Some(challenge.work),
+                            ..finding
+                        }
+                        .put(verdict)?,
+                        None => finding.put(verdict)?,
+                    }
                 }
             }
         }
@@ -404,6 +426,7 @@ impl Policy {
             mode,
             reason,
             status,
+            work: None,
             retry_after,
             detail,
         }
@@ -439,12 +462,19 @@ pub fn evaluate_all<P: AsRef<Policy>>(
     verdict
 }
 
-/// What the path lists of several policies say of a second reading of a path ([`Policy::denies_path`]), until one blocks.
+/// What the path lists and challenges of several policies say of a second reading of a request's path
+/// ([`Policy::denies_path`], [`Policy::challenges_path`]), until one blocks.
 #[must_use]
-pub fn evaluate_path_all<P: AsRef<Policy>>(policies: impl IntoIterator<Item = P>, path: &str) -> Verdict {
+pub fn evaluate_path_all<P: AsRef<Policy>>(
+    policies: impl IntoIterator<Item = P>,
+    request: &RequestView<'_>,
+    path: &str,
+) -> Verdict {
     let mut verdict = Verdict::default();
     for policy in policies {
-        let Some(finding) = policy.as_ref().denies_path(path) else {
+        let policy = policy.as_ref();
+        let found = policy.denies_path(path);
+        let Some(finding) = found.or_else(|| policy.challenges_path(request, path)) else {
             continue;
         };
         if finding.put(&mut verdict).is_break() {
@@ -556,6 +586,8 @@ const fn weaker(policy: Mode, part: Mode) -> Mode {
     }
 }
 
+#[cfg(test)]
+mod challenge_tests;
 #[cfg(test)]
 mod flood_tests;
 #[cfg(test)]

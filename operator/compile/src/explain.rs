@@ -11,8 +11,8 @@ use std::net::IpAddr;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use breakwater_snapshot::unit::{
-    CachePolicy, Claim, Coding, Device, EdgeCache, Endpoint, HeaderRule, HeaderRules, Limit, Mode, PathKind, PathMatch,
-    Penalty, RequestRate, Unit, WafPolicy, WsRoute,
+    CachePolicy, Challenge, Claim, Coding, Device, EdgeCache, Endpoint, HeaderRule, HeaderRules, Limit, Mode, PathKind,
+    PathMatch, Penalty, RequestRate, Unit, WafPolicy, WsRoute,
 };
 use breakwater_snapshot::{Blob, ObjectId, Snapshot};
 use breakwater_waf::address::list;
@@ -154,6 +154,9 @@ pub struct PolicyView {
     /// What becomes of clients that are refused again and again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub penalty: Option<String>,
+    /// The work that browsers have to do first, if they have to for this path or over a limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub challenge: Option<String>,
     /// The rules that judge it, and what they do not look at in it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<Note>,
@@ -374,6 +377,10 @@ fn policy_view(id: &ObjectId, policy: &WafPolicy, request: &Request) -> (PolicyV
         lists,
         limits,
         penalty: policy.penalty.as_ref().map(penalty_text),
+        challenge: policy
+            .challenge
+            .as_ref()
+            .and_then(|challenge| challenge_text(challenge, policy, request)),
         rules: policy
             .rules
             .as_ref()
@@ -529,12 +536,27 @@ fn limit_text(limit: &Limit) -> String {
     let new = limit.new_connections.map(|spec| rate("new connections", spec));
     let connections = limit.connections.map(|count| format!("{count} connections per client"));
     let fleet = limit.fleet.then(|| "over all nodes".to_owned());
+    let challenges = limit.challenges.then(|| "answers with a challenge".to_owned());
     let detects = limit.detect_only.then(|| "only reports".to_owned());
-    [requests, new, connections, fleet, detects]
+    [requests, new, connections, fleet, challenges, detects]
         .into_iter()
         .flatten()
         .collect::<Vec<_>>()
         .join("; ")
+}
+
+fn challenge_text(challenge: &Challenge, policy: &WafPolicy, request: &Request) -> Option<String> {
+    let whom = if first(&challenge.paths, &request.path).is_some() {
+        "every client that addresses.allow does not have"
+    } else if policy.limits.iter().any(|limit| limit.challenges) {
+        "a client over a limit"
+    } else {
+        return None;
+    };
+    Some(format!(
+        "{whom} does work of difficulty {}, then passes for {} ms",
+        challenge.bits, challenge.lasts_ms
+    ))
 }
 
 fn penalty_text(penalty: &Penalty) -> String {

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use breakwater_crds as crds;
 use breakwater_snapshot::unit::{
-    Addresses, ClientAddress, HeaderRule, HeaderRules, Limit, Mode, PathKind, Penalty, Redact, RequestRate, Uris,
-    WafPolicy,
+    Addresses, Challenge, ClientAddress, HeaderRule, HeaderRules, Limit, Mode, PathKind, Penalty, Redact, RequestRate,
+    Uris, WafPolicy,
 };
 use breakwater_snapshot::{Kind, ObjectId};
 use breakwater_waf::policy::{MAX_PER_MS, compile_value};
@@ -93,6 +93,7 @@ pub(crate) fn read(object: &Object<crds::WafPolicySpec>, index: &Index<'_>, find
             "under mode DetectOnly nothing is refused, so no client comes under the penalty",
         );
     }
+    let challenge = challenge(spec, findings);
     let rules = waf_rules::read(&object.meta.namespace, spec, index, findings);
     if !matches!(spec.block.status, 403 | 404) {
         findings.error(
@@ -119,6 +120,7 @@ pub(crate) fn read(object: &Object<crds::WafPolicySpec>, index: &Index<'_>, find
         headers,
         limits,
         penalty,
+        challenge,
         rules,
         block_status: spec.block.status,
         redact: Redact {
@@ -231,6 +233,7 @@ fn limits(list: &[crds::Limit], findings: &mut Findings) -> Vec<Limit> {
             new_connections,
             fleet,
             detect_only: limit.mode == crds::WafMode::DetectOnly,
+            challenges: limit.action == crds::LimitAction::Challenge,
         });
     }
     out
@@ -247,6 +250,49 @@ fn rate(spec: &crds::RequestRate, field: &str, findings: &mut Findings) -> Reque
         per_ms: span(&spec.per, &format!("{field}.per"), findings),
         burst: spec.burst,
     }
+}
+
+/// The challenge; limits may ask for one where the policy says nothing of how it is.
+fn challenge(spec: &crds::WafPolicySpec, findings: &mut Findings) -> Option<Challenge> {
+    for (i, limit) in spec.limits.iter().enumerate() {
+        if limit.action == crds::LimitAction::Challenge && limit.requests.is_none() {
+            findings.error(
+                format!("spec.limits[{i}].action"),
+                "Challenge is for a limit of requests: a connection cannot be asked",
+            );
+        }
+    }
+    let by_limits = spec
+        .limits
+        .iter()
+        .any(|limit| limit.action == crds::LimitAction::Challenge);
+    if spec
+        .challenge
+        .as_ref()
+        .is_some_and(|challenge| challenge.paths.is_empty())
+        && !by_limits
+    {
+        findings.warning(
+            "spec.challenge.paths",
+            "nobody is asked: name paths, or give a limit action Challenge",
+        );
+    }
+    let spec = match &spec.challenge {
+        Some(spec) => spec.clone(),
+        None if by_limits => crds::Challenge::default(),
+        None => return None,
+    };
+    if !(1..=24).contains(&spec.difficulty) {
+        findings.error(
+            "spec.challenge.difficulty",
+            format!("`{}` is no difficulty: write 1 to 24", spec.difficulty),
+        );
+    }
+    Some(Challenge {
+        paths: value::paths(findings, "spec.challenge.paths", &spec.paths),
+        bits: spec.difficulty,
+        lasts_ms: span(&spec.lasts, "spec.challenge.lasts", findings),
+    })
 }
 
 fn penalty(spec: &crds::Penalty, findings: &mut Findings) -> Penalty {

@@ -50,6 +50,7 @@ spec:
   addresses: {allow: [198.51.100.7], deny: [198.51.100.0/24], denyFrom: [{configMap: {name: lists, key: deny.txt}}]}
   headers: {deny: [{name: X-Debug}]}
   penalty: {after: {count: 5, per: 1m}, for: 10m}
+  challenge: {paths: [{value: /search}], lasts: 10m}
   uris: {allow: [{type: Exact, value: /admin/health}], deny: [{value: /admin}]}
   limits:
   - {name: login, paths: [{type: Exact, value: /login}], methods: [POST], requests: {count: 10, per: 1m}}
@@ -170,6 +171,14 @@ fn a_limit_that_only_reports_says_so_and_the_penalty_is_told() {
     );
     let expected = "a client that was refused 5 times in 60000 ms is refused for 600000 ms";
     assert_eq!(policy.penalty.as_deref(), Some(expected));
+}
+
+#[test]
+fn a_challenge_is_told_for_the_paths_that_have_one() {
+    assert_eq!(ask("/", |_| {}).policies[1].challenge, None);
+    let expected =
+        "every client that addresses.allow does not have does work of difficulty 16, then passes for 600000 ms";
+    assert_eq!(ask("/search", |_| {}).policies[1].challenge.as_deref(), Some(expected));
 }
 
 #[test]

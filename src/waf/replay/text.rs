@@ -64,7 +64,7 @@ pub(super) fn report(report: &Report<'_>, most: usize) -> String {
         groups(&mut out, "blocked by what may not be in the log", &tally.unknown, most);
     }
     if tally.reported.count > 0 {
-        groups(&mut out, "only reported (DetectOnly)", &tally.reported, most);
+        groups(&mut out, "only reported or challenged", &tally.reported, most);
     }
     let _ = writeln!(out, "still blocked: {}\npassed: {}", tally.still_blocked, tally.passed);
     for note in &report.notes {

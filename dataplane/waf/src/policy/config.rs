@@ -8,6 +8,7 @@ use crate::{
     address::Fallback,
     geo::{self, Country},
     limit::{MAX_STRIKES, Terms},
+    policy::Work,
     uri::Pattern,
 };
 
@@ -35,6 +36,8 @@ pub struct Config {
     pub limits: Vec<LimitConfig>,
     /// What becomes of clients that are refused again and again.
     pub penalty: Option<Penalty>,
+    /// Work that clients have to do before they are let through.
+    pub challenge: Option<Challenge>,
     /// The status of a refusal by a list: 403 or 404.
     pub block_status: u16,
     /// Query arguments whose values are replaced in audit lines.
@@ -57,6 +60,7 @@ impl Config {
             headers: Headers::default(),
             limits: Vec::new(),
             penalty: None,
+            challenge: None,
             block_status: 403,
             redact_arguments: Vec::new(),
             redact_headers: Vec::new(),
@@ -115,6 +119,15 @@ pub struct Uris {
     pub deny: Vec<Pattern>,
 }
 
+/// Work that clients have to do before they are let through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Challenge {
+    /// The paths for which everybody has to.
+    pub paths: Vec<Pattern>,
+    /// Which.
+    pub work: Work,
+}
+
 /// Clients that the policy refused as often as `terms` say are refused at once for a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Penalty {
@@ -169,6 +182,8 @@ pub struct LimitConfig {
     pub fleet: bool,
     /// Whether it refuses; under [`Mode::DetectOnly`] it reports, whatever the policy's mode.
     pub mode: Mode,
+    /// Whether who exceeds the rate of requests is given the policy's work, and passes over the limit once it is done.
+    pub challenges: bool,
 }
 
 /// What makes two requests one client's.

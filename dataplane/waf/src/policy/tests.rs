@@ -149,12 +149,15 @@ fn a_policy_that_only_detects_does_not_hide_one_that_blocks_another_reading() {
         Arc::new(policy.unwrap())
     };
     let policies = [deny(Mode::DetectOnly), deny(Mode::Enforce)];
-    let verdict = evaluate_path_all(&policies, "/admin");
+    let verdict = evaluate_path_all(&policies, &view(CLIENT, "GET", "//"), "/admin");
     assert_eq!(
         (blocked(&verdict), detected(&verdict)),
         (Some((Reason::Uri, 403, "/admin".into())), vec![Reason::Uri])
     );
-    assert_eq!(blocked(&evaluate_path_all(&policies, "/")), None);
+    assert_eq!(
+        blocked(&evaluate_path_all(&policies, &view(CLIENT, "GET", "//"), "/")),
+        None
+    );
 }
 
 #[test]

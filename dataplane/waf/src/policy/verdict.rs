@@ -29,6 +29,23 @@ pub struct RequestView<'a> {
     pub fields: Option<&'a dyn FieldSource>,
     /// Who knows where clients are; where nobody does, every client is at an unknown place.
     pub locations: Option<&'a dyn Locate>,
+    /// The work that its client has done; none where nobody can say.
+    pub clearance: Option<&'a dyn Clearance>,
+}
+
+/// Work that a client has to do before it is let through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// How many zero bits a hash has to begin with.
+    pub bits: u8,
+    /// For how long who has done it is let through, seconds.
+    pub lasts_s: u64,
+}
+
+/// Knows of the work that the client of a request has done.
+pub trait Clearance: fmt::Debug {
+    /// Whether it has done what the policy of this name asks for. None: it does not say so.
+    fn proves(&self, policy: &str, work: Work) -> Option<bool>;
 }
 
 impl<'a> RequestView<'a> {
@@ -43,6 +60,16 @@ impl<'a> RequestView<'a> {
             query,
             fields: None,
             locations: None,
+            clearance: None,
+        }
+    }
+
+    /// The same with what is known of its client's work.
+    #[must_use]
+    pub fn with_clearance(self, clearance: &'a dyn Clearance) -> Self {
+        Self {
+            clearance: Some(clearance),
+            ..self
         }
     }
 
@@ -107,6 +134,8 @@ pub struct Finding {
     pub reason: Reason,
     /// The status to answer with, if the policy blocks.
     pub status: u16,
+    /// The work that lets the client through, if there is any.
+    pub work: Option<Work>,
     /// `Retry-After` in seconds: for a request rate, never 0. Nobody knows when a connection will close.
     pub retry_after: Option<u32>,
     /// What exactly objects.
@@ -117,7 +146,10 @@ impl Finding {
     /// What is done about it: `action` in audit lines and metrics.
     #[must_use]
     pub fn action(&self) -> Action {
-        self.mode.into()
+        match (self.mode, self.work) {
+            (Mode::Enforce, Some(_)) => Action::Challenge,
+            (mode, _) => mode.into(),
+        }
     }
 
     /// Goes where its mode puts it, and breaks if that decides.
@@ -173,6 +205,8 @@ pub enum Reason {
     Limit,
     /// The client was refused too often.
     Penalty,
+    /// The client has not done the work that is asked for.
+    Challenge,
     /// A rule.
     Rule,
     /// The request is not what the protocol allows.
@@ -195,6 +229,7 @@ impl Reason {
             Self::Header => "header",
             Self::Limit => "limit",
             Self::Penalty => "penalty",
+            Self::Challenge => "challenge",
             Self::Rule => "rule",
             Self::Protocol => "protocol",
             Self::Body => "body",

@@ -150,6 +150,7 @@ struct Raw {
 enum RawAction {
     Block,
     Detect,
+    Challenge,
 }
 
 #[derive(Deserialize)]
@@ -175,6 +176,7 @@ impl Raw {
             action: match action {
                 RawAction::Block => Action::Block,
                 RawAction::Detect => Action::Detect,
+                RawAction::Challenge => Action::Challenge,
             },
             reason: cut(&self.reason, MAX_NAME).to_owned(),
             detail: self.detail.as_deref().map(|detail| cut(detail, MAX_NAME).to_owned()),

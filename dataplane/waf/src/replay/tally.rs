@@ -41,7 +41,8 @@ pub struct Tally {
     pub unknown: Groups,
     /// They were refused, and would be.
     pub still_blocked: u64,
-    /// They were not refused and would not be, but a policy that only detects would tell of them.
+    /// They were not refused and would not be, but a policy that only detects would tell of them, or their client would get
+    /// a challenge, which it has perhaps done the work of: cookies are not in a log.
     pub reported: Groups,
     /// They were not refused, and nothing objects to them.
     pub passed: u64,
