@@ -311,6 +311,16 @@ spec:
     }
 
     #[test]
+    fn rules_look_at_every_request_whatever_a_policy_samples() {
+        let spec =
+            "  sampling: {percent: 1}\n  seclang:\n    inline: SecRule ARGS:a \"@streq 1\" \"id:1000,phase:2,deny\"\n";
+        let log: Vec<_> = (0..50)
+            .map(|n| access(&format!("r{n}"), "00.000", "203.0.113.9", "/x?a=1", "null"))
+            .collect();
+        assert_eq!(outcomes(&replay(spec, None, &log)), [50, 0, 0, 0, 0]);
+    }
+
+    #[test]
     fn limits_are_judged_by_the_times_of_the_lines() {
         let spec = "  limits: [{name: all, requests: {count: 2, per: 1s, burst: 1}}]\n";
         let at = |times: [&str; 4]| -> Vec<String> {
