@@ -6,8 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Asns, BodyInspection, Challenge, Cidr, ConfigMapKey, Countries, Crs, Duration, HeaderName, LimitAction, LimitScope,
-    Method, PathMatch,
-    PolicyTarget, Sampling, SecLang, WafPolicyStatus,
+    Method, PathMatch, PolicyTarget, Sampling, SecLang, WafPolicyStatus,
 };
 
 /// Which requests a WafPolicy refuses or limits, and for which objects.

@@ -19,6 +19,7 @@ use breakwater_snapshot::{Blob, Rejection, Snapshot};
 
 use crate::config::Assembler;
 use crate::error::CrsError;
+use crate::geo::Locations;
 use crate::handler::replayed::{self, Unjudged};
 use crate::telemetry::LineLog;
 use crate::worker::{Worker, alone};
@@ -69,21 +70,25 @@ pub enum Judged {
 }
 
 impl Judge {
-    /// A judge with the objects of `snapshot`, and the Core Rule Set in this directory, if one is named.
+    /// A judge with the objects of `snapshot`, the Core Rule Set in this directory, if one is named, and these databases.
     ///
     /// # Errors
     /// When the Core Rule Set cannot be read.
-    pub fn new(snapshot: &Snapshot, crs_dir: Option<&Path>) -> Result<Self, CrsError> {
+    pub fn new(snapshot: &Snapshot, crs_dir: Option<&Path>, locations: &Arc<Locations>) -> Result<Self, CrsError> {
         let crs = crs_dir.map(crate::read_crs).transpose()?;
         let (audit_log, told) = LineLog::kept();
         let seed = crate::server::random() as u64;
         let metrics = alone::metrics(seed, audit_log);
         let (cache, tables) = (Arc::clone(&metrics.cache), Arc::clone(&metrics.tables));
         let marker = Keyer::new(u128::from(seed));
-        let mut assembler = Assembler::new(Arc::clone(&metrics), cache, tables, 443, marker, crs.map(Arc::new));
+        let crs = crs.map(Arc::new);
+        let known = locations.known();
+        let mut assembler = Assembler::new(Arc::clone(&metrics), cache, tables, 443, marker, crs, known);
         let (config, applied) = assembler.assemble(&unsampled(snapshot));
+        let worker = alone::worker(seed, &metrics, Arc::new(config));
+        worker.locations.replace(Arc::clone(locations));
         Ok(Self {
-            worker: alone::worker(seed, &metrics, Arc::new(config)),
+            worker,
             told,
             rejected: applied.rejected,
             begun: None,

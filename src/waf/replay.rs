@@ -8,11 +8,12 @@ mod text;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use breakwater_compile::{Severity, compile};
-use breakwater_dataplane::crs_dir;
 use breakwater_dataplane::replay::{Judge, Judged, Request};
+use breakwater_dataplane::{Locations, crs_dir};
 use breakwater_waf::replay::{Line, LineError, Objection, Past, Tally, Window};
 use clap::Args;
 use serde::Serialize;
@@ -41,6 +42,12 @@ pub(crate) struct ReplayArgs {
     /// Directory of the OWASP Core Rule Set that nodes have [default: as for `up`]
     #[arg(long, value_name = "DIR")]
     crs_dir: Option<PathBuf>,
+    /// Database of countries that nodes have, for lists of them
+    #[arg(long, value_name = "FILE")]
+    geo_db: Option<PathBuf>,
+    /// Database of autonomous systems that nodes have, likewise
+    #[arg(long, value_name = "FILE")]
+    asn_db: Option<PathBuf>,
     /// The host of lines that have none, as those of the combined log format
     #[arg(long, value_name = "HOST")]
     host: Option<String>,
@@ -66,12 +73,15 @@ struct Report<'a> {
 
 pub(crate) fn run(args: &ReplayArgs) -> Result<ExitCode, Failure> {
     let crs = crs_dir(args.crs_dir.clone());
-    let Some(judge) = judge_of(&args.dir, crs.as_deref())? else {
+    let locations = Locations::open(args.geo_db.as_deref(), args.asn_db.as_deref())
+        .map_err(|error| Failure::environment(error.to_string(), ""))?;
+    let locations = Arc::new(locations);
+    let Some(judge) = judge_of(&args.dir, crs.as_deref(), &locations)? else {
         return Ok(ExitCode::from(exit::INPUT));
     };
     let baseline = match &args.baseline {
         None => None,
-        Some(dir) => match judge_of(dir, crs.as_deref())? {
+        Some(dir) => match judge_of(dir, crs.as_deref(), &locations)? {
             None => return Ok(ExitCode::from(exit::INPUT)),
             judge => judge,
         },
@@ -100,7 +110,7 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<ExitCode, Failure> {
 }
 
 /// A judge with the manifests of a directory; none if they have errors, which are told.
-fn judge_of(dir: &Path, crs: Option<&Path>) -> Result<Option<Judge>, Failure> {
+fn judge_of(dir: &Path, crs: Option<&Path>, locations: &Arc<Locations>) -> Result<Option<Judge>, Failure> {
     let loaded = check::load(dir)?;
     let output = compile(&loaded.world());
     let found = loaded.report(&output, Services::Elsewhere);
@@ -109,7 +119,7 @@ fn judge_of(dir: &Path, crs: Option<&Path>) -> Result<Option<Judge>, Failure> {
         complain(error);
         errors += 1;
     }
-    let judge = Judge::new(&output.snapshot, crs)
+    let judge = Judge::new(&output.snapshot, crs, locations)
         .map_err(|error| Failure::environment(error.to_string(), "name another with --crs-dir"))?;
     // What the compile step refused is rejected as well.
     for rejection in judge.rejected().iter().filter(|_| errors == 0) {
