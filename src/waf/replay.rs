@@ -12,8 +12,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use breakwater_compile::{Severity, compile};
+use breakwater_dataplane::crs_dir;
+use breakwater_dataplane::geo::Locations;
 use breakwater_dataplane::replay::{Judge, Judged, Request};
-use breakwater_dataplane::{Locations, crs_dir};
 use breakwater_waf::replay::{Line, LineError, Objection, Past, Tally, Window};
 use clap::Args;
 use serde::Serialize;
@@ -256,7 +257,7 @@ spec:
     fn judge(spec: &str) -> Option<Judge> {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("site.yaml"), format!("{SITE}{spec}")).unwrap();
-        judge_of(dir.path(), None).unwrap()
+        judge_of(dir.path(), None, &Arc::default()).unwrap()
     }
 
     fn replay(spec: &str, baseline: Option<&str>, log: &[String]) -> Tally {

@@ -176,11 +176,12 @@ fn told(entry: Entry) -> Spent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::worker::testing::worker;
+    use crate::telemetry::LineLog;
+    use crate::worker::alone;
 
     #[test]
     fn what_is_no_batch_is_not_heard_and_what_is_of_no_limit_here_is_counted_as_unknown() {
-        let worker = worker();
+        let worker = alone::worker(1, &alone::metrics(1, LineLog::kept().0), Arc::default());
         for bad in [&b""[..], b"v=2", b"v=1;word=passed;0000000000000001=7f", b"\xff"] {
             assert!(!hear(&worker, bad), "{bad:?}");
         }
