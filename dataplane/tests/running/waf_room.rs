@@ -6,7 +6,7 @@ use breakwater_snapshot::Kind;
 use breakwater_snapshot::unit::{Rules, Unit};
 use tokio::sync::Semaphore;
 
-use crate::support::{Origin, Plane, answer, edge_cache, id, waf_policy};
+use crate::support::{Origin, Plane, answer, edge_cache, id, until, waf_policy};
 use crate::waf_rules::rules;
 
 const BUFFERED: &str = "breakwater_waf_buffered_bytes";
@@ -23,6 +23,15 @@ async fn protected(origin: &Origin, inspect_response: Option<u64>) -> Plane {
     Plane::running([("site", site), ("policy", Unit::WafPolicy(policy))]).await
 }
 
+/// Waits until it holds back these bytes, with some kilobytes that rules know of the request.
+async fn holds(plane: &Plane, bytes: f64) {
+    let room = bytes..=bytes + 16_384.0;
+    until(BUFFERED, async || {
+        room.contains(&plane.metric(BUFFERED).await).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_body_that_was_held_back_gives_its_room_back_when_it_has_left() {
     let (origin, gate) = Origin::gated(|request| answer(200, "", request.body)).await;
@@ -30,7 +39,7 @@ async fn a_body_that_was_held_back_gives_its_room_back_when_it_has_left() {
     let mut client = plane.client().await;
     let head = "POST /a HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 800\r\nContent-Type: application/x-www-form-urlencoded\r\n\r\n";
     client.send([head.as_bytes(), &[b'a'; 400]].concat()).await;
-    plane.metric_reaches(BUFFERED, 400.0).await;
+    holds(&plane, 400.0).await;
     client.send([b'a'; 400]).await;
     origin.reached(1).await;
     // The origin has not answered yet.
@@ -61,7 +70,7 @@ async fn a_response_that_was_held_back_gives_its_room_back_when_it_has_left() {
     let plane = protected(&origin, Some(4096)).await;
     let mut client = plane.client().await;
     client.send("GET /a HTTP/1.1\r\nHost: shop.test\r\n\r\n").await;
-    plane.metric_reaches(BUFFERED, 2000.0).await;
+    holds(&plane, 2000.0).await;
     gate.add_permits(1);
     assert_eq!(client.head().await.unwrap().status, 200);
     assert_eq!(client.take(5000).await.unwrap().len(), 5000);
