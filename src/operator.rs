@@ -19,7 +19,7 @@ pub(crate) struct OperatorArgs {
     /// Address for metrics and health
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8601")]
     admin: SocketAddr,
-    /// Namespace of the operator itself, where its Lease is
+    /// Namespace of the operator itself, where its Lease is, and lists of addresses that it fetched
     #[arg(
         long,
         value_name = "NAME",
@@ -55,6 +55,7 @@ pub(crate) fn run(args: OperatorArgs) -> Result<ExitCode, Failure> {
 async fn operate(args: OperatorArgs) -> Result<ExitCode, Failure> {
     let mut stop = Stop::new()?;
     let mut options = Options::new(args.listen, args.admin, args.identity.clone());
+    options.namespace.clone_from(&args.namespace);
     options.watch_namespace = args.watch_namespace;
     options.peers = args.peers;
     options.lease = args

@@ -1,6 +1,7 @@
 //! `breakwater up`: the data plane on one machine, its configuration a directory of manifests.
 
 mod demo;
+mod lists;
 mod peers;
 mod reload;
 mod secrets;
@@ -19,6 +20,7 @@ use crate::exit::{Failure, complain};
 use crate::serve::ServeArgs;
 use crate::stop::{DrainArgs, Stop, receive};
 use crate::supervisor::Supervisor;
+use lists::Lists;
 use peers::PeerArgs;
 use reload::Reloader;
 use secrets::{SecretArgs, Secrets};
@@ -42,7 +44,7 @@ pub(crate) struct UpArgs {
     /// Address for metrics and health
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9090")]
     admin: SocketAddr,
-    /// Directory for what survives a restart: the last good version of each object, and with --disk stored responses
+    /// Directory for what survives a restart: the last good version of each object and of each list behind a URL, and with --disk stored responses
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
     /// Take the place of the `up` that runs with the same --state-dir: take its listening sockets, and send it away once
@@ -82,7 +84,9 @@ async fn up(args: UpArgs) -> Result<ExitCode, Failure> {
     let secrets = Secrets::new(args.secrets);
     let mut changes = secrets.changes();
     changes.push(watch::watch(&dir));
-    let mut reloader = Reloader::open(dir, args.state_dir.clone(), secrets)?;
+    let lists = Lists::open(args.state_dir.as_deref())?;
+    let list_metrics = lists.metrics();
+    let mut reloader = Reloader::open(dir, args.state_dir.clone(), secrets, lists)?;
     let peers = args.peers.read()?;
     let state = args.state_dir.as_deref();
     let serving = args
@@ -91,6 +95,7 @@ async fn up(args: UpArgs) -> Result<ExitCode, Failure> {
         .await?;
     let data_plane = serving.data_plane;
     peers.introduce(&data_plane);
+    data_plane.more_metrics(list_metrics);
     let objects = reloader.start(&data_plane).await;
     let in_place_of_another = takeover.is_some();
     if let Some(takeover) = takeover {
@@ -126,6 +131,7 @@ async fn up(args: UpArgs) -> Result<ExitCode, Failure> {
                 reloader.reload(&data_plane, false).await;
                 supervisor.ready();
             }
+            () = reloader.lists_changed() => reloader.recompile(&data_plane).await,
             // The directory is the authority, and it is watched: what was read last is current.
             _ = confirm.tick() => data_plane.confirm_age(Duration::ZERO),
         }

@@ -24,6 +24,7 @@ mod tls;
 mod waf_bodies;
 mod waf_challenge;
 mod waf_groups;
+mod waf_lists;
 mod waf_places;
 mod waf_policy;
 mod waf_rules;
@@ -46,8 +47,8 @@ pub use path::{PathMatch, PathType};
 pub use prefetch::{Prefetch, PrefetchNodes, PrefetchRate, PrefetchStatus, PrefetchVariant};
 pub use reference::{GROUP, PolicyTarget, PortRef, ServiceRef, TargetKind, VERSION};
 pub use scalar::{
-    Cidr, CookieName, CountryCode, Duration, HeaderName, Hostname, HttpUrl, MediaType, Method, Quantity, QueryPattern,
-    ScalarError, Subprotocol, WebOrigin,
+    Cidr, CookieName, CountryCode, Duration, HeaderName, Hostname, HttpUrl, ListUrl, MediaType, Method, Quantity,
+    QueryPattern, ScalarError, Subprotocol, WebOrigin,
 };
 pub use status::{EdgeCacheStatus, NodesStatus, RecordedPurge, ResourceStatus, WafPolicyStatus};
 pub use tiering::{NodeSelector, Parent, ParentFallback, Tiering, TieringMode};
@@ -55,11 +56,12 @@ pub use tls::{ClientCertificateMode, ClientCertificates, Hsts, Tls, TlsVersion};
 pub use waf_bodies::BodyType;
 pub use waf_challenge::{Challenge, LimitAction};
 pub use waf_groups::{CrsGroup, CrsGroups};
+pub use waf_lists::AddressSource;
 pub use waf_places::{Asns, Countries};
 pub use waf_policy::{
-    AddressSource, Addresses, Audit, Block, Client, ConnectionCount, DefaultAction, HeaderRule, HeaderRules,
-    HeaderValueMatch, HeaderValueType, Limit, LimitBy, Penalty, PenaltyAfter, Redact, RequestRate, Uris, WafMode,
-    WafPolicy, WafPolicySpec,
+    Addresses, Audit, Block, Client, ConnectionCount, DefaultAction, HeaderRule, HeaderRules, HeaderValueMatch,
+    HeaderValueType, Limit, LimitBy, Penalty, PenaltyAfter, Redact, RequestRate, Uris, WafMode, WafPolicy,
+    WafPolicySpec,
 };
 pub use waf_rules::{
     BodyInspection, ConfigMapKey, Crs, OnExceed, ResponseInspection, RuleExclusion, RuleMode, RuleModeKind,

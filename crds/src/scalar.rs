@@ -125,6 +125,20 @@ text!(
 );
 
 text!(
+    /// Where a list is: `https://lists.example/drop.txt`.
+    ListUrl,
+    {
+        "type": "string",
+        "minLength": 8,
+        "maxLength": 2048,
+        "x-kubernetes-validations": [{
+            "rule": "self.matches('^https?://[^/?#@ ]+([/?][^# ]*)?$')",
+            "message": "not a list's URL: write https://host/path, without user, password or fragment",
+        }],
+    }
+);
+
+text!(
     /// A media type, or all of a type: `text/html`, `text/*`.
     MediaType,
     {

@@ -5,8 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Asns, BodyInspection, Challenge, Cidr, ConfigMapKey, Countries, Crs, Duration, HeaderName, LimitAction, LimitScope,
-    Method, PathMatch, PolicyTarget, Sampling, SecLang, WafPolicyStatus,
+    AddressSource, Asns, BodyInspection, Challenge, Cidr, Countries, Crs, Duration, HeaderName, LimitAction,
+    LimitScope, Method, PathMatch, PolicyTarget, Sampling, SecLang, WafPolicyStatus,
 };
 
 /// Which requests a WafPolicy refuses or limits, and for which objects.
@@ -164,8 +164,8 @@ pub struct Addresses {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4096), extend("x-kubernetes-list-type" = "set"))]
     pub deny: Vec<Cidr>,
-    /// More of allow: lists in ConfigMaps of the policy's namespace, an address or prefix on each line, with comments
-    /// behind #.
+    /// More of allow: lists in ConfigMaps of the policy's namespace or behind URLs, an address or prefix on each line,
+    /// with comments behind #.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "atomic"))]
     pub allow_from: Vec<AddressSource>,
@@ -176,14 +176,6 @@ pub struct Addresses {
     /// What happens to clients on neither list.
     #[serde(default)]
     pub default: DefaultAction,
-}
-
-/// Where a list of addresses is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct AddressSource {
-    /// A key of a ConfigMap.
-    pub config_map: ConfigMapKey,
 }
 
 /// What happens to clients on neither list.

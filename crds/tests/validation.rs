@@ -53,7 +53,7 @@ fn edge_cache() -> Value {
 fn waf_policy() -> Value {
     json!({
         "targetRefs": [{"group": "breakwater.dev", "kind": "EdgeCache", "name": "shop"}],
-        "addresses": {"allow": ["198.51.100.7"], "deny": ["203.0.113.0/24", "2001:db8::/32"], "denyFrom": [{"configMap": {"name": "lists", "key": "deny.txt"}}]},
+        "addresses": {"allow": ["198.51.100.7"], "deny": ["203.0.113.0/24", "2001:db8::/32"], "denyFrom": [{"configMap": {"name": "lists", "key": "deny.txt"}}, {"url": "https://lists.example/drop.txt?key=1", "refresh": "2h"}]},
         "limits": [{"name": "a", "requests": {"count": 1, "per": "1s"}, "methods": ["POST"]}, {"name": "b", "connections": {"count": 1}}, {"name": "c", "newConnections": {"count": 1, "per": "1s"}, "mode": "DetectOnly", "scope": "Fleet"}],
         "penalty": {"after": {"count": 5, "per": "1m"}, "for": "10m"},
         "headers": {"deny": [{"name": "X-Debug"}], "require": [{"name": "X-Key", "value": {"type": "Regex", "value": "[0-9]+"}}]}
@@ -331,6 +331,48 @@ fn each_broken_rule_is_refused_with_its_message() {
             "/tags",
             json!(null),
             "exactly one of urls, prefixes, tags and everything",
+        ),
+        (
+            "WafPolicy",
+            waf_policy(),
+            "/addresses/denyFrom",
+            json!([{}]),
+            "give configMap or url",
+        ),
+        (
+            "WafPolicy",
+            waf_policy(),
+            "/addresses/denyFrom",
+            json!([{"configMap": {"name": "a", "key": "b"}, "url": "https://lists.example/"}]),
+            "give configMap or url",
+        ),
+        (
+            "WafPolicy",
+            waf_policy(),
+            "/addresses/denyFrom",
+            json!([{"configMap": {"name": "a", "key": "b"}, "refresh": "1h"}]),
+            "needs no refresh",
+        ),
+        (
+            "WafPolicy",
+            waf_policy(),
+            "/addresses/denyFrom",
+            json!([{"url": "https://user:password@lists.example/drop.txt"}]),
+            "not a list's URL",
+        ),
+        (
+            "WafPolicy",
+            waf_policy(),
+            "/addresses/denyFrom",
+            json!([{"url": "ftp://lists.example/drop.txt"}]),
+            "not a list's URL",
+        ),
+        (
+            "WafPolicy",
+            waf_policy(),
+            "/addresses/denyFrom",
+            json!([{"url": "https://lists.example/drop.txt", "refresh": "hourly"}]),
+            "not a duration",
         ),
         (
             "CachePurge",

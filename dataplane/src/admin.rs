@@ -7,7 +7,7 @@ mod stored;
 
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
@@ -84,7 +84,12 @@ pub(crate) struct Port {
     pub(crate) listener: Mutex<Option<std::net::TcpListener>>,
     /// Set when another process serves it alone.
     pub(crate) closed: watch::Sender<bool>,
+    /// Writes the metrics of what runs beside the data plane.
+    pub(crate) more_metrics: OnceLock<MoreMetrics>,
 }
+
+/// Appends metrics in the Prometheus text format.
+pub(crate) type MoreMetrics = Box<dyn Fn(&mut Vec<u8>) + Send + Sync>;
 
 impl Port {
     /// A port that is opened when it is served, unless it is given here.
@@ -92,6 +97,7 @@ impl Port {
         Self {
             listener: Mutex::new(inherited),
             closed: watch::Sender::new(false),
+            more_metrics: OnceLock::new(),
         }
     }
 }
@@ -104,7 +110,12 @@ struct Admin {
 async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     let mut text = Vec::new();
     match TextEncoder::new().encode(&admin.registry.gather(), &mut text) {
-        Ok(()) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        Ok(()) => {
+            if let Some(more) = admin.data_plane.admin.more_metrics.get() {
+                more(&mut text);
+            }
+            ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response()
+        }
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
 }

@@ -443,6 +443,12 @@ impl DataPlane {
         crate::admin::serve(Arc::clone(self), address, more).await
     }
 
+    /// Lets `write` append the metrics of what runs beside this, in the Prometheus text format, to each scrape. The first
+    /// one stays.
+    pub fn more_metrics(&self, write: impl Fn(&mut Vec<u8>) + Send + Sync + 'static) {
+        let _ = self.admin.more_metrics.set(Box::new(write));
+    }
+
     /// The configuration in force.
     pub(crate) fn config(&self) -> Arc<Config> {
         Arc::clone(&self.control.borrow().config)

@@ -1,5 +1,5 @@
 //! Lists of addresses: a text that reads packs to what holds the same addresses, and packed bytes never make more
-//! prefixes than there are bytes.
+//! prefixes than there are bytes; a text that comes in pieces is read as the whole is.
 #![no_main]
 
 use breakwater_waf::address::{AddressSet, list};
@@ -10,9 +10,12 @@ fuzz_target!(|data: &[u8]| {
         assert!(nets.len() <= data.len() && nets.is_sorted());
         assert!(list::unpack(&list::pack(&nets)).is_ok());
     }
+    let by_bytes = read(data, 1);
+    assert!(by_bytes == read(data, 7) && by_bytes == read(data, data.len()));
     let Ok(text) = std::str::from_utf8(data) else { return };
     let Ok(nets) = list::parse(text) else { return };
     assert!(list::looks_like_a_list(text));
+    assert!(by_bytes.is_none_or(|read| read == list::pack(&nets)));
     let unpacked = list::unpack(&list::pack(&nets)).expect("what was packed unpacks");
     assert!(unpacked.len() <= nets.len());
     let (before, after): (AddressSet, AddressSet) =
@@ -23,3 +26,9 @@ fuzz_target!(|data: &[u8]| {
         }
     }
 });
+
+fn read(data: &[u8], size: usize) -> Option<Vec<u8>> {
+    let mut reader = list::Reader::new(1 << 20, 1 << 16);
+    data.chunks(size.max(1)).try_for_each(|piece| reader.push(piece)).ok()?;
+    Some(list::pack(&reader.finish().ok()?))
+}

@@ -9,11 +9,13 @@
 //!                                                      lease (one replica writes)
 //! ```
 //!
-//! Every replica watches, compiles and publishes; only the one that holds the Lease writes to the API server.
+//! Every replica watches, compiles and publishes; only the one that holds the Lease writes to the API server, and fetches
+//! the [lists](lists) of addresses that policies name by URL.
 
 pub mod debounce;
 mod error;
 pub mod lease;
+pub mod lists;
 mod metrics;
 pub mod publish;
 pub mod rbac;

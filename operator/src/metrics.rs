@@ -1,6 +1,7 @@
 //! The operator's own metrics, in the Prometheus text format.
 //!
-//! Invariant: no label comes from outside unbounded; nodes and objects are counted, never named.
+//! Invariant: no label comes from outside unbounded; nodes and objects are counted, never named. Lists of addresses have
+//! metrics of their own ([`ListMetrics`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,8 @@ use prometheus::{
 };
 
 use breakwater_snapshot::Kind;
+
+use crate::lists::ListMetrics;
 
 /// The operator's metrics. Cheap to clone: clones are the same metrics.
 #[derive(Clone, Debug)]
@@ -27,6 +30,7 @@ struct Inner {
     status_writes: IntCounterVec,
     leader: IntGauge,
     watch_errors: IntCounterVec,
+    lists: ListMetrics,
 }
 
 impl Metrics {
@@ -64,7 +68,9 @@ impl Metrics {
                 ),
                 &["resource"],
             )?,
+            lists: ListMetrics::new("breakwater_operator")?,
         };
+        inner.lists.register(&inner.registry)?;
         inner.registry.register(Box::new(inner.nodes.clone()))?;
         inner.registry.register(Box::new(inner.streams.clone()))?;
         inner.registry.register(Box::new(inner.compile.clone()))?;
@@ -84,6 +90,10 @@ impl Metrics {
             tracing::warn!(%error, "metrics could not be written");
         }
         text
+    }
+
+    pub(crate) fn lists(&self) -> ListMetrics {
+        self.0.lists.clone()
     }
 
     pub(crate) fn nodes(&self, known: usize) {

@@ -95,6 +95,15 @@ pub const RULES: &[Rule] = &[
         names: &[],
         verbs: &["create", "patch"],
     },
+    // Lists of addresses that the leader fetched from the URLs that WafPolicies name. Their names come from URLs, so the
+    // rule cannot name them.
+    Rule {
+        scope: Scope::Own,
+        group: "",
+        resources: &["configmaps"],
+        names: &[],
+        verbs: &["create", "delete", "list", "update", "watch"],
+    },
     // `create` cannot be limited to a name.
     Rule {
         scope: Scope::Own,

@@ -16,6 +16,8 @@ use breakwater_snapshot::Kind;
 
 use crate::debounce::Debounce;
 use crate::lease::{Elector, Leadership, LeaseConfig};
+use crate::lists::config_maps::ConfigMapShelf;
+use crate::lists::{self, Fetcher};
 use crate::publish::serve::{ServeLimits, serve};
 use crate::publish::{Limits, PeersView, Publisher, admin_router, router};
 use crate::status::peers::Peers;
@@ -30,6 +32,8 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Where `/metrics`, `/healthz` and `/readyz` are served.
     pub admin: SocketAddr,
+    /// The operator's own namespace, where it keeps lists of addresses.
+    pub namespace: String,
     /// The one namespace to watch, instead of all.
     pub watch_namespace: Option<String>,
     /// This replica's name, unique among them.
@@ -54,6 +58,7 @@ impl Options {
         Self {
             listen,
             admin,
+            namespace: "breakwater-system".to_owned(),
             watch_namespace: None,
             identity: identity.into(),
             lease: None,
@@ -144,7 +149,15 @@ impl Operator {
         };
 
         let mut tasks = JoinSet::new();
-        let watched = Watched::start(&client, options.watch_namespace.as_deref(), &metrics, &mut tasks);
+        let watched = Watched::start(
+            &client,
+            options.watch_namespace.as_deref(),
+            &options.namespace,
+            &metrics,
+            &mut tasks,
+        );
+        let shelf = ConfigMapShelf::new(client.clone(), &options.namespace, watched.clone(), leadership.clone());
+        tasks.spawn(lists::keep(shelf, Fetcher::new(false), metrics.lists()));
         let peers = Peers::default();
         let replicas = Peers::<PeersView>::default();
         if let Some(name) = options.peers {

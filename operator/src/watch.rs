@@ -8,9 +8,11 @@
 //!
 //! All Services, EndpointSlices, ConfigMaps and Secrets of type `kubernetes.io/tls` of the watched namespaces are read,
 //! whether an object names them or not; only what the compile step needs of each is kept: of a ConfigMap, texts that hold
-//! rules or lists of addresses. Kubernetes types end here.
+//! rules or lists of addresses. Lists that the leader fetched are in ConfigMaps of the operator's own namespace, which have a
+//! watch of their own. Kubernetes types end here.
 
 mod decode;
+mod lists;
 mod nodes;
 mod reflect;
 mod slot;
@@ -29,6 +31,7 @@ use breakwater_crds::{CachePurgeSpec, EdgeCacheSpec, WafPolicySpec, WsRouteSpec}
 use breakwater_snapshot::{Kind, ObjectId};
 
 use crate::Metrics;
+use crate::lists::config_maps::{Assembled, Piece};
 use decode::Custom;
 use nodes::NodeLabels;
 pub(crate) use reflect::resource;
@@ -52,6 +55,7 @@ pub struct Watched(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     objects: Mutex<Objects>,
+    assembled: Mutex<Assembled>,
     /// Rises with each change that the compile step can see.
     changed: watch::Sender<u64>,
     /// Rises with each change of an object's status or UID.
@@ -73,18 +77,27 @@ struct Objects {
     endpoint_slices: Slot<EndpointSlice>,
     secrets: Slot<Secret>,
     config_maps: Slot<ConfigMap>,
+    /// Lists of addresses that the leader fetched.
+    lists: Slot<Piece>,
     nodes: Slot<NodeLabels>,
 }
 
 impl Watched {
-    /// Starts watching; the tasks end when `tasks` is dropped. `namespace`: that one only, instead of all.
-    pub fn start(client: &Client, namespace: Option<&str>, metrics: &Metrics, tasks: &mut JoinSet<()>) -> Self {
+    /// Starts watching; the tasks end when `tasks` is dropped. `namespace`: that one only, instead of all. `own`: where
+    /// lists of addresses are kept.
+    pub fn start(
+        client: &Client,
+        namespace: Option<&str>,
+        own: &str,
+        metrics: &Metrics,
+        tasks: &mut JoinSet<()>,
+    ) -> Self {
         let watched = Self(Arc::new(Shared {
             // They belong to no namespace.
             blind_to_nodes: namespace.is_some(),
             ..Shared::default()
         }));
-        reflect::start(&watched, client, namespace, metrics, tasks);
+        reflect::start(&watched, client, namespace, own, metrics, tasks);
         watched
     }
 
@@ -120,6 +133,7 @@ impl Watched {
         objects.waf_policies.split(&mut world.waf_policies, &mut world.broken);
         objects.ws_routes.split(&mut world.ws_routes, &mut world.broken);
         objects.cache_purges.split(&mut world.cache_purges, &mut world.broken);
+        world.url_lists = Some(lists::of(&world, &objects.lists, &mut self.0.assembled.lock()));
         world
     }
 
@@ -145,7 +159,8 @@ impl Watched {
             && objects.services.synced()
             && objects.endpoint_slices.synced()
             && objects.secrets.synced()
-            && objects.config_maps.synced();
+            && objects.config_maps.synced()
+            && objects.lists.synced();
         drop(objects);
         if change.seen {
             self.0.changed.send_modify(|version| *version += 1);

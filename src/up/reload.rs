@@ -4,15 +4,22 @@
 //! objects it last held; an object that is wrong keeps its last good version; the rest is applied.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use breakwater_compile::{Memo, compile_again};
 use breakwater_dataplane::follow::LastGoodCopy;
 use breakwater_dataplane::{Applied, DataPlane};
 use breakwater_snapshot::{Digest, Snapshot};
 
+use super::lists::Lists;
 use super::secrets::Secrets;
 use crate::exit::{Failure, complain};
 use crate::manifests::{Diagnostic, Loaded, Services, load};
+
+/// How long it is waited for lists behind URLs that were never fetched: before anything is served, and when the directory
+/// changed. A policy without its list is in force as it was before; one that is new refuses everything until then.
+const FIRST_LISTS: Duration = Duration::from_secs(10);
+const NEW_LISTS: Duration = Duration::from_secs(2);
 
 /// Reads the directory again and again.
 pub(super) struct Reloader {
@@ -21,6 +28,8 @@ pub(super) struct Reloader {
     loaded: Loaded,
     /// Those that are in files of their own.
     secrets: Secrets,
+    /// Those behind URLs.
+    lists: Lists,
     memo: Memo,
     digest: Option<Digest>,
     said: Vec<String>,
@@ -30,13 +39,19 @@ pub(super) struct Reloader {
 
 impl Reloader {
     /// Reads the directory for the first time.
-    pub(super) fn open(dir: PathBuf, state_dir: Option<PathBuf>, secrets: Secrets) -> Result<Self, Failure> {
+    pub(super) fn open(
+        dir: PathBuf,
+        state_dir: Option<PathBuf>,
+        secrets: Secrets,
+        lists: Lists,
+    ) -> Result<Self, Failure> {
         let loaded = load(&dir).map_err(|error| Failure::environment(error.to_string(), ""))?;
         Ok(Self {
             dir,
             state: state_dir.map(LastGoodCopy::open),
             loaded,
             secrets,
+            lists,
             memo: Memo::default(),
             digest: None,
             said: Vec::new(),
@@ -56,6 +71,7 @@ impl Reloader {
         if let Some(snapshot) = &earlier {
             data_plane.apply(snapshot).await;
         }
+        self.lists.tried(&mut self.loaded.world(), FIRST_LISTS).await;
         let mut snapshot = self.compile();
         if self.loaded.is_incomplete() {
             let objects = "the objects that cannot be read, WafPolicies too,";
@@ -87,10 +103,25 @@ impl Reloader {
                 return complain(format!("breakwater: {error}; the configuration in force stays"));
             }
         }
-        let mut snapshot = self.compile();
+        self.lists.tried(&mut self.loaded.world(), NEW_LISTS).await;
         if !self.loaded.is_incomplete() {
             self.earlier = None;
         }
+        self.apply_again(data_plane, asked).await;
+    }
+
+    /// Resolves when a list behind a URL changed. Cancel safe.
+    pub(super) async fn lists_changed(&mut self) {
+        self.lists.changed().await;
+    }
+
+    /// Compiles what was read with the lists as they are now, and applies what changed.
+    pub(super) async fn recompile(&mut self, data_plane: &DataPlane) {
+        self.apply_again(data_plane, false).await;
+    }
+
+    async fn apply_again(&mut self, data_plane: &DataPlane, asked: bool) {
+        let mut snapshot = self.compile();
         if let Some(earlier) = &self.earlier {
             snapshot = snapshot.or(earlier);
         }
@@ -115,6 +146,7 @@ impl Reloader {
     fn compile(&mut self) -> Snapshot {
         let mut world = self.loaded.world();
         world.secrets.extend(self.secrets.read().cloned());
+        self.lists.fill(&mut world);
         let output = compile_again(&world, &mut self.memo);
         let lines: Vec<_> = self
             .loaded

@@ -280,7 +280,7 @@ fn policies(world: &World, index: &Index<'_>, out: &mut Builder) {
     for object in &world.waf_policies {
         let mut findings = Findings::default();
         let unit = waf_policy::read(object, index, &mut findings);
-        let invalid = findings.invalid();
+        let invalid = findings.invalid().map(|message| (message, findings.only_waits()));
         let (targets, accepted, resolved) = waf_policy::targets(object, index, &mut findings);
         let id = object.meta.id(Kind::WafPolicy);
         read.push((object, id, unit, invalid, targets, accepted, resolved, findings));
@@ -292,7 +292,12 @@ fn policies(world: &World, index: &Index<'_>, out: &mut Builder) {
             .collect(),
     );
     for (object, id, mut unit, invalid, targets, accepted, resolved, findings) in read {
-        if let Some(message) = invalid {
+        if let Some((message, only_waits)) = invalid {
+            // Nothing of one that was never edited was ever in force: to wait closed would be an outage on arrival.
+            let targets = match only_waits && object.meta.generation == 1 {
+                true => Vec::new(),
+                false => targets,
+            };
             out.invalid(id, &object.meta, message, targets, findings);
             continue;
         }

@@ -8,6 +8,8 @@ use crate::{Problem, Severity};
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     problems: Vec<Problem>,
+    /// How many of the errors will pass by themselves.
+    waiting: usize,
 }
 
 /// Most findings reported of one object; the rest is counted.
@@ -16,6 +18,18 @@ const MOST: usize = 64;
 impl Findings {
     pub(crate) fn error(&mut self, field: impl Into<String>, message: impl Display) {
         self.push(Severity::Error, field.into(), message);
+    }
+
+    /// An error that passes by itself.
+    pub(crate) fn waits(&mut self, field: impl Into<String>, message: impl Display) {
+        self.waiting += 1;
+        self.error(field, message);
+    }
+
+    /// Whether there are errors, and all of them will pass by themselves.
+    pub(crate) fn only_waits(&self) -> bool {
+        let errors = self.problems.iter().filter(|p| p.severity == Severity::Error);
+        self.waiting > 0 && errors.count() == self.waiting
     }
 
     pub(crate) fn warning(&mut self, field: impl Into<String>, message: impl Display) {

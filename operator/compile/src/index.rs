@@ -8,13 +8,15 @@ use breakwater_snapshot::{Kind, ObjectId};
 
 use crate::findings::Findings;
 use crate::value::positive_millis;
-use crate::{ConfigMap, EndpointSlice, Judgement, Reason, Service, World};
+use crate::{ConfigMap, EndpointSlice, Judgement, Reason, Service, UrlLists, World};
 
 pub(crate) struct Index<'a> {
     objects: HashSet<ObjectId>,
     services: HashMap<(&'a str, &'a str), &'a Service>,
     slices: HashMap<(&'a str, &'a str), Vec<&'a EndpointSlice>>,
     config_maps: HashMap<(&'a str, &'a str), &'a ConfigMap>,
+    /// Lists of addresses by URL.
+    pub(crate) url_lists: &'a UrlLists,
 }
 
 impl<'a> Index<'a> {
@@ -38,6 +40,7 @@ impl<'a> Index<'a> {
                 .collect(),
             slices,
             config_maps: config_maps(world),
+            url_lists: &world.url_lists,
         }
     }
 

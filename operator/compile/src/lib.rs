@@ -11,7 +11,8 @@
 //! - **Precedence.** See [`route`].
 //! - **Invalid objects** are published as invalid, each for itself; nodes keep the last good unit.
 //! - **Policies.** All policies on one object apply, the oldest first
-//!   ([`order`](breakwater_snapshot::unit::WafPolicy::order)).
+//!   ([`order`](breakwater_snapshot::unit::WafPolicy::order)). One that was never edited and only waits for a list to be
+//!   fetched fails closed on nothing: nothing of it was ever in force.
 //! - **References** stay within the object's namespace. A backend that is not there leaves its object valid and
 //!   without servers; a policy needs one target that is there.
 //! - **TLS.** Of several objects that serve paths of one host and have `tls`, the oldest decides for the host; all of
@@ -36,6 +37,7 @@ pub mod purge_record;
 pub mod route;
 mod tiering;
 mod tls;
+pub mod url_list;
 mod value;
 mod verdict;
 mod waf_groups;
@@ -52,6 +54,7 @@ pub use explain::{
     CacheView, Explanation, LimitView, ListView, Note, PolicyView, Request, RouteView, RuleView, TlsView,
     WebSocketView, explain,
 };
+pub use url_list::{FetchedList, ListFailure, UrlList, UrlLists};
 pub use value::{REGEX_SIZE_LIMIT, path_regex};
 pub use verdict::{Judgement, Problem, Reason, Severity, Verdict};
 pub use world::{

@@ -286,6 +286,25 @@ pub(crate) fn server(url: &str) -> Result<(bool, Endpoint), String> {
     Ok((secure, Endpoint { host, port, weight: 1 }))
 }
 
+/// The URL of a list: with a path and a query, without user and password. The query is not repeated: it may be a secret.
+pub(crate) fn list_url(url: &str) -> Result<(), String> {
+    const FORM: &str = "write https://host/path or http://host/path";
+    let shown = crate::url_list::shown(url);
+    let wrong = |hint: &str| format!("`{shown}` cannot be used as the URL of a list: {hint}");
+    if url.contains('#') {
+        return Err(wrong("leave out what follows #"));
+    }
+    let uri: Uri = url.parse().map_err(|_| wrong(FORM))?;
+    let authority = uri.authority().ok_or_else(|| wrong(FORM))?;
+    if authority.as_str().contains('@') {
+        // Not even repeated.
+        return Err("user and password cannot be in the URL of a list: leave them out".to_owned());
+    }
+    let scheme = uri.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"));
+    let scheme = scheme.ok_or_else(|| wrong(FORM))?;
+    server(&format!("{scheme}://{authority}")).map(|_| ())
+}
+
 /// The name of a server as a certificate has it: a host name without wildcard, or an address.
 pub(crate) fn server_name(name: &str) -> Result<String, String> {
     if name.parse::<IpAddr>().is_ok() {

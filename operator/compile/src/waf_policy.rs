@@ -1,6 +1,6 @@
 //! Compiles WafPolicies.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use breakwater_crds as crds;
 use breakwater_snapshot::unit::{
@@ -14,7 +14,7 @@ use crate::claims::Age;
 use crate::edge_cache::collect;
 use crate::findings::Findings;
 use crate::index::{Index, positive};
-use crate::{Judgement, Object, Reason, value, waf_places, waf_rules};
+use crate::{Judgement, Object, Reason, url_list, value, waf_places, waf_rules};
 
 /// Most refusals that a penalty can ask for.
 const MAX_STRIKES: u32 = 1_000_000;
@@ -69,6 +69,7 @@ pub(crate) fn read(object: &Object<crds::WafPolicySpec>, index: &Index<'_>, find
         ),
         default_allow: spec.addresses.default == crds::DefaultAction::Allow,
     };
+    repeated_urls(&spec.addresses, findings);
     for net in addresses.deny.iter().filter(|net| addresses.allow.contains(net)) {
         findings.warning(
             "spec.addresses.deny",
@@ -165,12 +166,40 @@ fn lists(
 ) -> Vec<String> {
     let mut out = Vec::with_capacity(sources.len());
     for (i, source) in sources.iter().enumerate() {
-        match index.address_list(namespace, &source.config_map) {
-            Ok(list) => out.push(list.to_owned()),
-            Err(message) => findings.error(format!("spec.addresses.{field}[{i}].configMap"), message),
+        let field = format!("spec.addresses.{field}[{i}]");
+        match (&source.config_map, &source.url) {
+            (Some(reference), None) => {
+                if source.refresh.is_some() {
+                    findings.error(
+                        format!("{field}.refresh"),
+                        "a ConfigMap is watched and needs no refresh: leave it out",
+                    );
+                }
+                match index.address_list(namespace, reference) {
+                    Ok(list) => out.push(list.to_owned()),
+                    Err(message) => findings.error(format!("{field}.configMap"), message),
+                }
+            }
+            (None, Some(url)) => out.extend(url_list::read(source, url, &field, index.url_lists, findings)),
+            _ => findings.error(field, "a list is in one place: give configMap or url"),
         }
     }
     out
+}
+
+/// A URL that is named twice: its list would be sent twice.
+fn repeated_urls(addresses: &crds::Addresses, findings: &mut Findings) {
+    let mut seen = HashSet::new();
+    for (field, sources) in [("allowFrom", &addresses.allow_from), ("denyFrom", &addresses.deny_from)] {
+        for (i, source) in sources.iter().enumerate() {
+            if source.url.as_ref().is_some_and(|url| !seen.insert(url)) {
+                findings.error(
+                    format!("spec.addresses.{field}[{i}].url"),
+                    "the policy has this list already: leave one out",
+                );
+            }
+        }
+    }
 }
 
 fn limits(list: &[crds::Limit], findings: &mut Findings) -> Vec<Limit> {

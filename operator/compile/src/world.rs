@@ -12,6 +12,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::UrlLists;
+
 /// Everything the compile step may look at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct World {
@@ -35,6 +37,8 @@ pub struct World {
     pub secrets: Vec<Secret>,
     /// ConfigMaps that policies may name; others may be left out.
     pub config_maps: Vec<ConfigMap>,
+    /// Lists of addresses that policies name by URL.
+    pub url_lists: UrlLists,
     /// Labels of Nodes cannot be seen, so that none is selected by them.
     pub blind_to_nodes: bool,
 }

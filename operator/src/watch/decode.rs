@@ -17,6 +17,7 @@ use breakwater_snapshot::{Kind, ObjectId};
 
 use super::Facts;
 use super::slot::{Change, Item, Key, Slot};
+use crate::lists::config_maps::Piece;
 
 /// The label that names the Service an EndpointSlice belongs to.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -99,6 +100,15 @@ impl Item for Service {}
 impl Item for EndpointSlice {}
 impl Item for Secret {}
 impl Item for ConfigMap {}
+
+impl Item for Piece {
+    fn change(&self, next: &Self) -> Change {
+        Change {
+            seen: !self.looks_as(next),
+            facts: false,
+        }
+    }
+}
 
 pub(super) fn key(object: &impl kube::Resource) -> Key {
     (object.namespace().unwrap_or_default(), object.name_any())

@@ -24,11 +24,13 @@ use super::nodes::node;
 use super::slot::{Event, Item, Slot};
 use super::{Objects, Watched};
 use crate::Metrics;
+use crate::lists::config_maps::{self, Piece};
 
 pub(super) fn start(
     watched: &Watched,
     client: &Client,
     namespace: Option<&str>,
+    own: &str,
     metrics: &Metrics,
     tasks: &mut JoinSet<()>,
 ) {
@@ -65,28 +67,35 @@ pub(super) fn start(
     tasks.spawn(with.clone().run::<v1::Service, _>(
         typed(client, namespace),
         "Service",
-        None,
+        Select::All,
         |o| &mut o.services,
         service,
     ));
     tasks.spawn(with.clone().run::<v1::Secret, _>(
         typed(client, namespace),
         "Secret",
-        Some(TLS_SECRETS),
+        Select::Fields(TLS_SECRETS),
         |o| &mut o.secrets,
         secret,
     ));
     tasks.spawn(with.clone().run::<v1::ConfigMap, _>(
         typed(client, namespace),
         "ConfigMap",
-        None,
+        Select::Labels(format!("!{}", config_maps::LABEL)),
         |o| &mut o.config_maps,
         config_map,
+    ));
+    tasks.spawn(with.clone().run::<v1::ConfigMap, _>(
+        Api::namespaced(client.clone(), own),
+        "ConfigMap",
+        Select::Labels(config_maps::LABEL.to_owned()),
+        |o| &mut o.lists,
+        Piece::read,
     ));
     tasks.spawn(with.clone().run::<discovery::EndpointSlice, _>(
         typed(client, namespace),
         "EndpointSlice",
-        None,
+        Select::All,
         |o| &mut o.endpoint_slices,
         endpoint_slice,
     ));
@@ -94,9 +103,16 @@ pub(super) fn start(
         let nodes = Api::<PartialObjectMeta<v1::Node>>::all(client.clone());
         tasks.spawn(async move {
             with.watched.selects_nodes().await;
-            with.run(nodes, "Node", None, |o| &mut o.nodes, node).await;
+            with.run(nodes, "Node", Select::All, |o| &mut o.nodes, node).await;
         });
     }
+}
+
+/// Which objects of a kind are watched.
+enum Select {
+    All,
+    Fields(&'static str),
+    Labels(String),
 }
 
 /// Passwords and tokens of others are not even sent to us.
@@ -129,14 +145,14 @@ impl Watch {
         S: DeserializeOwned + Serialize + PartialEq + Send + 'static,
     {
         let read = move |object: &DynamicObject| Custom::read(kind, object);
-        self.run(api, kind.as_str(), None, slot, read).await;
+        self.run(api, kind.as_str(), Select::All, slot, read).await;
     }
 
     async fn run<K, T>(
         self,
         api: Api<K>,
         name: &'static str,
-        fields: Option<&'static str>,
+        select: Select,
         slot: fn(&mut Objects) -> &mut Slot<T>,
         read: impl Fn(&K) -> T + Send,
     ) where
@@ -146,9 +162,10 @@ impl Watch {
         let mut last_error = String::new();
         let mut streaming = true;
         loop {
-            let config = watcher::Config {
-                field_selector: fields.map(str::to_owned),
-                ..watcher::Config::default()
+            let config = match &select {
+                Select::All => watcher::Config::default(),
+                Select::Fields(fields) => watcher::Config::default().fields(fields),
+                Select::Labels(labels) => watcher::Config::default().labels(labels),
             };
             let config = if streaming { config.streaming_lists() } else { config };
             let mut listing = true;

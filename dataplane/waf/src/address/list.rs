@@ -7,11 +7,15 @@
 //! Invariant: what was packed unpacks to the same addresses; any other bytes unpack to some list or to an error, never to
 //! more prefixes than there are bytes.
 
+mod reader;
+
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::ConfigError;
+
+pub use reader::{MAX_LINE, Reader};
 
 /// Longest text of one list: what a ConfigMap holds at most.
 pub const MAX_TEXT: usize = 1 << 20;

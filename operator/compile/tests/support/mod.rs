@@ -2,10 +2,16 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use breakwater_compile::{Broken, ConfigMap, EndpointSlice, Meta, Object, Secret, Service, ServicePort, World, decode};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use breakwater_compile::{
+    Broken, ConfigMap, EndpointSlice, FetchedList, ListFailure, Meta, Object, Secret, Service, ServicePort, UrlList,
+    World, decode,
+};
 use breakwater_snapshot::{Kind, ObjectId};
+use breakwater_waf::address::list;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -82,8 +88,32 @@ fn add(world: &mut World, document: &Value) {
             world.config_maps.push(map);
         }
         "Secret" => world.secrets.push(secret(meta, document)),
+        "UrlLists" => world.url_lists = Some(url_lists(&document["lists"])),
         other => panic!("a case has an object of unknown kind {other}"),
     }
+}
+
+/// Lists by URL: `text`, `failure`, both, or neither of a list that is not fetched yet.
+fn url_lists(lists: &Value) -> BTreeMap<String, UrlList> {
+    let mut out = BTreeMap::new();
+    for (url, list) in lists.as_object().into_iter().flatten() {
+        let text = |key: &str| list[key].as_str().map(str::to_owned);
+        let failure = text("failure").map(|message| ListFailure {
+            since: Some("2026-11-28T12:00:00Z".to_owned()),
+            message,
+        });
+        let fetched = text("text").map(|text| {
+            let nets = list::parse(&text).unwrap();
+            let confirmed = failure.as_ref().map(|_| "2026-11-28T11:00:00Z".to_owned());
+            FetchedList {
+                packed: STANDARD.encode(list::pack(&nets)).into(),
+                entries: nets.len() as u64,
+                confirmed: confirmed.unwrap_or_default(),
+            }
+        });
+        out.insert(url.clone(), UrlList { list: fetched, failure });
+    }
+    out
 }
 
 /// A Secret: `data` holds plain text here, `files` names files of `tests/test-only`.

@@ -1,0 +1,235 @@
+//! Lists of addresses behind URLs: which are wanted, and what there is of each.
+//!
+//! Nothing is fetched here. Whoever does so asks [`wanted`], and puts what it has into the World. A list that was never
+//! fetched makes its policy invalid, as a missing ConfigMap does: nodes go on with the policy as it was. One that was
+//! fetched stays in force while it cannot be fetched again, with a warning.
+//!
+//! Messages never hold a URL's query, where a secret may be.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use breakwater_crds as crds;
+
+use crate::World;
+use crate::findings::Findings;
+use crate::value;
+
+/// The lists of addresses behind URLs, by URL. None where nobody fetches: a list counts as empty there, with a warning.
+pub type UrlLists = Option<BTreeMap<String, UrlList>>;
+
+/// Most URLs of all policies together.
+pub const MOST_URLS: usize = 256;
+
+/// How often a list is fetched when its policy does not say.
+const REFRESH_MS: u64 = 3_600_000;
+
+/// How often a list may be fetched: once a minute to once in 30 days.
+const REFRESHES: std::ops::RangeInclusive<u64> = 60_000..=2_592_000_000;
+
+/// A packed list without entries, in base64.
+const NOBODY: &str = "AA==";
+
+/// What there is of one list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UrlList {
+    /// The last good one.
+    pub list: Option<FetchedList>,
+    /// Why it cannot be fetched, since when it cannot.
+    pub failure: Option<ListFailure>,
+}
+
+/// A list that was fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchedList {
+    /// The list, packed, in base64.
+    pub packed: Arc<str>,
+    /// How many addresses and prefixes its text has.
+    pub entries: u64,
+    /// When its server last gave it or said that it is the same, while something fails (RFC 3339). Empty while nothing
+    /// fails, so that a refresh changes nothing.
+    pub confirmed: String,
+}
+
+/// Why a list cannot be fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListFailure {
+    /// Since when (RFC 3339), if that is known.
+    pub since: Option<String>,
+    /// Why.
+    pub message: String,
+}
+
+impl std::fmt::Display for ListFailure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(since) = &self.since {
+            write!(f, " since {since}")?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
+
+/// The URLs that policies name, each with the shortest time between two fetches that a policy asks for, milliseconds; and
+/// those beyond [`MOST_URLS`], which are not to be fetched. Older policies come first.
+pub fn wanted(world: &World) -> (BTreeMap<String, u64>, Vec<String>) {
+    let mut policies: Vec<_> = world.waf_policies.iter().collect();
+    policies.sort_by_key(|object| {
+        let created = object.meta.created.unwrap_or(i64::MAX);
+        (created, &object.meta.namespace, &object.meta.name)
+    });
+    let (mut wanted, mut beyond) = (BTreeMap::new(), Vec::new());
+    for object in policies {
+        let addresses = &object.spec.addresses;
+        for source in addresses.allow_from.iter().chain(&addresses.deny_from) {
+            let Some(url) = source.url.as_ref().filter(|url| value::list_url(url.as_str()).is_ok()) else {
+                continue;
+            };
+            let Ok(refresh) = refresh(source) else { continue };
+            if wanted.len() < MOST_URLS || wanted.contains_key(url.as_str()) {
+                let shortest = wanted.entry(url.0.clone()).or_insert(refresh);
+                *shortest = refresh.min(*shortest);
+            } else if beyond.len() < MOST_URLS {
+                beyond.push(url.0.clone());
+            }
+        }
+    }
+    (wanted, beyond)
+}
+
+/// The list behind the URL of `source`: packed, in base64. None with an error or while it is waited for.
+pub(crate) fn read(
+    source: &crds::AddressSource,
+    url: &crds::ListUrl,
+    field: &str,
+    lists: &UrlLists,
+    findings: &mut Findings,
+) -> Option<String> {
+    findings.take(format!("{field}.refresh"), refresh(source))?;
+    let field = format!("{field}.url");
+    findings.take(field.as_str(), value::list_url(url.as_str()))?;
+    let shown = shown(url.as_str());
+    let Some(lists) = lists else {
+        findings.warning(
+            field,
+            format!("the list at {shown} is not fetched here: it counts as empty"),
+        );
+        return Some(NOBODY.to_owned());
+    };
+    match lists.get(url.as_str()) {
+        Some(UrlList {
+            list: Some(list),
+            failure,
+        }) => {
+            if let Some(failure) = failure {
+                findings.warning(
+                    field.as_str(),
+                    format!(
+                        "the list at {shown} cannot be fetched{failure}; its last good version, of {}, stays in force",
+                        list.confirmed
+                    ),
+                );
+            }
+            if list.entries == 0 {
+                findings.warning(field, format!("the list at {shown} is empty"));
+            }
+            Some((*list.packed).to_owned())
+        }
+        Some(UrlList {
+            failure: Some(failure), ..
+        }) => {
+            findings.error(
+                field,
+                format!("the list at {shown} was never fetched, and cannot be fetched{failure}"),
+            );
+            None
+        }
+        _ => {
+            findings.waits(field, format!("the list at {shown} is not fetched yet: in a moment"));
+            None
+        }
+    }
+}
+
+/// A URL without its query.
+pub fn shown(url: &str) -> &str {
+    url.split(['?', '#']).next().unwrap_or_default()
+}
+
+fn refresh(source: &crds::AddressSource) -> Result<u64, String> {
+    let Some(refresh) = &source.refresh else {
+        return Ok(REFRESH_MS);
+    };
+    let ms = value::positive_millis(refresh)?;
+    if REFRESHES.contains(&ms) {
+        Ok(ms)
+    } else {
+        Err(format!("`{refresh}` is out of bounds: write 1m to 720h"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Meta, Object};
+
+    fn policy(name: &str, created: i64, sources: &[(&str, Option<&str>)]) -> Object<crds::WafPolicySpec> {
+        let sources: Vec<_> = sources
+            .iter()
+            .map(|(url, refresh)| serde_json::json!({"url": url, "refresh": refresh}))
+            .collect();
+        let spec = serde_json::json!({"targetRefs": [], "addresses": {"denyFrom": sources}});
+        Object {
+            meta: Meta {
+                namespace: "default".to_owned(),
+                name: name.to_owned(),
+                created: Some(created),
+                ..Meta::default()
+            },
+            spec: serde_json::from_value(spec).unwrap(),
+        }
+    }
+
+    #[test]
+    fn of_several_policies_with_one_url_the_shortest_refresh_counts() {
+        let world = World {
+            waf_policies: vec![
+                policy(
+                    "a",
+                    1,
+                    &[("https://x.example/l", Some("2h")), ("https://y.example/", None)],
+                ),
+                policy("b", 2, &[("https://x.example/l", Some("5m"))]),
+                policy(
+                    "c",
+                    3,
+                    &[("https://u:p@x.example/l", None), ("https://z.example/", Some("1s"))],
+                ),
+            ],
+            ..World::default()
+        };
+        let expected = [("https://x.example/l", 300_000), ("https://y.example/", 3_600_000)];
+        let expected = expected.map(|(url, ms)| (url.to_owned(), ms)).into();
+        assert_eq!(wanted(&world), (expected, Vec::new()));
+    }
+
+    #[test]
+    fn beyond_the_most_urls_those_of_younger_policies_are_left_out() {
+        let urls: Vec<String> = (0..MOST_URLS).map(|n| format!("https://x.example/{n}")).collect();
+        let many: Vec<_> = urls.iter().map(|url| (url.as_str(), None)).collect();
+        let world = World {
+            waf_policies: vec![
+                policy("young", 2, &[("https://late.example/", None)]),
+                policy("old", 1, &many),
+            ],
+            ..World::default()
+        };
+        let (wanted, beyond) = wanted(&world);
+        assert_eq!(wanted.len(), MOST_URLS);
+        assert_eq!(beyond, ["https://late.example/"]);
+    }
+
+    #[test]
+    fn a_query_is_not_shown() {
+        assert_eq!(shown("https://x.example/l?token=hunter2"), "https://x.example/l");
+    }
+}
