@@ -30,6 +30,9 @@ pub(crate) struct OperatorArgs {
     /// The only namespace to watch [default: all]
     #[arg(long, value_name = "NAME")]
     watch_namespace: Option<String>,
+    /// Fetch lists of addresses from the operator's own machine too, such as a container beside it in its pod
+    #[arg(long)]
+    lists_from_loopback: bool,
     /// This replica's name, unique among the replicas
     #[arg(long, value_name = "NAME", env = "POD_NAME", default_value = "breakwater-operator")]
     identity: String,
@@ -56,6 +59,7 @@ async fn operate(args: OperatorArgs) -> Result<ExitCode, Failure> {
     let mut stop = Stop::new()?;
     let mut options = Options::new(args.listen, args.admin, args.identity.clone());
     options.namespace.clone_from(&args.namespace);
+    options.lists_from_loopback = args.lists_from_loopback;
     options.watch_namespace = args.watch_namespace;
     options.peers = args.peers;
     options.lease = args

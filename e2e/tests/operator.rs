@@ -8,6 +8,8 @@
 mod failover;
 #[path = "operator/life.rs"]
 mod life;
+#[path = "operator/lists.rs"]
+mod lists;
 #[path = "operator/namespace.rs"]
 mod namespace;
 #[path = "operator/nodes.rs"]

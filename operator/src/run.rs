@@ -34,6 +34,8 @@ pub struct Options {
     pub admin: SocketAddr,
     /// The operator's own namespace, where it keeps lists of addresses.
     pub namespace: String,
+    /// Whether lists may be fetched from this machine.
+    pub lists_from_loopback: bool,
     /// The one namespace to watch, instead of all.
     pub watch_namespace: Option<String>,
     /// This replica's name, unique among them.
@@ -59,6 +61,7 @@ impl Options {
             listen,
             admin,
             namespace: "breakwater-system".to_owned(),
+            lists_from_loopback: false,
             watch_namespace: None,
             identity: identity.into(),
             lease: None,
@@ -156,8 +159,14 @@ impl Operator {
             &metrics,
             &mut tasks,
         );
+        let fetcher = Fetcher::new(options.lists_from_loopback);
         let shelf = ConfigMapShelf::new(client.clone(), &options.namespace, watched.clone(), leadership.clone());
-        tasks.spawn(lists::keep(shelf, Fetcher::new(false), metrics.lists()));
+        let (seen, list_metrics) = (watched.clone(), metrics.lists());
+        tasks.spawn(async move {
+            // What is kept must be known before anything is fetched.
+            seen.synced().await;
+            lists::keep(shelf, fetcher, list_metrics).await;
+        });
         let peers = Peers::default();
         let replicas = Peers::<PeersView>::default();
         if let Some(name) = options.peers {

@@ -14,9 +14,6 @@ use crate::lists::{Record, Wanted, key};
 impl Watched {
     /// The URLs that policies name, and how often each is to be fetched.
     pub(crate) fn wanted_lists(&self) -> Wanted {
-        if !*self.0.synced.borrow() {
-            return Wanted::new();
-        }
         let mut world = World::default();
         let objects = self.0.objects.lock();
         objects.waf_policies.split(&mut world.waf_policies, &mut world.broken);
