@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Every replica watches, compiles and publishes; only the one that holds the Lease writes to the API server, and fetches
-//! the [lists](lists) of addresses that policies name by URL.
+//! the [`lists`] of addresses that policies name by URL.
 
 pub mod debounce;
 mod error;

@@ -78,7 +78,7 @@ impl Lists {
 
     /// Puts the lists that the policies of `world` name into it; from now on they are the ones that are fetched.
     pub(super) fn fill(&self, world: &mut World) {
-        let (wanted, beyond) = url_list::wanted(world);
+        let (wanted, beyond) = url_list::wanted(world.waf_policies.iter());
         let mut lists = BTreeMap::new();
         let kept = self.shared.kept();
         for url in wanted.keys() {

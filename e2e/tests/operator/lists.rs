@@ -81,6 +81,28 @@ async fn a_list_is_fetched_once_for_all_nodes_and_outlives_operator_and_server()
         .await?;
     assert!(kept.contains("binaryData") && !kept.contains("hunter2"), "{kept}");
 
+    // What somebody deleted is fetched anew, by an operator that cannot remember it.
+    operator.process().signal(Signal::TERM)?;
+    assert!(operator.process().wait_end(DEADLINE).await?.success());
+    ring.kubectl()
+        .run(&format!(
+            "-n {SYSTEM_NAMESPACE} delete configmaps -l breakwater.dev/address-list=part"
+        ))
+        .await?;
+    let mut operator = ring.operator(1, &["--lists-from-loopback"])?;
+    operator.ready().await?;
+    wait::until("the list to be fetched anew", DEADLINE, async || {
+        match asked.load(Ordering::SeqCst) {
+            2 => Ok(()),
+            times => Err(times.to_string()),
+        }
+    })
+    .await?;
+    let parts = format!("-n {SYSTEM_NAMESPACE} configmaps -l breakwater.dev/address-list=part");
+    let one = |found: &serde_json::Value| found["items"].as_array().is_some_and(|items| items.len() == 1);
+    ring.kubectl().wait_for(&parts, DEADLINE, one).await?;
+    wait_condition(&ring, "wafpolicy/lists", "Programmed").await?;
+
     // An operator that begins anew, and a node that has nothing, while the list cannot be fetched.
     away.store(true, Ordering::SeqCst);
     operator.process().signal(Signal::TERM)?;

@@ -11,9 +11,8 @@ use std::sync::Arc;
 
 use breakwater_crds as crds;
 
-use crate::World;
 use crate::findings::Findings;
-use crate::value;
+use crate::{Object, value};
 
 /// The lists of addresses behind URLs, by URL. None where nobody fetches: a list counts as empty there, with a warning.
 pub type UrlLists = Option<BTreeMap<String, UrlList>>;
@@ -71,8 +70,10 @@ impl std::fmt::Display for ListFailure {
 
 /// The URLs that policies name, each with the shortest time between two fetches that a policy asks for, milliseconds; and
 /// those beyond [`MOST_URLS`], which are not to be fetched. Older policies come first.
-pub fn wanted(world: &World) -> (BTreeMap<String, u64>, Vec<String>) {
-    let mut policies: Vec<_> = world.waf_policies.iter().collect();
+pub fn wanted<'a>(
+    policies: impl Iterator<Item = &'a Object<crds::WafPolicySpec>>,
+) -> (BTreeMap<String, u64>, Vec<String>) {
+    let mut policies: Vec<_> = policies.collect();
     policies.sort_by_key(|object| {
         let created = object.meta.created.unwrap_or(i64::MAX);
         (created, &object.meta.namespace, &object.meta.name)
@@ -170,7 +171,7 @@ fn refresh(source: &crds::AddressSource) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Meta, Object};
+    use crate::Meta;
 
     fn policy(name: &str, created: i64, sources: &[(&str, Option<&str>)]) -> Object<crds::WafPolicySpec> {
         let sources: Vec<_> = sources
@@ -191,39 +192,33 @@ mod tests {
 
     #[test]
     fn of_several_policies_with_one_url_the_shortest_refresh_counts() {
-        let world = World {
-            waf_policies: vec![
-                policy(
-                    "a",
-                    1,
-                    &[("https://x.example/l", Some("2h")), ("https://y.example/", None)],
-                ),
-                policy("b", 2, &[("https://x.example/l", Some("5m"))]),
-                policy(
-                    "c",
-                    3,
-                    &[("https://u:p@x.example/l", None), ("https://z.example/", Some("1s"))],
-                ),
-            ],
-            ..World::default()
-        };
+        let policies = [
+            policy(
+                "a",
+                1,
+                &[("https://x.example/l", Some("2h")), ("https://y.example/", None)],
+            ),
+            policy("b", 2, &[("https://x.example/l", Some("5m"))]),
+            policy(
+                "c",
+                3,
+                &[("https://u:p@x.example/l", None), ("https://z.example/", Some("1s"))],
+            ),
+        ];
         let expected = [("https://x.example/l", 300_000), ("https://y.example/", 3_600_000)];
         let expected = expected.map(|(url, ms)| (url.to_owned(), ms)).into();
-        assert_eq!(wanted(&world), (expected, Vec::new()));
+        assert_eq!(wanted(policies.iter()), (expected, Vec::new()));
     }
 
     #[test]
     fn beyond_the_most_urls_those_of_younger_policies_are_left_out() {
         let urls: Vec<String> = (0..MOST_URLS).map(|n| format!("https://x.example/{n}")).collect();
         let many: Vec<_> = urls.iter().map(|url| (url.as_str(), None)).collect();
-        let world = World {
-            waf_policies: vec![
-                policy("young", 2, &[("https://late.example/", None)]),
-                policy("old", 1, &many),
-            ],
-            ..World::default()
-        };
-        let (wanted, beyond) = wanted(&world);
+        let policies = [
+            policy("young", 2, &[("https://late.example/", None)]),
+            policy("old", 1, &many),
+        ];
+        let (wanted, beyond) = wanted(policies.iter());
         assert_eq!(wanted.len(), MOST_URLS);
         assert_eq!(beyond, ["https://late.example/"]);
     }

@@ -20,6 +20,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
+use tokio_rustls::rustls::RootCertStore;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use breakwater_waf::address::list::{Reader, pack};
@@ -128,20 +129,23 @@ struct Inner {
     loopback: bool,
     large: Semaphore,
     max_text: u64,
+    /// Whom to believe; none: the machine's authorities, read for each fetch, since they are renewed.
+    roots: Option<Arc<RootCertStore>>,
 }
 
 impl Fetcher {
     /// `loopback`: this machine's own addresses are allowed.
     #[must_use]
     pub fn new(loopback: bool) -> Self {
-        Self::bounded(loopback, MAX_TEXT)
+        Self::with(loopback, MAX_TEXT, None)
     }
 
-    pub(super) fn bounded(loopback: bool, max_text: u64) -> Self {
+    pub(super) fn with(loopback: bool, max_text: u64, roots: Option<Arc<RootCertStore>>) -> Self {
         Self(Arc::new(Inner {
             loopback,
             large: Semaphore::new(1),
             max_text,
+            roots,
         }))
     }
 
@@ -214,7 +218,8 @@ impl Fetcher {
         if url.scheme() == "http" {
             return exchange(stream, request).await;
         }
-        let connector = tls::connector().map_err(FetchError::Authorities)?;
+        let roots = self.0.roots.clone().map_or_else(tls::system, Ok);
+        let connector = roots.and_then(tls::connector).map_err(FetchError::Authorities)?;
         let name = ServerName::try_from(bare.to_owned()).map_err(|_| unusable())?;
         let failed = |error| FetchError::Connect {
             host: bare.to_owned(),

@@ -1,7 +1,7 @@
 //! When lists are fetched, and what is done with them.
 //!
-//! Invariants: of one list one fetch runs at a time, of all at most [`AT_ONCE`]; nothing is written by a replica that does not lead.
-//! What a [`Shelf`] shows may lag behind what was written: for [`ECHO`] the keeper goes by what it wrote.
+//! Invariants: of one list one fetch runs at a time, of all a few at once; nothing is written by a replica that does not lead.
+//! What a [`Shelf`] shows may lag behind what was written: for half a minute the keeper goes by what it wrote.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -20,6 +20,8 @@ const AT_ONCE: usize = 4;
 const ECHO: Duration = Duration::from_secs(30);
 /// How long a list that no policy names is kept: an edit that breaks a policy must not cost its lists.
 const STRAY: Duration = Duration::from_secs(3600);
+/// Changes this close together are answered by one look.
+const GATHER: Duration = Duration::from_millis(50);
 /// Longest time between two looks.
 const IDLE: Duration = Duration::from_secs(10);
 
@@ -66,7 +68,7 @@ pub async fn keep<S: Shelf>(mut shelf: S, fetcher: Fetcher, metrics: ListMetrics
             fetches.extend(due);
         }
         tokio::select! {
-            () = shelf.changed() => {}
+            () = shelf.changed() => tokio::time::sleep(GATHER).await,
             Some(done) = fetches.next(), if !fetches.is_empty() => {
                 // What is wanted may have changed since this round began.
                 let wanted = shelf.wanted();

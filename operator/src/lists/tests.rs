@@ -12,8 +12,10 @@ use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use breakwater_waf::address::list::unpack;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio_rustls::rustls;
 
 use super::fetch::{FetchError, Fetched, Validators};
 use super::record::restore;
@@ -43,7 +45,7 @@ fn answer(status: u16, fields: &[(&str, &str)], body: impl Into<Body>) -> Respon
 
 async fn fetch(address: SocketAddr, path: &str, known: &Validators) -> Result<Fetched, FetchError> {
     let url = format!("http://{address}{path}");
-    Fetcher::bounded(true, 1000).fetch(&url, known).await
+    Fetcher::with(true, 1000, None).fetch(&url, known).await
 }
 
 async fn refusal(address: SocketAddr, path: &str) -> String {
@@ -176,6 +178,51 @@ async fn an_operator_fetches_nothing_from_its_own_machine_by_whatever_name() {
             .await
             .unwrap_err();
         assert!(matches!(error, FetchError::Refused(_)), "{host}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_is_believed_by_its_certificate_and_no_other() {
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let certificate = certified.cert.der().clone();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.clone()], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else {
+                continue;
+            };
+            let _ = stream.read(&mut [0; 1024]).await;
+            let _ = stream
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n10.0.0.1\n")
+                .await;
+            let _ = stream.shutdown().await;
+        }
+    });
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certificate).unwrap();
+    let believes = Fetcher::with(true, 1000, Some(Arc::new(roots)));
+    let fetched = believes
+        .fetch(&format!("https://localhost:{port}/"), &Validators::default())
+        .await;
+    assert!(matches!(fetched, Ok(Fetched::List { entries: 1, .. })), "{fetched:?}");
+    let other = Fetcher::with(true, 1000, Some(Arc::new(rustls::RootCertStore::empty())));
+    for (fetcher, host) in [(&believes, "127.0.0.1"), (&other, "localhost")] {
+        let url = format!("https://{host}:{port}/");
+        let refused = fetcher.fetch(&url, &Validators::default()).await;
+        assert!(
+            matches!(refused, Err(FetchError::Connect { .. })),
+            "{host}: {refused:?}"
+        );
     }
 }
 

@@ -83,6 +83,11 @@ impl<S: Clone + PartialEq> Slot<Custom<S>> {
         }
     }
 
+    /// The objects that could be read.
+    pub(super) fn good(&self) -> impl Iterator<Item = &Object<S>> {
+        self.values().filter_map(|item| item.value.as_ref().ok())
+    }
+
     /// What statuses have recorded of purges.
     pub(super) fn purge_records(&self, kind: Kind) -> Vec<(ObjectId, Vec<RecordedPurge>)> {
         let recorded = self.entries().filter(|(_, item)| !item.purges.is_empty());

@@ -14,11 +14,7 @@ use crate::lists::{Record, Wanted, key};
 impl Watched {
     /// The URLs that policies name, and how often each is to be fetched.
     pub(crate) fn wanted_lists(&self) -> Wanted {
-        let mut world = World::default();
-        let objects = self.0.objects.lock();
-        objects.waf_policies.split(&mut world.waf_policies, &mut world.broken);
-        drop(objects);
-        let (wanted, _) = url_list::wanted(&world);
+        let (wanted, _) = url_list::wanted(self.0.objects.lock().waf_policies.good());
         let millis = |(url, ms)| (url, Duration::from_millis(ms));
         wanted.into_iter().map(millis).collect()
     }
@@ -41,7 +37,7 @@ impl Watched {
 
 /// The lists that the policies of `world` name.
 pub(super) fn of(world: &World, slot: &Slot<Piece>, assembled: &mut Assembled) -> BTreeMap<String, UrlList> {
-    let (wanted, beyond) = url_list::wanted(world);
+    let (wanted, beyond) = url_list::wanted(world.waf_policies.iter());
     let pieces = by_name(slot);
     let mut lists = BTreeMap::new();
     let mut used = Vec::with_capacity(wanted.len());
