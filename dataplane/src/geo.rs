@@ -1,6 +1,6 @@
 //! Where clients are, by databases in MaxMind's format (mmdb) that whoever runs the node gives.
 //!
-//! A database is read into memory as a whole, checked as a whole, and read again when its file changes ([`files`]). Workers
+//! A database is read into memory as a whole, checked as a whole, and read again when its file changes (`files`). Workers
 //! are given both databases by message, so a question takes no lock. Invariant: a file that cannot be used never takes the
 //! place of one that can.
 //!
