@@ -34,19 +34,23 @@ mod tests {
             .run_until(async move {
                 let mut near = tokio::net::UnixStream::from_std(near).expect("a socket of the runtime");
                 let reader = tokio::task::spawn_local(async move { near.read_u8().await });
-                let mut polls = 0;
-                poll_fn(move |cx| {
-                    polls += 1;
-                    if polls == 2 {
-                        far.write_all(b"x").expect("sent");
-                    }
-                    if reader.is_finished() {
-                        return Poll::Ready(polls);
-                    }
-                    give_way(cx);
-                    Poll::Pending
-                })
-                .await
+                // A task beside the reader's, as connections are.
+                let busy = tokio::task::spawn_local(async move {
+                    let mut polls = 0;
+                    poll_fn(move |cx| {
+                        polls += 1;
+                        if polls == 2 {
+                            far.write_all(b"x").expect("sent");
+                        }
+                        if reader.is_finished() {
+                            return Poll::Ready(polls);
+                        }
+                        give_way(cx);
+                        Poll::Pending
+                    })
+                    .await
+                });
+                busy.await.expect("it ends")
             })
             .await;
         assert!(polls <= 4, "polled {polls} times");
