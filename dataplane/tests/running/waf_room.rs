@@ -23,13 +23,10 @@ async fn protected(origin: &Origin, inspect_response: Option<u64>) -> Plane {
     Plane::running([("site", site), ("policy", Unit::WafPolicy(policy))]).await
 }
 
-/// Waits until it holds back these bytes, with some kilobytes that rules know of the request.
-async fn holds(plane: &Plane, bytes: f64) {
-    let room = bytes..=bytes + 16_384.0;
-    until(BUFFERED, async || {
-        room.contains(&plane.metric(BUFFERED).await).then_some(())
-    })
-    .await;
+/// What rules know of a request that waits, which is more than `before`, while nothing of a body is held back.
+async fn known(plane: &Plane, before: f64) -> f64 {
+    let held = async || Some(plane.metric(BUFFERED).await).filter(|held| *held > before);
+    until(BUFFERED, held).await
 }
 
 #[tokio::test]
@@ -38,8 +35,10 @@ async fn a_body_that_was_held_back_gives_its_room_back_when_it_has_left() {
     let plane = protected(&origin, None).await;
     let mut client = plane.client().await;
     let head = "POST /a HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 800\r\nContent-Type: application/x-www-form-urlencoded\r\n\r\n";
-    client.send([head.as_bytes(), &[b'a'; 400]].concat()).await;
-    holds(&plane, 400.0).await;
+    client.send(head).await;
+    let known = known(&plane, 0.0).await;
+    client.send([b'a'; 400]).await;
+    plane.metric_reaches(BUFFERED, known + 400.0).await;
     client.send([b'a'; 400]).await;
     origin.reached(1).await;
     // The origin has not answered yet.
@@ -56,9 +55,11 @@ async fn a_response_that_was_held_back_gives_its_room_back_when_it_has_left() {
         let held = Arc::clone(&held);
         async move {
             while peer.request().await.is_some() {
+                held.acquire().await.unwrap().forget();
                 let lines = "Content-Length: 8000\r\nContent-Type: text/plain\r\n";
-                peer.send([format!("HTTP/1.1 200 OK\r\n{lines}\r\n").as_bytes(), &[b'a'; 2000]].concat())
-                    .await;
+                peer.send(format!("HTTP/1.1 200 OK\r\n{lines}\r\n")).await;
+                held.acquire().await.unwrap().forget();
+                peer.send([b'a'; 2000]).await;
                 for _ in 0..2 {
                     held.acquire().await.unwrap().forget();
                     peer.send([b'a'; 3000]).await;
@@ -70,7 +71,11 @@ async fn a_response_that_was_held_back_gives_its_room_back_when_it_has_left() {
     let plane = protected(&origin, Some(4096)).await;
     let mut client = plane.client().await;
     client.send("GET /a HTTP/1.1\r\nHost: shop.test\r\n\r\n").await;
-    holds(&plane, 2000.0).await;
+    let request = known(&plane, 0.0).await;
+    gate.add_permits(1);
+    let known = known(&plane, request).await;
+    gate.add_permits(1);
+    plane.metric_reaches(BUFFERED, known + 2000.0).await;
     gate.add_permits(1);
     assert_eq!(client.head().await.unwrap().status, 200);
     assert_eq!(client.take(5000).await.unwrap().len(), 5000);
