@@ -239,12 +239,17 @@ where
         }
         let due = self.open_deadlines().into_iter().find(|(at, _, _)| now >= *at);
         if let Some((_, reason, code)) = due {
-            self.end(reason, Some(code), now);
-            self.close_at_boundary(Side::Client, code);
-            self.close_at_boundary(Side::Backend, code);
+            self.end_both(reason, code, now);
         } else {
             self.check_pulses(now);
         }
+    }
+
+    /// Begins the end with the same close frame for both sides.
+    fn end_both(&mut self, reason: Reason, code: u16, now: u64) {
+        self.end(reason, Some(code), now);
+        self.close_at_boundary(Side::Client, code);
+        self.close_at_boundary(Side::Backend, code);
     }
 
     fn end(&mut self, reason: Reason, code: Option<u16>, now: u64) {
@@ -278,11 +283,13 @@ where
             close: None,
             skip: 0,
         };
-        let answer = self.flow(from).pulse.awaited(self.timer.number());
+        let all = Until {
+            answer: self.flow(from).pulse.awaited(self.timer.number()),
+            ..Until::END
+        };
         let mut at = 0;
         loop {
             let mode = self.flow(from).mode;
-            let all = Until { answer, ..Until::END };
             let until = match mode {
                 Mode::Relay => Until {
                     charge: allowance.map_or(u32::MAX, |allowance| self.rate.available(allowance, now)),
@@ -420,6 +427,15 @@ where
             duration_ms: now.saturating_sub(self.opened_ms),
         }
     }
+}
+
+/// The mask or the payload of a frame of our own, by its time and the connection's number: what is asked for later need
+/// not be kept.
+fn own_bytes(at_ms: u64, number: u32) -> [u8; 4] {
+    (at_ms as u32)
+        .wrapping_mul(0x9E37_79B9)
+        .wrapping_add(number)
+        .to_be_bytes()
 }
 
 impl<C, B> Future for Relay<C, B>

@@ -5,8 +5,6 @@
 //! boundary. While a side does not take what it is sent, nobody is asked: a ping would wait behind the rest, and answers of
 //! the other are not read. Then the limits on silence count.
 
-use std::fmt;
-
 use breakwater_wire::websocket::frame::{PingPayload, ping_frame};
 
 use super::*;
@@ -21,7 +19,7 @@ pub struct Keepalive {
 }
 
 /// What is known of the life of a direction's source.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Pulse {
     /// When it last sent something, or took something.
     heard_ms: u64,
@@ -47,9 +45,10 @@ impl Pulse {
         now_ms.saturating_sub(std::mem::take(&mut self.asked_ms))
     }
 
-    /// What it was asked with, while that is not answered. Another connection, or another time, has another.
+    /// What it was asked with, while that is not answered. Another connection, or another time, has another. There is no
+    /// secret in it: a side that answers without having been asked only says that it is there.
     pub(super) fn awaited(&self, number: u32) -> Option<PingPayload> {
-        (self.asked_ms != 0).then(|| payload(self.asked_ms, number))
+        (self.asked_ms != 0).then(|| own_bytes(self.asked_ms, number))
     }
 
     /// When it is to be asked, or was silent for too long.
@@ -62,28 +61,9 @@ impl Pulse {
     }
 }
 
-impl fmt::Debug for Pulse {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "heard at {} ms", self.heard_ms)?;
-        match self.asked_ms {
-            0 => Ok(()),
-            asked => write!(formatter, ", asked at {asked} ms"),
-        }
-    }
-}
-
 enum Due {
     Ask,
     Dead,
-}
-
-/// The same for the same ping, so that it need not be kept. There is no secret in it: a side that answers without having
-/// been asked only says that it is there.
-fn payload(asked_ms: u64, number: u32) -> PingPayload {
-    (asked_ms as u32)
-        .wrapping_mul(0x9E37_79B9)
-        .wrapping_add(number)
-        .to_be_bytes()
 }
 
 impl<C, B> Relay<C, B>
@@ -93,7 +73,7 @@ where
 {
     /// When a side is to be asked, or is found dead.
     pub(super) fn keepalive_deadline(&self) -> u64 {
-        let Some(keepalive) = self.settings.keepalive.filter(|_| self.pulses_count()) else {
+        let Some(keepalive) = self.keepalive() else {
             return NEVER;
         };
         let [client, backend] = [&self.from_client, &self.from_backend].map(|flow| flow.pulse.due(keepalive).1);
@@ -102,9 +82,7 @@ where
 
     /// Asks who was silent for too long, and ends the connection if one stayed silent.
     pub(super) fn check_pulses(&mut self, now: u64) {
-        let Some(keepalive) = self.settings.keepalive.filter(|_| self.pulses_count()) else {
-            return;
-        };
+        let Some(keepalive) = self.keepalive() else { return };
         for side in [Side::Client, Side::Backend] {
             let (due, at) = self.flow(side).pulse.due(keepalive);
             if now < at {
@@ -112,19 +90,16 @@ where
             }
             match due {
                 Due::Ask => self.ask(side, now),
-                Due::Dead => {
-                    self.end(Reason::Unresponsive(side), Some(code::GOING_AWAY), now);
-                    self.close_at_boundary(Side::Client, code::GOING_AWAY);
-                    self.close_at_boundary(Side::Backend, code::GOING_AWAY);
-                    return;
-                }
+                Due::Dead => return self.end_both(Reason::Unresponsive(side), code::GOING_AWAY, now),
             }
         }
     }
 
-    /// Nothing stands in the way of the ping, or of the answer: a side is not read while the other takes nothing.
-    fn pulses_count(&self) -> bool {
-        self.ending.is_none() && self.from_client.pending().is_empty() && self.from_backend.pending().is_empty()
+    /// How sides of an open connection are asked, while nothing stands in the way of the ping, or of the answer: a side is
+    /// not read while the other takes nothing.
+    fn keepalive(&self) -> Option<Keepalive> {
+        let free = self.from_client.pending().is_empty() && self.from_backend.pending().is_empty();
+        self.settings.keepalive.filter(|_| free)
     }
 
     /// In the middle of a frame it is asked later.
@@ -135,7 +110,7 @@ where
         let number = self.timer.number();
         let mask = (side == Side::Backend).then(|| self.mask());
         self.flow_mut(side).pulse.asked_ms = now;
-        let ping = ping_frame(&payload(now, number), mask);
+        let ping = ping_frame(&own_bytes(now, number), mask);
         self.flow_mut(side.other()).queue_ping(ping.as_bytes());
     }
 

@@ -54,11 +54,8 @@ where
             }
             self.send(context, from, forward, now);
             self.close_after(from, judged.close);
-            if judged.skip == 0 {
-                break;
-            }
             input = input.get(judged.forward + judged.skip..).unwrap_or_default();
-            if input.is_empty() {
+            if judged.skip == 0 || input.is_empty() {
                 break;
             }
         }
@@ -77,10 +74,7 @@ where
     /// Of a frame of our own towards the backend. Foreseeable, but so is the payload: there is nothing in it that an
     /// attacker has chosen (RFC 6455 section 10.3).
     pub(super) fn mask(&self) -> [u8; 4] {
-        (self.worker.now_ms() as u32)
-            .wrapping_mul(0x9E37_79B9)
-            .wrapping_add(self.timer.number())
-            .to_be_bytes()
+        own_bytes(self.worker.now_ms(), self.timer.number())
     }
 
     /// Something moved. Half a connection may stay as long as things move, the route is there, and its life lasts.
