@@ -219,7 +219,7 @@ impl Policy {
     pub fn denies_path(&self, path: &str) -> Option<Finding> {
         let live = self.live()?;
         let detail = Detail::Path(live.denied_path(path)?);
-        Some(self.finding(self.identity.mode, Reason::Uri, live.block_status, None, detail))
+        Some(self.finding(self.identity.mode, Reason::Uri, live.block_status, detail))
     }
 
     /// Takes note that a request of `client` was refused by this policy, whatever part of it did, but for the penalty
@@ -288,14 +288,14 @@ impl Policy {
             Kind::Live(live) => live,
             Kind::Closed(message) => {
                 let detail = Detail::Message(Arc::clone(message));
-                return self.report(verdict, Reason::Policy, SERVICE_UNAVAILABLE, None, detail);
+                return self.report(verdict, Reason::Policy, SERVICE_UNAVAILABLE, detail);
             }
         };
         if let Some(penalty) = &live.penalty {
             let key = penalty.key(&live.tables, request.client);
             if let Some(left_ms) = live.tables.penalties.remaining(key, now_ms) {
                 let detail = Detail::Penalty(left_ms.div_ceil(1000));
-                self.finding(penalty.mode, Reason::Penalty, live.block_status, None, detail)
+                self.finding(penalty.mode, Reason::Penalty, live.block_status, detail)
                     .put(verdict)?;
             }
         }
@@ -304,20 +304,20 @@ impl Policy {
             Decision::Allowed => listed = true,
             Decision::Pass => {}
             Decision::Denied(net) => {
-                self.report(verdict, Reason::Address, live.block_status, None, Detail::Prefix(net))?;
+                self.report(verdict, Reason::Address, live.block_status, Detail::Prefix(net))?;
             }
             Decision::DeniedByDefault => {
-                self.report(verdict, Reason::Address, live.block_status, None, Detail::Default)?;
+                self.report(verdict, Reason::Address, live.block_status, Detail::Default)?;
             }
         }
         if !listed {
             self.judge_place(live, request, verdict)?;
         }
         if let Some(path) = live.denied_path(request.path) {
-            self.report(verdict, Reason::Uri, live.block_status, None, Detail::Path(path))?;
+            self.report(verdict, Reason::Uri, live.block_status, Detail::Path(path))?;
         }
         if let Some(text) = live.headers.objection(request.fields) {
-            self.report(verdict, Reason::Header, live.block_status, None, Detail::Field(text))?;
+            self.report(verdict, Reason::Header, live.block_status, Detail::Field(text))?;
         }
         if live.challenge.is_some()
             && let Some(finding) = self.challenges_path(request, request.path)
@@ -327,18 +327,18 @@ impl Policy {
         if !live.rates.is_empty() {
             let client = ClientKey::from(request.client);
             for rate in live.rates.iter().filter(|rate| rate.scope.holds(request)) {
-                if let Err(seconds) = rate.count(&live.tables, client, now_ms) {
-                    let finding = self.over(&rate.scope, Some(seconds));
-                    match live.challenge.as_ref().filter(|_| rate.scope.challenges) {
-                        Some(challenge) if self.is_cleared(challenge, request) => {}
-                        Some(challenge) => Finding {
-                            work: Some(challenge.work),
-                            ..finding
-                        }
-                        .put(verdict)?,
-                        None => finding.put(verdict)?,
-                    }
+                let Err(seconds) = rate.count(&live.tables, client, now_ms) else {
+                    continue;
+                };
+                let challenge = live.challenge.as_ref().filter(|_| rate.scope.challenges);
+                if challenge.is_some_and(|challenge| self.is_cleared(challenge, request)) {
+                    continue;
                 }
+                Finding {
+                    work: challenge.map(|challenge| challenge.work),
+                    ..self.over(&rate.scope, Some(seconds))
+                }
+                .put(verdict)?;
             }
         }
         ControlFlow::Continue(())
@@ -350,14 +350,14 @@ impl Policy {
             let country = request.country().unwrap_or(Country::UNKNOWN);
             let denied = placed(live.countries.decide(&country), Detail::Country(country));
             if let Some(detail) = denied {
-                self.report(verdict, Reason::Country, live.block_status, None, detail)?;
+                self.report(verdict, Reason::Country, live.block_status, detail)?;
             }
         }
         if !live.asns.pass_all() {
             let asn = request.asn().unwrap_or(UNKNOWN_ASN);
             let denied = placed(live.asns.decide(&asn), Detail::Asn(asn));
             if let Some(detail) = denied {
-                self.report(verdict, Reason::Asn, live.block_status, None, detail)?;
+                self.report(verdict, Reason::Asn, live.block_status, detail)?;
             }
         }
         ControlFlow::Continue(())
@@ -402,32 +402,27 @@ impl Policy {
     }
 
     /// Writes an objection where the mode puts it, and ends the judgement if it decides.
-    fn report(
-        &self,
-        verdict: &mut Verdict,
-        reason: Reason,
-        status: u16,
-        retry_after: Option<u32>,
-        detail: Detail,
-    ) -> ControlFlow<()> {
-        self.finding(self.identity.mode, reason, status, retry_after, detail)
-            .put(verdict)
+    fn report(&self, verdict: &mut Verdict, reason: Reason, status: u16, detail: Detail) -> ControlFlow<()> {
+        self.finding(self.identity.mode, reason, status, detail).put(verdict)
     }
 
     /// The objection of a limit.
     fn over(&self, scope: &Scope, retry_after: Option<u32>) -> Finding {
         let detail = Detail::Limit(Arc::clone(&scope.name));
-        self.finding(scope.mode, Reason::Limit, TOO_MANY_REQUESTS, retry_after, detail)
+        Finding {
+            retry_after,
+            ..self.finding(scope.mode, Reason::Limit, TOO_MANY_REQUESTS, detail)
+        }
     }
 
-    fn finding(&self, mode: Mode, reason: Reason, status: u16, retry_after: Option<u32>, detail: Detail) -> Finding {
+    fn finding(&self, mode: Mode, reason: Reason, status: u16, detail: Detail) -> Finding {
         Finding {
             policy: Arc::clone(&self.identity),
             mode,
             reason,
             status,
             work: None,
-            retry_after,
+            retry_after: None,
             detail,
         }
     }

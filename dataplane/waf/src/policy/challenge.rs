@@ -39,7 +39,7 @@ impl Policy {
             return None;
         }
         let detail = Detail::Path(Arc::clone(pattern));
-        let finding = self.finding(self.identity.mode, Reason::Challenge, FORBIDDEN, None, detail);
+        let finding = self.finding(self.identity.mode, Reason::Challenge, FORBIDDEN, detail);
         Some(Finding {
             work: Some(challenge.work),
             ..finding
