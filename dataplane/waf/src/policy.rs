@@ -1,13 +1,11 @@
 //! A policy: what it was configured to do, compiled, and what it says of a request.
 //!
 //! The order is fixed: the penalty box, address lists, countries, autonomous systems, path lists, header rules, the
-//! challenge, then limits as they were written. Under [`Mode::Enforce`] the first that objects decides and the rest is not asked; a limit
-//! that only detects never decides. Under [`Mode::DetectOnly`] all are asked, and report; a request over its limit is
-//! counted no differently, so what is reported is what Enforce would refuse. An allow list exempts from the
-//! deny list and the default of its own pair, that of addresses from those of countries and autonomous systems too (an
-//! address is the closer word), and from nothing else: an allowed address still has limits.
-//!
-//! A limit across nodes notes what it allows for them, and is judged by this node's tables like any other.
+//! challenge, then limits as they were written. Under [`Mode::Enforce`] the first that objects decides and the rest is
+//! not asked; a limit that only detects never decides. Under [`Mode::DetectOnly`] all are asked, and report; a request
+//! over its limit is counted no differently, so what is reported is what Enforce would refuse. An allow list exempts
+//! from the deny list and the default of its own pair, that of addresses from those of countries and autonomous systems
+//! too (an address is the closer word), and from nothing else: an allowed address still has limits.
 //!
 //! Invariant: judging cannot fail, and allocates nothing unless something objects.
 //!
@@ -16,22 +14,24 @@
 mod challenge;
 mod config;
 mod fields;
+mod limits;
 mod verdict;
 
-use std::{ops::ControlFlow, sync::Arc, time::Duration};
+use std::{ops::ControlFlow, sync::Arc};
 
 pub use config::{Addresses, By, Challenge, Config, LimitConfig, MAX_PER_MS, Mode, Penalty, RequestRate, Uris};
 pub use fields::{FieldRule, FieldSource, Headers, MAX_RULES, compile as compile_value};
 pub use verdict::{Admitted, Clearance, Detail, Finding, Identity, Outcome, Reason, RequestView, Verdict, Work};
 
 use challenge::WorkBox;
+use limits::{Connections, Limits, Rate, Scope};
 
 use crate::{
     ClientKey, ConfigError,
     address::{Decision, Lists},
     audit::Redaction,
     geo::{self, Country, UNKNOWN_ASN},
-    limit::{Check, ConnectionGuard, FleetLimit, Overdrawn, Tables, Terms},
+    limit::{ConnectionGuard, Overdrawn, Tables, Terms},
     uri::UriSet,
 };
 
@@ -63,46 +63,13 @@ struct Live {
     allow: UriSet,
     deny: UriSet,
     headers: fields::FieldSet,
-    rates: Vec<Rate>,
-    connections: Vec<Connections>,
     penalty: Option<PenaltyBox>,
     challenge: Option<WorkBox>,
+    limits: Limits,
     tables: Arc<Tables>,
 }
 
-/// Which requests a limit counts.
-#[derive(Debug)]
-struct Scope {
-    name: Arc<str>,
-    paths: UriSet,
-    methods: Vec<String>,
-    /// The limit's: Enforce, unless policy or limit only detect.
-    mode: Mode,
-    /// Who exceeds it gets the challenge.
-    challenges: bool,
-}
-
-/// A limit on a rate. `id` names it in the tables: the same after a reload.
-#[derive(Debug)]
-struct Rate {
-    scope: Arc<Scope>,
-    id: u64,
-    interval: Duration,
-    burst: u32,
-    /// It holds across nodes.
-    fleet: Option<Arc<FleetLimit>>,
-}
-
-/// A limit on connections.
-#[derive(Debug)]
-enum Connections {
-    /// How often they come.
-    New(Rate),
-    /// How many are open; `id` as in [`Rate`].
-    Open { scope: Arc<Scope>, id: u64, most: u32 },
-}
-
-/// The penalty box; `id` as in [`Rate`].
+/// The penalty box. `id` names it in the table: the same after a reload.
 #[derive(Debug)]
 struct PenaltyBox {
     id: u64,
@@ -118,7 +85,7 @@ impl Policy {
     /// Names the first field that cannot be used, and why.
     pub fn new(config: Config, tables: &Arc<Tables>) -> Result<Self, ConfigError> {
         config.check()?;
-        let mut live = Live {
+        let live = Live {
             block_status: config.block_status,
             addresses: Lists {
                 allow: config.addresses.allow.into_iter().collect(),
@@ -130,47 +97,15 @@ impl Policy {
             allow: UriSet::new(&config.uris.allow).map_err(|error| error.below("uris.allow"))?,
             deny: UriSet::new(&config.uris.deny).map_err(|error| error.below("uris.deny"))?,
             headers: fields::FieldSet::new(&config.headers)?,
-            rates: Vec::new(),
-            connections: Vec::new(),
             penalty: config.penalty.map(|penalty| PenaltyBox {
                 id: tables.rates.key(("penalty", config.name.as_str(), penalty.terms)),
                 terms: penalty.terms,
                 mode: weaker(config.mode, penalty.mode),
             }),
             challenge: config.challenge.as_ref().map(WorkBox::new).transpose()?,
+            limits: Limits::new(config.limits, &config.name, config.mode, tables)?,
             tables: Arc::clone(tables),
         };
-        for (index, limit) in config.limits.into_iter().enumerate() {
-            let paths = UriSet::new(&limit.paths).map_err(|error| error.below(&format!("limits[{index}].paths")))?;
-            let scope = Arc::new(Scope {
-                name: limit.name.into(),
-                paths,
-                methods: limit.methods,
-                mode: weaker(config.mode, limit.mode),
-                challenges: limit.challenges,
-            });
-            let name = (config.name.as_str(), &*scope.name);
-            let rate = |what, rate| {
-                let rate = Rate::new(what, rate, name, &scope, tables);
-                if limit.fleet {
-                    rate.across_nodes(what, name, tables)
-                } else {
-                    rate
-                }
-            };
-            if let Some(spec) = limit.requests {
-                live.rates.push(rate("requests", spec));
-            }
-            if let Some(spec) = limit.new_connections {
-                let rate = rate("new connections", spec);
-                live.connections.push(Connections::New(rate));
-            }
-            if let Some(most) = limit.connections {
-                let id = tables.rates.key(("connections", name));
-                let scope = Arc::clone(&scope);
-                live.connections.push(Connections::Open { scope, id, most });
-            }
-        }
         let redaction = Redaction::new(config.redact_arguments, config.redact_headers);
         let identity = Identity {
             name: config.name,
@@ -239,14 +174,14 @@ impl Policy {
     /// Whether [`Policy::admit_request`] has anything to say.
     #[must_use]
     pub fn counts_connections(&self) -> bool {
-        self.live().is_some_and(|live| !live.connections.is_empty())
+        self.live().is_some_and(|live| !live.limits.connections.is_empty())
     }
 
     /// The limits on open connections: name and number.
     pub fn connection_limits(&self) -> impl Iterator<Item = (&str, u32)> {
         self.live()
             .into_iter()
-            .flat_map(|live| &live.connections)
+            .flat_map(|live| &live.limits.connections)
             .filter_map(|limit| match limit {
                 Connections::Open { scope, most, .. } => Some((&*scope.name, *most)),
                 Connections::New(_) => None,
@@ -324,9 +259,9 @@ impl Policy {
         {
             finding.put(verdict)?;
         }
-        if !live.rates.is_empty() {
+        if !live.limits.rates.is_empty() {
             let client = ClientKey::from(request.client);
-            for rate in live.rates.iter().filter(|rate| rate.scope.holds(request)) {
+            for rate in live.limits.rates.iter().filter(|rate| rate.scope.holds(request)) {
                 let Err(seconds) = rate.count(&live.tables, client, now_ms) else {
                     continue;
                 };
@@ -375,7 +310,7 @@ impl Policy {
             return ControlFlow::Continue(());
         };
         let table = &live.tables.connections;
-        for limit in &live.connections {
+        for limit in &live.limits.connections {
             let (Connections::New(Rate { scope, id, .. }) | Connections::Open { scope, id, .. }) = limit;
             if !request.map_or_else(|| scope.is_whole(), |request| scope.holds(request)) {
                 continue;
@@ -507,53 +442,6 @@ impl Live {
             return None;
         }
         self.deny.value(index).cloned()
-    }
-}
-
-impl Scope {
-    fn holds(&self, request: &RequestView<'_>) -> bool {
-        (self.methods.is_empty() || self.methods.iter().any(|method| method == request.method))
-            && (self.paths.is_empty() || self.paths.matches(request.path).is_some())
-    }
-
-    /// Whether it holds every request.
-    fn is_whole(&self) -> bool {
-        self.methods.is_empty() && self.paths.is_empty()
-    }
-}
-
-impl Rate {
-    fn new(what: &str, rate: RequestRate, name: (&str, &str), scope: &Arc<Scope>, tables: &Tables) -> Self {
-        // Rounded up: never more than `count`.
-        let interval = rate.per_ms.saturating_mul(1_000_000).div_ceil(rate.count.max(1).into());
-        let burst = rate.burst.unwrap_or(rate.count);
-        Self {
-            scope: Arc::clone(scope),
-            id: tables.rates.key((what, name, interval, burst)),
-            interval: Duration::from_nanos(interval),
-            burst,
-            fleet: None,
-        }
-    }
-
-    fn across_nodes(mut self, what: &str, (policy, limit): (&str, &str), tables: &Tables) -> Self {
-        let name = [what, policy, limit];
-        self.fleet = Some(tables.fleet.limit(&name, self.id, self.interval, self.burst));
-        self
-    }
-
-    /// Counts one more of `client`, or says after how many seconds there is room.
-    fn count(&self, tables: &Tables, client: ClientKey, now_ms: u64) -> Result<(), u32> {
-        let key = tables.rates.key((self.id, client));
-        match tables.rates.check(key, now_ms, self.interval, self.burst) {
-            Check::Allowed => {
-                if let Some(limit) = &self.fleet {
-                    tables.fleet.note(limit, key, client);
-                }
-                Ok(())
-            }
-            Check::Refused { retry_after_ms } => Err(retry_after_ms.div_ceil(1000).try_into().unwrap_or(u32::MAX)),
-        }
     }
 }
 
