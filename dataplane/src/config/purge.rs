@@ -7,7 +7,7 @@ use breakwater_cache::purge::{Marked, Mode};
 use breakwater_cache::{Cache, Key, Prefix, Purge};
 use breakwater_snapshot::unit::{PurgeMode, PurgePrefix, PurgeSelector};
 use breakwater_wire::http1::Host;
-use breakwater_wire::path::normalize;
+use breakwater_wire::path::{normalize, split_query};
 
 use super::Site;
 
@@ -83,10 +83,7 @@ impl<'a> Url<'a> {
         }
         let rest = rest.split('#').next().unwrap_or(rest);
         let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-        let (path, query) = match target.split_once('?') {
-            Some((path, query)) => (path, Some(query)),
-            None => (target, None),
-        };
+        let (path, query) = split_query(target);
         Some(Self {
             secure,
             host: Host::parse(authority)?,

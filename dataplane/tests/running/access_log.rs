@@ -119,11 +119,7 @@ async fn who_led_a_fetch_names_the_server_and_who_followed_or_hit_names_none() {
     origin.reached(1).await;
     let mut follower = plane.client().await;
     follower.send(get).await;
-    let active = format!(
-        "breakwater_connections{{listener=\"{}\",state=\"active\"}}",
-        plane.address()
-    );
-    plane.metric_reaches(&active, 2.0).await;
+    plane.active_reaches(2.0).await;
     release.send(true).unwrap();
     assert_eq!(leader.response("GET").await.status, 200);
     assert_eq!(follower.response("GET").await.status, 200);

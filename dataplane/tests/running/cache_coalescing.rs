@@ -36,11 +36,7 @@ async fn two_hundred_clients_are_answered_by_one_request() {
         )]))
         .await;
     let asking = ask_together(&plane, 200).await;
-    let active = format!(
-        "breakwater_connections{{listener=\"{}\",state=\"active\"}}",
-        plane.address()
-    );
-    plane.metric_reaches(&active, 200.0).await;
+    plane.active_reaches(200.0).await;
     let fetches = format!("breakwater_cache_fetches{{resource=\"{SITE}\"}}");
     assert_eq!(plane.metric(&fetches).await, 1.0);
     gate.add_permits(1);
@@ -251,11 +247,7 @@ async fn a_429_is_for_the_one_who_got_it_and_the_next_share_a_fetch() {
     gate.add_permits(1);
     assert_eq!(plane.client().await.get("shop.test", "/a", "").await.status, 429);
     let asking = ask_together(&plane, 5).await;
-    let active = format!(
-        "breakwater_connections{{listener=\"{}\",state=\"active\"}}",
-        plane.address()
-    );
-    plane.metric_reaches(&active, 5.0).await;
+    plane.active_reaches(5.0).await;
     gate.add_permits(1);
     for answer in within("all answers", asking.join_all()).await {
         assert_eq!((answer.status, answer.text().as_str()), (200, "shared"));

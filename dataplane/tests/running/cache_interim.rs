@@ -73,11 +73,7 @@ async fn who_waits_for_the_fetch_of_another_gets_the_final_response_only() {
     let (mut first, mut second) = (plane.client().await, plane.client().await);
     assert_eq!(first.get("shop.test", "/a", "").await.status, 103);
     second.send("GET /a HTTP/1.1\r\nHost: shop.test\r\n\r\n").await;
-    let active = format!(
-        "breakwater_connections{{listener=\"{}\",state=\"active\"}}",
-        plane.address()
-    );
-    plane.metric_reaches(&active, 2.0).await;
+    plane.active_reaches(2.0).await;
     go.notify_one();
     assert_eq!(first.response("GET").await.status, 200);
     let followed = second.response("GET").await;

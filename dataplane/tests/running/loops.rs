@@ -151,11 +151,7 @@ async fn who_waits_for_a_fetch_that_is_answered_508_asks_for_itself() {
     first.send("GET /a HTTP/1.1\r\nHost: shop.test\r\n\r\n").await;
     origin.reached(1).await;
     second.send("GET /a HTTP/1.1\r\nHost: shop.test\r\n\r\n").await;
-    let active = format!(
-        "breakwater_connections{{listener=\"{}\",state=\"active\"}}",
-        plane.address()
-    );
-    plane.metric_reaches(&active, 2.0).await;
+    plane.active_reaches(2.0).await;
     gate.add_permits(2);
     assert_eq!(first.response("GET").await.status, 508);
     let answer = second.response("GET").await;

@@ -232,11 +232,7 @@ async fn who_says_of_itself_that_it_goes_in_circles_is_answered_508_alone() {
     parent.reached(1).await;
     let mut other = plane.client().await;
     other.send("GET /a HTTP/1.1\r\nHost: shop.test\r\n\r\n").await;
-    let active = format!(
-        "breakwater_connections{{listener=\"{}\",state=\"active\"}}",
-        plane.address()
-    );
-    plane.metric_reaches(&active, 2.0).await;
+    plane.active_reaches(2.0).await;
     gate.add_permits(2);
     assert_eq!(liar.response("GET").await.status, 508);
     let answer = other.response("GET").await;

@@ -391,11 +391,7 @@ async fn a_client_and_a_prefetch_share_a_fetch() {
     origin.reached(1).await;
     let mut client = plane.client().await;
     client.send("GET /1 HTTP/1.1\r\nHost: shop.test\r\n\r\n").await;
-    let active = format!(
-        "breakwater_connections{{listener=\"{}\",state=\"active\"}}",
-        plane.address()
-    );
-    plane.metric_reaches(&active, 1.0).await;
+    plane.active_reaches(1.0).await;
     gate.add_permits(1);
     let response = client.response("GET").await;
     assert!(

@@ -110,6 +110,15 @@ impl Plane {
         until(series, async || (self.metric(series).await == value).then_some(())).await;
     }
 
+    /// Waits until so many connections have a request under way.
+    pub(crate) async fn active_reaches(&self, count: f64) {
+        let active = format!(
+            "breakwater_connections{{listener=\"{}\",state=\"active\"}}",
+            self.address()
+        );
+        self.metric_reaches(&active, count).await;
+    }
+
     /// The first `count` lines of the audit log.
     pub(crate) async fn audit(&self, count: usize) -> Vec<Value> {
         self.log("audit.log", count).await

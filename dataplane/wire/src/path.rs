@@ -102,6 +102,15 @@ impl fmt::Display for PathError {
 
 impl std::error::Error for PathError {}
 
+/// The path and the query of a target in origin form.
+#[must_use]
+pub fn split_query(target: &str) -> (&str, Option<&str>) {
+    match target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (target, None),
+    }
+}
+
 /// Normalises the path of a target (without query). Does not allocate if it is normal already.
 ///
 /// # Errors
@@ -275,6 +284,18 @@ mod tests {
 
     fn normal(raw: &str) -> String {
         normalize(raw).expect(raw).as_str().to_owned()
+    }
+
+    #[test]
+    fn the_first_question_mark_begins_the_query() {
+        for (target, path, query) in [
+            ("/a", "/a", None),
+            ("/a?", "/a", Some("")),
+            ("/a?b?c", "/a", Some("b?c")),
+            ("?b", "", Some("b")),
+        ] {
+            assert_eq!(split_query(target), (path, query));
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use breakwater_cache::{Target, Timestamp};
 use breakwater_snapshot::unit::Tiering;
 use breakwater_wire::cache_status::CacheStatus;
 use breakwater_wire::http1::OwnedResponse;
-use breakwater_wire::path::normalize;
+use breakwater_wire::path::{normalize, split_query};
 use breakwater_wire::range::parse_single;
 use http::{HeaderMap, header};
 
@@ -149,10 +149,7 @@ impl Request<'_> {
 
     /// What a request for `related`, a normal path and a query, is for.
     fn target_of(&self, related: &str) -> Target {
-        let (path, query) = match related.split_once('?') {
-            Some((path, query)) => (path, Some(query)),
-            None => (related, None),
-        };
+        let (path, query) = split_query(related);
         let values = values_of(&self.job.request.headers);
         hit::target(
             self.worker,
@@ -286,7 +283,7 @@ impl Request<'_> {
 
 /// A reference with a normal path; none if a request for it would be refused.
 fn normal(reference: &str) -> Option<String> {
-    let path = reference.split('?').next().unwrap_or_default();
+    let (path, _) = split_query(reference);
     let normal = normalize(path).ok()?;
     Some(reference.replacen(path, normal.as_str(), 1))
 }

@@ -3,6 +3,40 @@
 use super::*;
 use crate::support::until;
 
+/// Where the large content is.
+const LARGE: &str = "/large/2000000";
+
+/// A data plane that has large content on its disk and not in memory, with the entity tag "v1".
+struct Large {
+    dir: tempfile::TempDir,
+    origin: Origin,
+    plane: Plane,
+    whole: Vec<u8>,
+}
+
+impl Large {
+    /// `tag` is what the origin says in answers to ranges.
+    async fn stored(tag: &'static str) -> Self {
+        let (dir, origin) = (tempfile::tempdir().unwrap(), with_ranges(tag).await);
+        stored(dir.path(), &origin, &[LARGE]).await;
+        let plane = start(dir.path(), &origin).await;
+        let whole = content(LARGE, size_of(LARGE));
+        Self {
+            dir,
+            origin,
+            plane,
+            whole,
+        }
+    }
+
+    /// The same, damaged from the byte `from` on.
+    async fn damaged(tag: &'static str, from: usize) -> Self {
+        let large = Self::stored(tag).await;
+        damage(large.dir.path(), &large.whole, from);
+        large
+    }
+}
+
 /// Damages what lies on the disk of content, from the byte `from` of it on.
 fn damage(dir: &Path, content: &[u8], from: usize) {
     use std::os::unix::fs::FileExt;
@@ -44,28 +78,24 @@ async fn a_look_up_that_finds_too_much_waiting_for_the_disk_asks_the_origin_and_
 
 #[tokio::test]
 async fn content_on_the_disk_waits_for_its_turn_and_does_not_count_as_damaged() {
-    let (dir, origin) = (tempfile::tempdir().unwrap(), with_ranges("\"v1\"").await);
-    let path = "/large/2000000";
-    let whole = content(path, size_of(path));
-    stored(dir.path(), &origin, &[path]).await;
-    let plane = start(dir.path(), &origin).await;
-    let mut client = plane.client().await;
+    let large = Large::stored("\"v1\"").await;
+    let mut client = large.plane.client().await;
     // Its head is in memory from here on.
-    assert_eq!(client.ask("HEAD", "shop.test", path, "", b"").await.status, 200);
-    let asked = origin.count();
-    let held = plane.data.hold_disk_reads().unwrap();
+    assert_eq!(client.ask("HEAD", "shop.test", LARGE, "", b"").await.status, 200);
+    let asked = large.origin.count();
+    let held = large.plane.data.hold_disk_reads().unwrap();
     client
-        .send(format!("GET {path} HTTP/1.1\r\nHost: shop.test\r\n\r\n"))
+        .send(format!("GET {LARGE} HTTP/1.1\r\nHost: shop.test\r\n\r\n"))
         .await;
     until("the request to wait", async || (held.waited() == 1).then_some(())).await;
     drop(held);
     let response = client.response("GET").await;
-    assert!(response.is_hit() && response.body == whole);
-    assert_eq!(origin.count(), asked);
+    assert!(response.is_hit() && response.body == large.whole);
+    assert_eq!(large.origin.count(), asked);
     for outcome in ["refetched", "mended", "cut"] {
-        assert_eq!(plane.metric(&damaged(outcome)).await, 0.0, "{outcome}");
+        assert_eq!(large.plane.metric(&damaged(outcome)).await, 0.0, "{outcome}");
     }
-    assert_eq!(plane.metric(&disk_errors("read")).await, 0.0);
+    assert_eq!(large.plane.metric(&disk_errors("read")).await, 0.0);
 }
 
 /// What the disk store failed at.
@@ -103,34 +133,24 @@ fn damaged(outcome: &str) -> String {
 
 #[tokio::test]
 async fn content_that_is_damaged_where_it_begins_is_fetched_anew_and_counted() {
-    let (dir, origin) = (tempfile::tempdir().unwrap(), with_ranges("\"v1\"").await);
-    let path = "/large/2000000";
-    let whole = content(path, size_of(path));
-    stored(dir.path(), &origin, &[path]).await;
-    let plane = start(dir.path(), &origin).await;
-    damage(dir.path(), &whole, 0);
-    let response = plane.client().await.get("shop.test", path, "").await;
-    assert!(!response.is_hit() && response.body == whole);
-    assert_eq!(plane.metric(&damaged("refetched")).await, 1.0);
+    let large = Large::damaged("\"v1\"", 0).await;
+    let response = large.plane.client().await.get("shop.test", LARGE, "").await;
+    assert!(!response.is_hit() && response.body == large.whole);
+    assert_eq!(large.plane.metric(&damaged("refetched")).await, 1.0);
 }
 
 #[tokio::test]
 async fn content_that_turns_out_to_be_damaged_while_it_is_sent_goes_on_from_the_origin() {
-    let (dir, origin) = (tempfile::tempdir().unwrap(), with_ranges("\"v1\"").await);
-    let path = "/large/2000000";
-    let whole = content(path, size_of(path));
-    stored(dir.path(), &origin, &[path]).await;
-    let plane = start(dir.path(), &origin).await;
-    damage(dir.path(), &whole, 1_000_000);
-    let mut client = plane.client().await;
-    let response = client.get("shop.test", path, "").await;
+    let large = Large::damaged("\"v1\"", 1_000_000).await;
+    let mut client = large.plane.client().await;
+    let response = client.get("shop.test", LARGE, "").await;
     assert!(
-        response.is_hit() && response.body == whole,
+        response.is_hit() && response.body == large.whole,
         "{} bytes",
         response.body.len()
     );
-    assert_eq!(origin.count(), 3);
-    let asked = origin.last();
+    assert_eq!(large.origin.count(), 3);
+    let asked = large.origin.last();
     // From the piece on that is damaged.
     let range = asked.field("range").unwrap();
     let from = range
@@ -139,47 +159,40 @@ async fn content_that_turns_out_to_be_damaged_while_it_is_sent_goes_on_from_the_
     let from: usize = from.unwrap().parse().unwrap();
     assert!((1_000_000 - 131_072..=1_000_000).contains(&from), "{range}");
     assert_eq!(asked.field("if-range").as_deref(), Some("\"v1\""));
-    assert_eq!(plane.metric(&damaged("mended")).await, 1.0);
+    assert_eq!(large.plane.metric(&damaged("mended")).await, 1.0);
     // What was damaged is forgotten, and fetched anew.
-    let anew = client.get("shop.test", path, "").await;
-    assert!(!anew.is_hit() && anew.body == whole);
-    assert_eq!(origin.count(), 4);
+    let anew = client.get("shop.test", LARGE, "").await;
+    assert!(!anew.is_hit() && anew.body == large.whole);
+    assert_eq!(large.origin.count(), 4);
 }
 
 #[tokio::test]
 async fn damage_in_one_of_several_ranges_leaves_the_others_right() {
-    let (dir, origin) = (tempfile::tempdir().unwrap(), with_ranges("\"v1\"").await);
-    let path = "/large/2000000";
-    let whole = content(path, size_of(path));
-    stored(dir.path(), &origin, &[path]).await;
-    let plane = start(dir.path(), &origin).await;
-    damage(dir.path(), &whole, 1_000_000);
-    let mut client = plane.client().await;
+    let large = Large::damaged("\"v1\"", 1_000_000).await;
+    let mut client = large.plane.client().await;
     let several = "Range: bytes=0-9, 1000000-1000009, 1900000-1900009\r\n";
-    let response = client.get("shop.test", path, several).await;
+    let response = client.get("shop.test", LARGE, several).await;
     assert_eq!(response.status, 206);
     for first in [0, 1_000_000, 1_900_000] {
-        let part = &whole[first..first + 10];
+        let part = &large.whole[first..first + 10];
         assert!(memchr::memmem::find(&response.body, part).is_some(), "{first}");
     }
-    assert_eq!(origin.last().field("range").as_deref(), Some("bytes=1000000-1000009"));
+    assert_eq!(
+        large.origin.last().field("range").as_deref(),
+        Some("bytes=1000000-1000009")
+    );
 }
 
 #[tokio::test]
 async fn content_that_is_damaged_and_another_at_the_origin_by_now_is_cut_short() {
     for tag in ["\"v2\"", "W/\"v1\""] {
-        let (dir, origin) = (tempfile::tempdir().unwrap(), with_ranges(tag).await);
-        let path = "/large/2000000";
-        let whole = content(path, size_of(path));
-        stored(dir.path(), &origin, &[path]).await;
-        let plane = start(dir.path(), &origin).await;
-        damage(dir.path(), &whole, 1_000_000);
-        let mut client = plane.client().await;
+        let large = Large::damaged(tag, 1_000_000).await;
+        let mut client = large.plane.client().await;
         client
-            .send(format!("GET {path} HTTP/1.1\r\nHost: shop.test\r\n\r\n"))
+            .send(format!("GET {LARGE} HTTP/1.1\r\nHost: shop.test\r\n\r\n"))
             .await;
         assert!(client.try_response("GET").await.is_none(), "{tag}");
-        assert_eq!(origin.count(), 3);
-        assert_eq!(plane.metric(&damaged("cut")).await, 1.0);
+        assert_eq!(large.origin.count(), 3);
+        assert_eq!(large.plane.metric(&damaged("cut")).await, 1.0);
     }
 }

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use breakwater_cache::policy::invalidate::{CACHE_GROUP_INVALIDATION, write_groups};
+use breakwater_wire::path::split_query;
 use breakwater_wire::peer::INVALIDATE;
 use futures_util::stream::{self, StreamExt};
 use http::HeaderMap;
@@ -40,7 +41,7 @@ pub(in crate::handler::cache) fn tell_owner(worker: &Rc<Worker>, job: &Job, from
     let Some(among) = among(site).filter(|_| job.asked_by.is_none()) else {
         return;
     };
-    let (path, query) = parted(target);
+    let (path, query) = split_query(target);
     let Some(message) = Message::new(job, from, target, &[]) else {
         return;
     };
@@ -117,7 +118,7 @@ impl Message {
         Some(Self {
             head: forward::head(target, INVALIDATE, fields, Body::None),
             client: job.client,
-            path: parted(target).0.to_owned(),
+            path: split_query(target).0.to_owned(),
         })
     }
 
@@ -173,13 +174,5 @@ impl Change {
 impl Drop for Change {
     fn drop(&mut self) {
         CHANGES.set(CHANGES.get().saturating_sub(1));
-    }
-}
-
-/// Path and query.
-fn parted(target: &str) -> (&str, Option<&str>) {
-    match target.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
-        None => (target, None),
     }
 }
