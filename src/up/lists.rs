@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use breakwater_compile::World;
 use breakwater_compile::url_list::{self, MOST_URLS};
-use breakwater_compile::{ListFailure, UrlList, World};
 use breakwater_operator::lists::{self, Fetcher, ListMetrics, MAX_PACKED, Record, Shelf, Wanted, key, record};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -78,32 +78,16 @@ impl Lists {
 
     /// Puts the lists that the policies of `world` name into it; from now on they are the ones that are fetched.
     pub(super) fn fill(&self, world: &mut World) {
-        let (wanted, beyond) = url_list::wanted(world.waf_policies.iter());
-        let mut lists = BTreeMap::new();
+        let wanted = url_list::wanted(world.waf_policies.iter());
         let kept = self.shared.kept();
-        for url in wanted.keys() {
-            if let Some(kept) = kept.get(&key(url)) {
-                lists.insert(url.clone(), kept.record.compiled(kept.list.clone()));
-            }
-        }
+        world.url_lists = Some(wanted.lists(|url| {
+            let kept = kept.get(&key(url))?;
+            Some(kept.record.compiled(kept.list.clone()))
+        }));
         drop(kept);
-        for url in beyond {
-            let failure = ListFailure {
-                since: None,
-                message: format!("more than {MOST_URLS} URLs are named by all policies together"),
-            };
-            let list = UrlList {
-                list: None,
-                failure: Some(failure),
-            };
-            lists.insert(url, list);
-        }
-        world.url_lists = Some(lists);
-        let millis = |(url, ms)| (url, Duration::from_millis(ms));
-        let wanted: Wanted = wanted.into_iter().map(millis).collect();
         self.shared.wanted.send_if_modified(|before| {
-            let differs = *before != wanted;
-            *before = wanted;
+            let differs = *before != wanted.urls;
+            *before = wanted.urls;
             differs
         });
     }

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use breakwater_crds as crds;
 
@@ -21,10 +22,10 @@ pub type UrlLists = Option<BTreeMap<String, UrlList>>;
 pub const MOST_URLS: usize = 256;
 
 /// How often a list is fetched when its policy does not say.
-const REFRESH_MS: u64 = 3_600_000;
+const REFRESH: Duration = Duration::from_secs(3600);
 
 /// How often a list may be fetched: once a minute to once in 30 days.
-const REFRESHES: std::ops::RangeInclusive<u64> = 60_000..=2_592_000_000;
+const REFRESHES: std::ops::RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(30 * 24 * 3600);
 
 /// A packed list without entries, in base64.
 const NOBODY: &str = "AA==";
@@ -68,17 +69,42 @@ impl std::fmt::Display for ListFailure {
     }
 }
 
-/// The URLs that policies name, each with the shortest time between two fetches that a policy asks for, milliseconds; and
-/// those beyond [`MOST_URLS`], which are not to be fetched. Older policies come first.
-pub fn wanted<'a>(
-    policies: impl Iterator<Item = &'a Object<crds::WafPolicySpec>>,
-) -> (BTreeMap<String, u64>, Vec<String>) {
+/// The URLs that policies name.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Those to fetch, each with the shortest time between two fetches that a policy asks for.
+    pub urls: BTreeMap<String, Duration>,
+    /// Those beyond [`MOST_URLS`], which are not to be fetched.
+    pub beyond: Vec<String>,
+}
+
+impl Wanted {
+    /// What the World has of them, where `known` says what there is of one.
+    pub fn lists(&self, mut known: impl FnMut(&str) -> Option<UrlList>) -> BTreeMap<String, UrlList> {
+        let known = self.urls.keys().filter_map(|url| Some((url.clone(), known(url)?)));
+        let beyond = self.beyond.iter().map(|url| {
+            let failure = ListFailure {
+                since: None,
+                message: format!("more than {MOST_URLS} URLs are named by all policies together"),
+            };
+            let list = UrlList {
+                list: None,
+                failure: Some(failure),
+            };
+            (url.clone(), list)
+        });
+        known.chain(beyond).collect()
+    }
+}
+
+/// The URLs that policies name; those of older policies come first.
+pub fn wanted<'a>(policies: impl Iterator<Item = &'a Object<crds::WafPolicySpec>>) -> Wanted {
     let mut policies: Vec<_> = policies.collect();
     policies.sort_by_key(|object| {
         let created = object.meta.created.unwrap_or(i64::MAX);
         (created, &object.meta.namespace, &object.meta.name)
     });
-    let (mut wanted, mut beyond) = (BTreeMap::new(), Vec::new());
+    let mut wanted = Wanted::default();
     for object in policies {
         let addresses = &object.spec.addresses;
         for source in addresses.allow_from.iter().chain(&addresses.deny_from) {
@@ -86,15 +112,15 @@ pub fn wanted<'a>(
                 continue;
             };
             let Ok(refresh) = refresh(source) else { continue };
-            if wanted.len() < MOST_URLS || wanted.contains_key(url.as_str()) {
-                let shortest = wanted.entry(url.0.clone()).or_insert(refresh);
+            if wanted.urls.len() < MOST_URLS || wanted.urls.contains_key(url.as_str()) {
+                let shortest = wanted.urls.entry(url.0.clone()).or_insert(refresh);
                 *shortest = refresh.min(*shortest);
-            } else if beyond.len() < MOST_URLS {
-                beyond.push(url.0.clone());
+            } else if wanted.beyond.len() < MOST_URLS {
+                wanted.beyond.push(url.0.clone());
             }
         }
     }
-    (wanted, beyond)
+    wanted
 }
 
 /// The list behind the URL of `source`: packed, in base64. None with an error or while it is waited for.
@@ -156,13 +182,13 @@ pub fn shown(url: &str) -> &str {
     url.split(['?', '#']).next().unwrap_or_default()
 }
 
-fn refresh(source: &crds::AddressSource) -> Result<u64, String> {
+fn refresh(source: &crds::AddressSource) -> Result<Duration, String> {
     let Some(refresh) = &source.refresh else {
-        return Ok(REFRESH_MS);
+        return Ok(REFRESH);
     };
-    let ms = value::positive_millis(refresh)?;
-    if REFRESHES.contains(&ms) {
-        Ok(ms)
+    let refresh_time = Duration::from_millis(value::positive_millis(refresh)?);
+    if REFRESHES.contains(&refresh_time) {
+        Ok(refresh_time)
     } else {
         Err(format!("`{refresh}` is out of bounds: write 1m to 720h"))
     }
@@ -206,8 +232,13 @@ mod tests {
             ),
         ];
         let expected = [("https://x.example/l", 300_000), ("https://y.example/", 3_600_000)];
-        let expected = expected.map(|(url, ms)| (url.to_owned(), ms)).into();
-        assert_eq!(wanted(policies.iter()), (expected, Vec::new()));
+        let expected = Wanted {
+            urls: expected
+                .map(|(url, ms)| (url.to_owned(), Duration::from_millis(ms)))
+                .into(),
+            beyond: Vec::new(),
+        };
+        assert_eq!(wanted(policies.iter()), expected);
     }
 
     #[test]
@@ -218,9 +249,18 @@ mod tests {
             policy("young", 2, &[("https://late.example/", None)]),
             policy("old", 1, &many),
         ];
-        let (wanted, beyond) = wanted(policies.iter());
-        assert_eq!(wanted.len(), MOST_URLS);
-        assert_eq!(beyond, ["https://late.example/"]);
+        let wanted = wanted(policies.iter());
+        assert_eq!(wanted.urls.len(), MOST_URLS);
+        assert_eq!(wanted.beyond, ["https://late.example/"]);
+        let lists = wanted.lists(|_| None);
+        let late = lists
+            .get("https://late.example/")
+            .and_then(|list| list.failure.as_ref());
+        let message = "more than 256 URLs are named by all policies together";
+        assert_eq!(
+            (lists.len(), late.map(|failure| failure.message.as_str())),
+            (1, Some(message))
+        );
     }
 
     #[test]

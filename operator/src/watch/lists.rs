@@ -1,10 +1,8 @@
 //! The lists of addresses that the leader fetched, as every replica sees them.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
 
-use breakwater_compile::url_list::{self, MOST_URLS};
-use breakwater_compile::{ListFailure, UrlList, World};
+use breakwater_compile::{UrlList, World, url_list};
 
 use super::slot::Slot;
 use super::{Objects, Watched};
@@ -14,9 +12,7 @@ use crate::lists::{Record, Wanted, key};
 impl Watched {
     /// The URLs that policies name, and how often each is to be fetched.
     pub(crate) fn wanted_lists(&self) -> Wanted {
-        let (wanted, _) = url_list::wanted(self.0.objects.lock().waf_policies.good());
-        let millis = |(url, ms)| (url, Duration::from_millis(ms));
-        wanted.into_iter().map(millis).collect()
+        url_list::wanted(self.0.objects.lock().waf_policies.good()).urls
     }
 
     /// What is known of a list, if it is whole.
@@ -37,29 +33,15 @@ impl Watched {
 
 /// The lists that the policies of `world` name.
 pub(super) fn of(world: &World, slot: &Slot<Piece>, assembled: &mut Assembled) -> BTreeMap<String, UrlList> {
-    let (wanted, beyond) = url_list::wanted(world.waf_policies.iter());
     let pieces = by_name(slot);
-    let mut lists = BTreeMap::new();
-    let mut used = Vec::with_capacity(wanted.len());
-    for url in wanted.into_keys() {
-        let key = key(&url);
-        if let Some(record) = record(&pieces, &key) {
-            lists.insert(url, record.compiled(assembled.list(record, &pieces)));
-        }
-        used.push(key);
-    }
-    assembled.retain(|key| used.iter().any(|used| used == key));
-    for url in beyond {
-        let failure = ListFailure {
-            since: None,
-            message: format!("more than {MOST_URLS} URLs are named by all policies together"),
-        };
-        let list = UrlList {
-            list: None,
-            failure: Some(failure),
-        };
-        lists.insert(url, list);
-    }
+    let mut used = BTreeSet::new();
+    let lists = url_list::wanted(world.waf_policies.iter()).lists(|url| {
+        let key = key(url);
+        let record = record(&pieces, &key);
+        used.insert(key);
+        record.map(|record| record.compiled(assembled.list(record, &pieces)))
+    });
+    assembled.retain(|key| used.contains(key));
     lists
 }
 
