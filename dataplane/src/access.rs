@@ -18,7 +18,7 @@ use breakwater_wire::forwarded::client_address;
 use breakwater_wire::http1::Fields;
 use breakwater_wire::path::NormalPath;
 
-use crate::challenge;
+use crate::challenge::About;
 use crate::config::{Protection, Resource};
 use crate::worker::Worker;
 
@@ -72,18 +72,17 @@ pub(crate) fn judge(
         known: subject.known_fields,
     };
     let locations = worker.locations.borrow();
-    let proof = challenge::Proof {
-        keys: &worker.metrics.peering.challenges,
+    let proofs = Proofs {
+        worker,
+        resource,
         host: &host,
         client: subject.client,
-        now: worker.clock.unix(),
-        cookies: || shown.values("cookie"),
+        shown: &shown,
     };
-    let proof = Counted { proof, resource };
     let view = view
         .with_fields(&shown)
         .with_locations(&**locations)
-        .with_clearance(&proof);
+        .with_clearance(&proofs);
     let policies = || resource.protections.iter().map(|protection| &protection.policy);
     let now_ms = worker.clock.now_ms();
     let mut verdict = evaluate_all(policies(), &view, now_ms);
@@ -124,11 +123,7 @@ fn report(worker: &Worker, resource: &Resource, verdict: &Verdict, view: &Reques
 
 #[cold]
 fn audit(worker: &Worker, resource: &Resource, finding: &Finding, view: &RequestView<'_>, request_id: &str) {
-    let protection = resource
-        .protections
-        .iter()
-        .find(|p| p.policy.identity().name == finding.policy.name);
-    if let Some(protection) = protection {
+    if let Some(protection) = protection(resource, &finding.policy.name) {
         if finding.action() == Action::Challenge {
             protection.cells.challenges.issued();
         }
@@ -160,49 +155,62 @@ struct Shown<'a> {
 }
 
 impl<'a> Shown<'a> {
-    /// The values of the fields of this name, in lower case.
-    fn values(&self, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
-        let fields = self
-            .fields
-            .clone()
-            .filter(move |(held, _)| held.eq_ignore_ascii_case(name));
-        fields.map(|(_, value)| value)
-    }
-}
-
-/// Proofs of work, counted.
-struct Counted<'a, P> {
-    proof: P,
-    resource: &'a Resource,
-}
-
-impl<P> std::fmt::Debug for Counted<'_, P> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Counted")
-    }
-}
-
-impl<P: Clearance> Clearance for Counted<'_, P> {
-    fn proves(&self, policy: &str, work: Work) -> Option<bool> {
-        let proved = self.proof.proves(policy, work)?;
-        let mut protections = self.resource.protections.iter();
-        if let Some(protection) = protections.find(|protection| protection.policy.identity().name == policy) {
-            protection.cells.challenges.answered(proved);
-        }
-        Some(proved)
+    /// The values of the fields of this name, in any case.
+    fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        let fields = self.fields.clone();
+        fields
+            .filter(move |(held, _)| held.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
     }
 }
 
 impl FieldSource for Shown<'_> {
     fn any(&self, name: &str, look: &mut dyn FnMut(&[u8]) -> bool) -> bool {
-        let mut fields = self.fields.clone();
-        self.knows(name) && fields.any(|(held, value)| held.eq_ignore_ascii_case(name) && look(value))
+        self.knows(name) && self.values(name).any(look)
     }
 
     fn knows(&self, name: &str) -> bool {
         self.known
             .is_none_or(|known| known.iter().any(|known| known.eq_ignore_ascii_case(name)))
     }
+}
+
+/// Proofs of work in the fields of a head, counted.
+struct Proofs<'a> {
+    worker: &'a Worker,
+    resource: &'a Resource,
+    /// Lower case.
+    host: &'a str,
+    client: IpAddr,
+    shown: &'a Shown<'a>,
+}
+
+impl std::fmt::Debug for Proofs<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Proofs").finish_non_exhaustive()
+    }
+}
+
+impl Clearance for Proofs<'_> {
+    fn proves(&self, policy: &str, work: Work) -> Option<bool> {
+        let about = About {
+            policy,
+            host: self.host,
+            client: self.client,
+        };
+        let (keys, now) = (&self.worker.metrics.peering.challenges, self.worker.clock.unix());
+        let proved = keys.prove(about, work, self.shown.values("cookie"), now)?;
+        if let Some(protection) = protection(self.resource, policy) {
+            protection.cells.challenges.answered(proved);
+        }
+        Some(proved)
+    }
+}
+
+/// The policy of this name, among those of a resource.
+fn protection<'r>(resource: &'r Resource, policy: &str) -> Option<&'r Protection> {
+    let mut protections = resource.protections.iter().map(|protection| &**protection);
+    protections.find(|protection| protection.policy.identity().name == policy)
 }
 
 /// Takes note that a policy refused a request of `client`, for the policy's penalty.

@@ -19,11 +19,12 @@ use std::sync::{Arc, LazyLock};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use breakwater_snapshot::{Digest, PeerKey};
 use breakwater_waf::ClientKey;
-use breakwater_waf::policy::{Clearance, Work};
+use breakwater_waf::policy::Work;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use ring::rand::{SecureRandom, SystemRandom};
 use ring::{digest, hmac};
+
+use crate::peer::handshake::random;
 
 /// What keys for challenges are made with of others.
 const LABEL: &[u8] = b"breakwater challenge\0";
@@ -87,7 +88,7 @@ impl Keys {
     pub(crate) fn random() -> Self {
         let mut secret = [0; 32];
         // Without random numbers a process has not come this far: TLS and tables need them.
-        let _ = SystemRandom::new().fill(&mut secret);
+        let _ = random(&mut secret);
         Self::new(&secret)
     }
 
@@ -103,9 +104,7 @@ impl Keys {
             Err(error) => return Err(error),
         }
         let mut secret = [0; 32];
-        SystemRandom::new()
-            .fill(&mut secret)
-            .map_err(|_| io::Error::other("the system gives no random numbers"))?;
+        random(&mut secret)?;
         if let Some(dir) = file.parent() {
             fs::create_dir_all(dir)?;
         }
@@ -122,14 +121,30 @@ impl Keys {
         *self.all.lock() = Arc::new(std::iter::once(self.own.clone()).chain(shared).collect());
     }
 
-    fn newest(&self) -> Key {
-        let all = Arc::clone(&self.all.lock());
-        all.last().unwrap_or(&self.own).clone()
+    /// Whether the values of `Cookie` fields prove, at this Unix time, that the work was done. None: they do not say so.
+    pub(crate) fn prove<'c>(
+        &self,
+        about: About<'_>,
+        work: Work,
+        mut cookies: impl Iterator<Item = &'c [u8]>,
+        now: u64,
+    ) -> Option<bool> {
+        let name = about.cookie();
+        let value = |pair| {
+            let (cookie, value) = std::str::from_utf8(pair).ok()?.trim().split_once('=')?;
+            (cookie == name).then_some(value)
+        };
+        // A browser has one; whoever sends more is not looked at more often.
+        let first = cookies.find_map(|field| field.split(|byte| *byte == b';').find_map(value));
+        first.map(|value| is_solved(self, about, work, value, now))
     }
 
-    fn named(&self, name: &str) -> Option<Key> {
-        let all = Arc::clone(&self.all.lock());
-        all.iter().find(|key| key.name == name).cloned()
+    fn all(&self) -> Arc<Vec<Key>> {
+        Arc::clone(&self.all.lock())
+    }
+
+    fn newest(&self) -> Key {
+        self.all().last().unwrap_or(&self.own).clone()
     }
 }
 
@@ -166,47 +181,6 @@ impl About<'_> {
     }
 }
 
-/// What the fields of a request prove.
-pub(crate) struct Proof<'a, F> {
-    pub(crate) keys: &'a Keys,
-    pub(crate) host: &'a str,
-    pub(crate) client: IpAddr,
-    /// Unix seconds.
-    pub(crate) now: u64,
-    /// Makes the values of the Cookie fields.
-    pub(crate) cookies: F,
-}
-
-impl<F> std::fmt::Debug for Proof<'_, F> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Proof").finish_non_exhaustive()
-    }
-}
-
-impl<'c, F, I> Clearance for Proof<'_, F>
-where
-    F: Fn() -> I,
-    I: Iterator<Item = &'c [u8]>,
-{
-    fn proves(&self, policy: &str, work: Work) -> Option<bool> {
-        let about = About {
-            policy,
-            host: self.host,
-            client: self.client,
-        };
-        let name = about.cookie();
-        let pairs = (self.cookies)().flat_map(|field| field.split(|byte| *byte == b';'));
-        let mut values = pairs.filter_map(|pair| {
-            let (cookie, value) = std::str::from_utf8(pair).ok()?.trim().split_once('=')?;
-            (cookie == name).then_some(value)
-        });
-        // A browser has one; whoever sends more is not looked at more often.
-        values
-            .next()
-            .map(|value| is_solved(self.keys, about, work, value, self.now))
-    }
-}
-
 /// Whether a cookie's value, `KEY.UNTIL.NUMBER`, is the work that was asked for.
 fn is_solved(keys: &Keys, about: About<'_>, work: Work, value: &str, now: u64) -> bool {
     let mut parts = value.splitn(3, '.');
@@ -214,14 +188,16 @@ fn is_solved(keys: &Keys, about: About<'_>, work: Work, value: &str, now: u64) -
         return false;
     };
     let is_number = |text: &str| (1..=MOST_DIGITS).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
-    let (true, true, Some(key)) = (is_number(until), is_number(number), keys.named(key)) else {
+    let keys = keys.all();
+    let known = keys.iter().find(|known| known.name == key);
+    let (true, true, Some(key)) = (is_number(until), is_number(number), known) else {
         return false;
     };
     let Ok(until) = until.parse::<u64>() else { return false };
     if until <= now || until > now.saturating_add(work.lasts_s).saturating_add(APART_S) {
         return false;
     }
-    let text = about.challenge(&key, until) + number;
+    let text = about.challenge(key, until) + number;
     zeros(digest::digest(&digest::SHA256, text.as_bytes()).as_ref()) >= u32::from(work.bits)
 }
 

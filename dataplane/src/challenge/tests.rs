@@ -130,14 +130,8 @@ fn no_bytes_at_random_are_a_proof_and_each_is_looked_at_without_harm() {
         let hard = Work { bits: 64, ..WORK };
         assert!(!is_solved(&keys, client, hard, &text, NOW), "{text:?}");
         let field = format!("{}={text}", client.cookie());
-        let proof = Proof {
-            keys: &keys,
-            host: client.host,
-            client: client.client,
-            now: NOW,
-            cookies: || std::iter::once(field.as_bytes()),
-        };
-        assert_eq!(proof.proves(client.policy, hard), Some(false), "{text:?}");
+        let cookies = std::iter::once(field.as_bytes());
+        assert_eq!(keys.prove(client, hard, cookies, NOW), Some(false), "{text:?}");
     }
 }
 
@@ -147,16 +141,7 @@ fn the_first_cookie_of_the_policy_is_looked_at_wherever_it_stands() {
     let client = about("192.0.2.1");
     let good = format!("a=1; {}={}; b", client.cookie(), solve(&keys, client));
     let bad = format!("{}=x", client.cookie());
-    let proves = |fields: &[&str]| {
-        let proof = Proof {
-            keys: &keys,
-            host: client.host,
-            client: client.client,
-            now: NOW,
-            cookies: || fields.iter().map(|field| field.as_bytes()),
-        };
-        proof.proves(client.policy, WORK)
-    };
+    let proves = |fields: &[&str]| keys.prove(client, WORK, fields.iter().map(|field| field.as_bytes()), NOW);
     assert_eq!(proves(&[]), None);
     assert_eq!(proves(&["x=y", &good]), Some(true));
     assert_eq!(proves(&[&bad, &good]), Some(false));

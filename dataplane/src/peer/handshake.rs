@@ -154,7 +154,8 @@ fn said(who: &[u8; 5], hello: &[u8; HELLO], reply: &[u8; REPLY], name: &str) -> 
     [&who[..], hello, reply, name.as_bytes()].concat()
 }
 
-fn random(out: &mut [u8]) -> io::Result<()> {
+/// Fills `out` with what nobody can guess.
+pub(crate) fn random(out: &mut [u8]) -> io::Result<()> {
     SystemRandom::new()
         .fill(out)
         .map_err(|_| io::Error::other("the system gives no random numbers"))
