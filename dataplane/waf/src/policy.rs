@@ -13,6 +13,7 @@
 
 mod challenge;
 mod config;
+mod connections;
 mod fields;
 mod limits;
 mod verdict;
@@ -20,18 +21,19 @@ mod verdict;
 use std::{ops::ControlFlow, sync::Arc};
 
 pub use config::{Addresses, By, Challenge, Config, LimitConfig, MAX_PER_MS, Mode, Penalty, RequestRate, Uris};
+pub use connections::admit_all;
 pub use fields::{FieldRule, FieldSource, Headers, MAX_RULES, compile as compile_value};
 pub use verdict::{Admitted, Clearance, Detail, Finding, Identity, Outcome, Reason, RequestView, Verdict, Work};
 
 use challenge::WorkBox;
-use limits::{Connections, Limits, Rate, Scope};
+use limits::{Limits, Scope};
 
 use crate::{
     ClientKey, ConfigError,
     address::{Decision, Lists},
     audit::Redaction,
     geo::{self, Country, UNKNOWN_ASN},
-    limit::{ConnectionGuard, Overdrawn, Tables, Terms},
+    limit::{Tables, Terms},
     uri::UriSet,
 };
 
@@ -171,53 +173,6 @@ impl Policy {
         live.tables.penalties.strike(key, now_ms, penalty.terms)
     }
 
-    /// Whether [`Policy::admit_request`] has anything to say.
-    #[must_use]
-    pub fn counts_connections(&self) -> bool {
-        self.live().is_some_and(|live| !live.limits.connections.is_empty())
-    }
-
-    /// The limits on open connections: name and number.
-    pub fn connection_limits(&self) -> impl Iterator<Item = (&str, u32)> {
-        self.live()
-            .into_iter()
-            .flat_map(|live| &live.limits.connections)
-            .filter_map(|limit| match limit {
-                Connections::Open { scope, most, .. } => Some((&*scope.name, *most)),
-                Connections::New(_) => None,
-            })
-    }
-
-    /// Counts a new connection of `client` against those limits that have neither paths nor methods, until the guard is
-    /// dropped. For a connection that carries one thing, such as a WebSocket; [`Policy::admit_request`] is for those
-    /// that carry many.
-    ///
-    /// # Errors
-    /// The limit that refuses it; then none counts it.
-    pub fn admit_connection(&self, client: std::net::IpAddr, now_ms: u64) -> Result<Admitted, Finding> {
-        let mut guard = ConnectionGuard::new();
-        let mut verdict = Verdict::default();
-        let _ = self.admit(client.into(), None, now_ms, &mut guard, &mut verdict);
-        match verdict.outcome {
-            Outcome::Pass => Ok(Admitted {
-                guard,
-                detections: verdict.detections,
-            }),
-            Outcome::Block(finding) => Err(finding),
-        }
-    }
-
-    /// Counts the connection that carries `request` against every limit on connections that the request falls under and
-    /// that `guard`, the connection's own, does not hold yet. A connection that came under a limit stays counted until
-    /// the guard is dropped, whatever it carries later. A limit on new connections counts it once; one that it refuses
-    /// may ask again with its next request.
-    #[must_use]
-    pub fn admit_request(&self, request: &RequestView<'_>, guard: &mut ConnectionGuard, now_ms: u64) -> Verdict {
-        let mut verdict = Verdict::default();
-        let _ = self.admit(request.client.into(), Some(request), now_ms, guard, &mut verdict);
-        verdict
-    }
-
     fn judge(&self, request: &RequestView<'_>, now_ms: u64, verdict: &mut Verdict) -> ControlFlow<()> {
         let live = match &self.kind {
             Kind::Live(live) => live,
@@ -298,44 +253,6 @@ impl Policy {
         ControlFlow::Continue(())
     }
 
-    fn admit(
-        &self,
-        client: ClientKey,
-        request: Option<&RequestView<'_>>,
-        now_ms: u64,
-        guard: &mut ConnectionGuard,
-        verdict: &mut Verdict,
-    ) -> ControlFlow<()> {
-        let Some(live) = self.live() else {
-            return ControlFlow::Continue(());
-        };
-        let table = &live.tables.connections;
-        for limit in &live.limits.connections {
-            let (Connections::New(Rate { scope, id, .. }) | Connections::Open { scope, id, .. }) = limit;
-            if !request.map_or_else(|| scope.is_whole(), |request| scope.holds(request)) {
-                continue;
-            }
-            match limit {
-                Connections::New(rate) => {
-                    if table.knows(guard, *id, client) {
-                        continue;
-                    }
-                    if let Err(seconds) = rate.count(&live.tables, client, now_ms) {
-                        self.over(scope, Some(seconds)).put(verdict)?;
-                    }
-                    table.pass_over(guard, *id, client);
-                }
-                Connections::Open { most, .. } => {
-                    if table.open(guard, *id, client, *most) == Err(Overdrawn) {
-                        self.over(scope, None).put(verdict)?;
-                        table.pass_over(guard, *id, client);
-                    }
-                }
-            }
-        }
-        ControlFlow::Continue(())
-    }
-
     /// Writes an objection where the mode puts it, and ends the judgement if it decides.
     fn report(&self, verdict: &mut Verdict, reason: Reason, status: u16, detail: Detail) -> ControlFlow<()> {
         self.finding(self.identity.mode, reason, status, detail).put(verdict)
@@ -408,27 +325,6 @@ pub fn evaluate_path_all<P: AsRef<Policy>>(
             continue;
         };
         if finding.put(&mut verdict).is_break() {
-            break;
-        }
-    }
-    verdict
-}
-
-/// Counts a request's connection under several policies ([`Policy::admit_request`]), until one refuses it.
-#[must_use]
-pub fn admit_all<P: AsRef<Policy>>(
-    policies: impl IntoIterator<Item = P>,
-    request: &RequestView<'_>,
-    guard: &mut ConnectionGuard,
-    now_ms: u64,
-) -> Verdict {
-    let mut verdict = Verdict::default();
-    for policy in policies {
-        if policy
-            .as_ref()
-            .admit(request.client.into(), Some(request), now_ms, guard, &mut verdict)
-            .is_break()
-        {
             break;
         }
     }
