@@ -2,6 +2,7 @@
 
 use super::tests::{CLIENT, blocked, build, build_in, connections, detected, ip, rate, tables, view};
 use super::*;
+use crate::limit::ConnectionGuard;
 use crate::uri::{Kind, Pattern};
 
 fn new_connections(name: &str, count: u32) -> LimitConfig {

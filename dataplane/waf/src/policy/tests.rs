@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::*;
+use crate::limit::ConnectionGuard;
 use crate::{
     address::Fallback,
     uri::{Kind, Pattern},
