@@ -5,19 +5,16 @@
 //! that collide. A disk keeps keys with their secret: who changes how they are made raises `store::disk::FORMAT`. Nothing is allocated: parts are hashed as they come. GET and HEAD share a key; the method is
 //! not part of it. `Vary` is not part of it either (see [`crate::vary`]).
 
-use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
 
-use breakwater_wire::form;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
+pub use self::query::QueryFilter;
+use self::query::name_of;
 use crate::searches::Search;
 
-/// Segments of a path that a purge by prefix tells apart.
-pub const MAX_DEPTH: usize = 16;
-
-/// The most that [`Keyer::prefix_tags`] gives.
-pub const MAX_PREFIX_TAGS: usize = 2 * (MAX_DEPTH + 1);
+mod query;
+pub mod tags;
 
 /// Names a request's target among everything stored. Meaningless outside the process that made it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,21 +43,6 @@ impl Keyer {
         builder
     }
 
-    /// The hash of a purge tag of `site`.
-    pub fn tag(&self, site: u64, tag: &[u8]) -> u64 {
-        let mut hasher = self.hasher(b't');
-        hasher.write_u64(site);
-        hasher.write(tag);
-        hasher.finish()
-    }
-
-    /// The hash of a URL of `site` as a purge tag: the key without header and cookie values.
-    pub fn url_tag(&self, url: Key) -> u64 {
-        let mut hasher = self.hasher(b'u');
-        hasher.write_u128(url.0);
-        hasher.finish()
-    }
-
     /// The hash of what a field says of a request: `place` among the fields of that name. Those of one request are added
     /// up, so that the order of differently named fields does not count.
     pub fn claim(&self, name: &str, place: [usize; 2], value: &[u8]) -> u128 {
@@ -73,55 +55,9 @@ impl Keyer {
         builder.finish().0
     }
 
-    /// The hashes of `path` and of every path above it as purge tags of `site`: for its `host`, which is compared
-    /// without case, and for any host. A path is above another as with `paths` of type `Prefix`: `/a` is above `/a/b`
-    /// and `/a/`, not above `/ab`. Beyond [`MAX_DEPTH`] segments a path is as if it ended there.
-    pub fn prefix_tags(&self, site: u64, host: &str, path: &str) -> Vec<u64> {
-        let mut tags = Vec::with_capacity(16);
-        for host in [Some(host), None] {
-            self.each_prefix(site, host, path, |tag| tags.push(tag));
-        }
-        tags
-    }
-
-    /// The purge tag that everything below `path` carries: under `host`, or under any host.
-    pub fn prefix_tag(&self, site: u64, host: Option<&str>, path: &str) -> u64 {
-        let mut last = 0;
-        self.each_prefix(site, host, path, |tag| last = tag);
-        last
-    }
-
-    fn each_prefix(&self, site: u64, host: Option<&str>, path: &str, mut give: impl FnMut(u64)) {
-        let mut hasher = self.hasher(b'p');
-        hasher.write_u64(site);
-        match host {
-            Some(host) => {
-                hasher.write_u64(host.len() as u64);
-                host.bytes().for_each(|b| hasher.write_u8(b.to_ascii_lowercase()));
-            }
-            None => hasher.write_u64(u64::MAX),
-        }
-        give(hasher.finish());
-        let path = path.trim_end_matches('/');
-        let segments = path.strip_prefix('/').unwrap_or(path).split('/');
-        for segment in segments.take(if path.is_empty() { 0 } else { MAX_DEPTH }) {
-            hasher.write_u8(b'/');
-            hasher.write(segment.as_bytes());
-            give(hasher.finish());
-        }
-    }
-
     /// Tells this secret from another without giving it away.
     pub fn identity(&self) -> u64 {
         self.hasher(b'i').finish()
-    }
-
-    /// The hash of a group (RFC 9875) of the origin `origin` as a tag.
-    pub fn group_tag(&self, origin: Key, group: &[u8]) -> u64 {
-        let mut hasher = self.hasher(b'g');
-        hasher.write_u128(origin.0);
-        hasher.write(group);
-        hasher.finish()
     }
 
     /// A hasher whose results are unrelated to those of every other `domain`.
@@ -283,66 +219,6 @@ impl KeyBuilder {
     }
 }
 
-/// Which query parameters are part of keys, and in which order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct QueryFilter {
-    exact: Vec<Box<[u8]>>,
-    prefixes: Vec<Box<[u8]>>,
-    /// What is named is all that counts, not what does not.
-    only: bool,
-    sorted: bool,
-}
-
-impl QueryFilter {
-    /// Leaves these names out; one that ends in `*` stands for every name that begins so.
-    pub fn new<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> Self {
-        let mut filter = Self::default();
-        for name in names {
-            match name.as_ref().strip_suffix('*') {
-                Some(prefix) => filter.prefixes.push(prefix.as_bytes().into()),
-                None => filter.exact.push(name.as_ref().as_bytes().into()),
-            }
-        }
-        filter
-    }
-
-    /// Leaves all names out but these.
-    pub fn only<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> Self {
-        Self {
-            only: true,
-            ..Self::new(names)
-        }
-    }
-
-    /// The same, with parameters sorted by name: their order does not count, that of several with one name does.
-    #[must_use]
-    pub fn sorted(self, sorted: bool) -> Self {
-        Self { sorted, ..self }
-    }
-
-    /// Whether every parameter counts, in its place.
-    pub fn is_empty(&self) -> bool {
-        self.exact.is_empty() && self.prefixes.is_empty() && !self.only && !self.sorted
-    }
-
-    /// Whether `parameter` (`name` or `name=value`, as in the URL) is left out of keys. Names are compared as an origin
-    /// reads them, decoded; what some origins read as several parameters, because of a `;`, is never left out.
-    pub fn ignores(&self, parameter: &[u8]) -> bool {
-        if parameter.contains(&b';') {
-            return false;
-        }
-        let name = name_of(parameter);
-        let named = self.exact.iter().any(|exact| **exact == *name)
-            || self.prefixes.iter().any(|prefix| name.starts_with(prefix));
-        named != self.only
-    }
-}
-
-/// The name of a parameter, as a form is decoded.
-fn name_of(parameter: &[u8]) -> Cow<'_, [u8]> {
-    form::decode(parameter.split(|&b| b == b'=').next().unwrap_or(parameter))
-}
-
 /// The values of the cookie `name` in a line of the `Cookie` field (RFC 6265 section 4.2.1). Blanks around a name do not
 /// count: some origins drop them.
 pub fn cookie_values<'a>(line: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
@@ -411,16 +287,6 @@ mod tests {
     }
 
     #[test]
-    fn a_name_counts_as_an_origin_reads_it() {
-        // `%69d` is `id`.
-        let only = QueryFilter::only(["id"]);
-        assert!(!only.ignores(b"%69d=evil") && only.ignores(b"%69e=1") && only.ignores(b"x%"));
-        let all_but = QueryFilter::new(["utm_*"]);
-        assert!(all_but.ignores(b"utm%5fx=1") && !all_but.ignores(b"utm_x=1;id=evil"));
-        assert!(!only.ignores(b"foo=1;id=evil"));
-    }
-
-    #[test]
     fn ignored_parameters_do_not_count_wherever_they_stand() {
         let ignore = &["utm_*", "ref"];
         let plain = key("a", "/", Some("a=1&b=2"), ignore);
@@ -486,54 +352,6 @@ mod tests {
     }
 
     #[test]
-    fn a_path_carries_the_tags_of_whole_segments_above_it_and_no_others() {
-        let keyer = Keyer::new(7);
-        let carries = |path: &str, host: Option<&str>, prefix: &str| {
-            let tags = keyer.prefix_tags(1, "A.example", path);
-            tags.contains(&keyer.prefix_tag(1, host, prefix))
-        };
-        for host in [Some("a.EXAMPLE"), None] {
-            for prefix in ["/", "", "/a", "/a/", "/a/b", "/a/b.html"] {
-                let below = if prefix == "/a/b.html" { "/a/b.html" } else { "/a/b/c" };
-                assert!(carries(below, host, prefix), "{host:?} {prefix}");
-            }
-            for other in ["/ab", "/a/b/c/d", "/b", "/A", "/a/b.html"] {
-                assert!(!carries("/a/b/c", host, other), "{host:?} {other}");
-            }
-            assert!(carries("/a/", host, "/a"));
-            assert!(carries("/a", host, "/a/"));
-            assert!(!carries("/ab", host, "/a"));
-        }
-        assert!(!carries("/a/b", Some("b.example"), "/a"));
-        assert_ne!(keyer.prefix_tag(1, None, "/a"), keyer.prefix_tag(2, None, "/a"));
-    }
-
-    #[test]
-    fn a_prefix_deeper_than_can_be_told_apart_reaches_more_never_less() {
-        let keyer = Keyer::new(7);
-        let deep = "/x".repeat(4000);
-        let tags = keyer.prefix_tags(1, "a", &deep);
-        assert_eq!(tags.len(), MAX_PREFIX_TAGS);
-        let at_the_border = "/x".repeat(MAX_DEPTH);
-        for prefix in [&deep, &"/x".repeat(MAX_DEPTH + 1), &at_the_border] {
-            assert!(tags.contains(&keyer.prefix_tag(1, Some("a"), prefix)));
-        }
-        // A sibling below the border goes too.
-        let sibling = format!("{at_the_border}/y");
-        assert!(
-            keyer
-                .prefix_tags(1, "a", &sibling)
-                .contains(&keyer.prefix_tag(1, None, &deep))
-        );
-    }
-
-    #[test]
-    fn another_secret_has_another_identity() {
-        assert_eq!(Keyer::new(7).identity(), Keyer::new(7).identity());
-        assert_ne!(Keyer::new(7).identity(), Keyer::new(8).identity());
-    }
-
-    #[test]
     fn a_cookie_is_found_by_its_whole_name() {
         let values = |line: &'static str, name| cookie_values(line.as_bytes(), name).collect::<Vec<_>>();
         assert_eq!(values("aa=1; a=2;b=3", "a"), [b"2"]);
@@ -541,32 +359,9 @@ mod tests {
         assert_eq!(values("a=x=y; a = z", "a"), [&b"x=y"[..], b" z"]);
     }
 
-    fn filtered(filter: &QueryFilter, query: &str) -> Key {
-        let start = Keyer::new(7).start(1);
-        start
-            .target(b"http", b"a", b"/x", Some(query.as_bytes()), filter)
-            .finish()
-    }
-
     #[test]
-    fn only_what_is_included_is_in_the_key() {
-        let filter = QueryFilter::only(["id", "f_*"]);
-        let base = filtered(&filter, "id=1&f_a=2");
-        assert_eq!(base, filtered(&filter, "id=1&utm=3&f_a=2&x"));
-        for other in ["id=2&f_a=2", "id=1", "f_a=2&id=1", "id=1&f_a=2&f_b=1"] {
-            assert_ne!(base, filtered(&filter, other), "{other}");
-        }
-        assert_eq!(filtered(&filter, "x=1"), filtered(&filter, "y=2"));
-    }
-
-    #[test]
-    fn sorted_parameters_are_the_same_in_any_order_but_for_those_of_one_name() {
-        let filter = QueryFilter::new(["utm_*"]).sorted(true);
-        let base = filtered(&filter, "b=2&a=1&a=3");
-        assert_eq!(base, filtered(&filter, "a=1&utm_x=1&a=3&b=2"));
-        for other in ["a=3&a=1&b=2", "a=1&b=2", "a=1&a=3&b=2&c", "a=1%26a=3&b=2"] {
-            assert_ne!(base, filtered(&filter, other), "{other}");
-        }
-        assert!(!QueryFilter::default().sorted(true).is_empty() && QueryFilter::default().is_empty());
+    fn another_secret_has_another_identity() {
+        assert_eq!(Keyer::new(7).identity(), Keyer::new(7).identity());
+        assert_ne!(Keyer::new(7).identity(), Keyer::new(8).identity());
     }
 }
