@@ -5,18 +5,20 @@
 //! hit looks at; nothing is allocated. Routing, limits on bodies and what the fields mean are left to others.
 
 mod diagnose;
+mod framing;
+mod owned;
 
 use std::mem::MaybeUninit;
 
-use http::{HeaderMap, HeaderValue, Method, header};
-
 use super::Fields;
 use super::error::{GateError, GateErrorKind as Kind};
-use super::fields::{is_token, list_members, offset_in, parse_length, trim_ows};
+use super::fields::offset_in;
 use super::host::Host;
 use super::limits::{Limits, MAX_FIELDS};
-use crate::hop::is_hop_by_hop;
+pub use owned::OwnedRequest;
+
 use diagnose::diagnose;
+use framing::{HopFields, only_chunked};
 
 /// A parse result that more bytes may complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,81 +144,6 @@ impl<'b> RequestHead<'b> {
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&'b [u8]> {
         self.fields().first(name)
-    }
-
-    /// Owned types for a request that leaves the hit path. Host in the map is the authority to use. The
-    /// values share one copy of the head.
-    ///
-    /// # Errors
-    /// None that the gate does not catch first; the `http` crate's checks are kept as a second opinion.
-    pub fn to_owned(&self) -> Result<OwnedRequest, http::Error> {
-        let mut headers = self.fields().to_map()?;
-        if !self.host.is_empty() {
-            headers.insert(header::HOST, HeaderValue::from_str(self.host.as_str())?);
-        }
-        let mut target = String::with_capacity(self.target.len());
-        target.push_str(self.path);
-        if let Some(query) = self.query {
-            target.push('?');
-            target.push_str(query);
-        }
-        Ok(OwnedRequest {
-            method: Method::from_bytes(self.method.as_bytes())?,
-            path_len: self.path.len(),
-            target,
-            host: self.host.as_str().to_owned(),
-            version: self.version,
-            headers,
-            framing: self.framing,
-            keep_alive: self.keep_alive,
-            upgrade: self.upgrade,
-            expect_continue: self.expect_continue,
-        })
-    }
-}
-
-/// A request head that outlives the buffer.
-#[derive(Debug, Clone)]
-pub struct OwnedRequest {
-    /// The method.
-    pub method: Method,
-    /// Path and query as received, in origin-form (or `*`). Not normalised.
-    pub target: String,
-    /// Bytes of [`OwnedRequest::target`] that are the path.
-    path_len: usize,
-    /// Host and port of the authority to use; empty for HTTP/1.0 without Host.
-    pub host: String,
-    /// The version of the message.
-    pub version: Version,
-    /// The fields as received, hop-by-hop ones included, Host replaced by the authority to use.
-    pub headers: HeaderMap,
-    /// How the body ends.
-    pub framing: Framing,
-    /// The client lets the connection be used again.
-    pub keep_alive: bool,
-    /// `Connection: upgrade` and Upgrade.
-    pub upgrade: bool,
-    /// The client waits for `100 Continue`.
-    pub expect_continue: bool,
-}
-
-impl OwnedRequest {
-    /// The path as received.
-    #[must_use]
-    pub fn path(&self) -> &str {
-        self.target.get(..self.path_len).unwrap_or(&self.target)
-    }
-
-    /// What follows `?`.
-    #[must_use]
-    pub fn query(&self) -> Option<&str> {
-        self.target.get(self.path_len + 1..)
-    }
-
-    /// Replaces the path and keeps the query.
-    pub fn set_path(&mut self, path: &str) {
-        self.target.replace_range(..self.path_len.min(self.target.len()), path);
-        self.path_len = path.len();
     }
 }
 
@@ -507,50 +434,6 @@ impl<'b> RequestHead<'b> {
     }
 }
 
-/// What the pass collects that concerns the connection, not the resource.
-#[derive(Default)]
-struct HopFields<'b> {
-    host: Option<&'b [u8]>,
-    content_length: Option<u64>,
-    transfer_encoding: Option<&'b [u8]>,
-    close: bool,
-    keep_alive: bool,
-    upgrade: bool,
-    names_fields: bool,
-    expect: bool,
-}
-
-impl HopFields<'_> {
-    fn connection(&mut self, value: &[u8]) {
-        for option in list_members(value) {
-            match option.len() {
-                5 if option.eq_ignore_ascii_case(b"close") => self.close = true,
-                7 if option.eq_ignore_ascii_case(b"upgrade") => self.upgrade = true,
-                10 if option.eq_ignore_ascii_case(b"keep-alive") => self.keep_alive = true,
-                _ => self.names_fields |= !is_hop_by_hop_option(option),
-            }
-        }
-    }
-
-    fn length(&mut self, value: &[u8]) -> Result<(), Kind> {
-        if self.content_length.is_some() {
-            return Err(Kind::ContentLengthRepeated);
-        }
-        self.content_length = Some(parse_length(value).map_err(|too_large| {
-            if too_large {
-                Kind::ContentLengthTooLarge
-            } else {
-                Kind::ContentLengthInvalid
-            }
-        })?);
-        Ok(())
-    }
-}
-
-fn is_hop_by_hop_option(option: &[u8]) -> bool {
-    std::str::from_utf8(option).is_ok_and(is_hop_by_hop)
-}
-
 #[inline]
 fn fill<'b>(slot: &mut Option<&'b [u8]>, value: &'b [u8], repeated: &mut bool) {
     if slot.is_some() {
@@ -567,22 +450,6 @@ pub(super) fn once<'b, E>(slot: &mut Option<&'b [u8]>, value: &'b [u8], twice: E
     } else {
         Ok(())
     }
-}
-
-/// `chunked` alone is served. A list that is valid but names other codings is unsupported; anything that
-/// another implementation might take for chunked, or not, is invalid.
-fn only_chunked(value: &[u8]) -> Result<Framing, Kind> {
-    if value.eq_ignore_ascii_case(b"chunked") {
-        return Ok(Framing::Chunked);
-    }
-    let mut chunked_before = false;
-    for coding in value.split(|&b| b == b',').map(trim_ows) {
-        if chunked_before || !is_token(coding) {
-            return Err(Kind::TransferEncodingInvalid);
-        }
-        chunked_before = coding.eq_ignore_ascii_case(b"chunked");
-    }
-    Err(Kind::TransferEncodingUnsupported)
 }
 
 #[cfg(test)]
