@@ -283,7 +283,7 @@ pub(super) fn count(worker: &Worker, job: &Job, outcome: &Outcome, bytes: u64, e
     if let Some(log) = &worker.metrics.access_log {
         let upstream = job.asked.server.borrow().as_ref().map(ToString::to_string);
         log.write(access_log::line(&access_log::Entry {
-            unix: worker.clock.unix(),
+            unix_ms: worker.clock.timestamp().as_millis(),
             request_id: &job.request_id,
             client: job.client,
             country: worker.country(job.client),

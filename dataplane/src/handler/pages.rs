@@ -74,7 +74,7 @@ impl Ours<'_> {
 /// The access line of a request that was answered within the poll.
 pub(super) fn entry<'a>(worker: &Worker, routed: &Routed<'a, '_>) -> access_log::Entry<'a> {
     access_log::Entry {
-        unix: worker.clock.unix(),
+        unix_ms: worker.clock.timestamp().as_millis(),
         request_id: routed.request_id,
         client: routed.client,
         country: worker.country(routed.client),

@@ -13,7 +13,7 @@ const MAX_URI: usize = 2048;
 
 /// What an access line says.
 pub(crate) struct Entry<'a> {
-    pub(crate) unix: u64,
+    pub(crate) unix_ms: u64,
     pub(crate) request_id: &'a str,
     pub(crate) client: IpAddr,
     /// Where a database says it is.
@@ -63,7 +63,7 @@ pub(crate) fn line(entry: &Entry<'_>) -> Vec<u8> {
     let micros = entry.duration.as_micros().min(u128::from(u64::MAX)) as f64;
     let line = Line {
         time: Rfc3339 {
-            unix_ms: entry.unix.saturating_mul(1000),
+            unix_ms: entry.unix_ms,
         },
         request_id: entry.request_id,
         client: entry.client,
@@ -99,7 +99,7 @@ mod tests {
     fn a_line_is_one_json_object_whatever_the_client_sent() {
         let uri = format!("/a\"\n{}", "x".repeat(5000));
         let entry = Entry {
-            unix: 1_700_000_000,
+            unix_ms: 1_700_000_000_123,
             request_id: "id",
             client: IpAddr::from([192, 0, 2, 1]),
             country: "SE".parse().ok(),
@@ -120,7 +120,7 @@ mod tests {
         let text = String::from_utf8(line(&entry)).unwrap();
         assert_eq!(text.matches('\n').count(), 1);
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(value["time"], "2023-11-14T22:13:20.000Z");
+        assert_eq!(value["time"], "2023-11-14T22:13:20.123Z");
         assert_eq!(value["duration_ms"], 1.5);
         assert_eq!(value["protocol"], "HTTP/2");
         assert_eq!(value["country"], "SE");

@@ -133,12 +133,17 @@ impl LogFile {
     }
 }
 
+/// The permissions of a file that is made here: who a client is and what it asked for is not for every user of the machine.
+/// A file that is there keeps its own.
+const MODE: u32 = 0o640;
+
 fn append_to(path: &Path) -> io::Result<File> {
     // A FIFO that nobody reads is refused at once, and not waited for. Writing may wait: it has a thread of its own.
     let flags = OFlags::NONBLOCK.bits() as i32;
     let file = OpenOptions::new()
         .create(true)
         .append(true)
+        .mode(MODE)
         .custom_flags(flags)
         .open(path)?;
     let status = fcntl_getfl(&file)?;
@@ -247,6 +252,22 @@ mod tests {
             assert!(!write(&mut log, "line\n"));
         }
         assert_eq!(fs::metadata(&path).unwrap().len(), 25);
+    }
+
+    #[test]
+    fn a_file_that_is_made_is_for_its_owner_and_group_and_one_that_is_there_keeps_its_permissions() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let mut log = open(&path, 10, 5);
+        write(&mut log, "first\n");
+        assert_eq!(mode(&path) & 0o137, 0, "{:o}", mode(&path));
+        assert_ne!(mode(&path) & 0o600, 0);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o604)).unwrap();
+        write(&mut log, "second\n");
+        assert_eq!(mode(&path.with_extension("1")), 0o604);
+        assert_eq!(mode(&path) & 0o137, 0);
     }
 
     #[test]
