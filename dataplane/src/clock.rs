@@ -88,6 +88,11 @@ impl Clock {
         self.now_ms()
     }
 
+    /// The moment of the last reading.
+    pub(crate) fn last(&self) -> Instant {
+        self.started + Duration::from_millis(self.now_ms())
+    }
+
     /// Unix time, seconds.
     pub(crate) fn unix(&self) -> u64 {
         self.unix_seconds.get()

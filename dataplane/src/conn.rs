@@ -349,6 +349,28 @@ mod tests {
         assert!(polls.iter().all(|answers| *answers <= 64), "{polls:?}");
     }
 
+    #[test]
+    fn others_have_their_turn_after_a_few_requests_that_were_taken_back_at_once() {
+        let mut connection = ByHand::new();
+        connection.send(&[&PREFACE[..], &frame(4, 0, 0, &[])].concat());
+        for n in 0..40 {
+            connection.send(&frame(1, 5, 2 * n + 1, b"\x82\x86\x84\x01\x06a.test"));
+            connection.send(&frame(3, 0, 2 * n + 1, &8_u32.to_be_bytes()));
+        }
+        let mut polls = Vec::new();
+        loop {
+            let again = connection.poll();
+            let all: u64 = connection.worker.cells.unrouted.seen().map(|(_, n)| n).sum();
+            polls.push(all - polls.iter().sum::<u64>());
+            if !again {
+                break;
+            }
+        }
+        assert_eq!(polls, [8, 8, 8, 8, 8, 0]);
+        let answered = frames(&connection.received).filter(|frame| frame.kind < 2).count();
+        assert_eq!(answered, 0);
+    }
+
     /// With the task around it, it fits an allocation of 256 bytes; the registration with the reactor is another. So an
     /// idle connection stays within the 0.75 KiB of the memory budget (docs/architecture.md).
     #[test]

@@ -19,6 +19,7 @@ mod proxy;
 pub(crate) mod replayed;
 mod stored;
 mod websocket;
+mod withdrawn;
 
 use std::cell::RefCell;
 use std::net::IpAddr;
@@ -50,6 +51,7 @@ pub(crate) use exchange::{begin_on_a_stream, exchange, never_begun};
 pub(crate) use job::{Asked, Job};
 use pages::{Ours, entry, overloaded, page, page_with, unrouted, unrouted_but_open, unrouted_page};
 pub(crate) use websocket::Relaying;
+pub(crate) use withdrawn::withdrawn;
 
 /// What became of a request within the poll.
 pub(crate) enum Answer {
@@ -137,10 +139,7 @@ pub(crate) fn answer(shared: &mut Shared, head: &RequestHead<'_>, out: &mut Vec<
     let resource = config.resource(route.resource);
     let (client, trusted) = resource.client.find(shared.peer, head.fields());
     let made = worker.ids.next();
-    let request_id = match head.x_request_id {
-        Some(id) if trusted && acceptable(id) => std::str::from_utf8(id).unwrap_or_default(),
-        _ => request_id::text(&made),
-    };
+    let request_id = request_id_of(head, trusted, &made);
     let routed = Routed {
         head,
         path: &path,
@@ -190,6 +189,14 @@ pub(crate) fn answer(shared: &mut Shared, head: &RequestHead<'_>, out: &mut Vec<
     leave(&worker, &routed, out, inspection)
 }
 
+/// The id of a request: that of a trusted proxy, else the one that was `made`.
+fn request_id_of<'a>(head: &RequestHead<'a>, trusted: bool, made: &'a [u8; request_id::LEN]) -> &'a str {
+    match head.x_request_id {
+        Some(id) if trusted && acceptable(id) => std::str::from_utf8(id).unwrap_or_default(),
+        _ => request_id::text(made),
+    }
+}
+
 /// What refuses a request.
 enum Refused {
     ByPolicy {
@@ -207,6 +214,20 @@ fn judge<'a>(
     routed: &Routed<'a, 'a>,
     known_fields: Option<&'a [&'a str]>,
 ) -> Result<Option<Box<Inspection>>, Refused> {
+    judge_without_rules(worker, guard, routed, known_fields)?;
+    match routed.resource().has_rules {
+        true => inspected::head(worker, routed).map_err(Refused::ByRule),
+        false => Ok(None),
+    }
+}
+
+/// [`judge`], without what takes the request apart.
+fn judge_without_rules<'a>(
+    worker: &Worker,
+    guard: Option<&mut Option<Box<ConnectionGuard>>>,
+    routed: &Routed<'a, 'a>,
+    known_fields: Option<&'a [&'a str]>,
+) -> Result<(), Refused> {
     let resource = routed.resource();
     if !resource.protections.is_empty()
         && let Judgement::Refuse {
@@ -221,10 +242,7 @@ fn judge<'a>(
             work,
         });
     }
-    match resource.has_rules {
-        true => inspected::head(worker, routed).map_err(Refused::ByRule),
-        false => Ok(None),
-    }
+    Ok(())
 }
 
 fn subject<'a>(routed: &Routed<'a, 'a>, known_fields: Option<&'a [&'a str]>) -> Subject<'a> {

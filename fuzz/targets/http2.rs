@@ -73,6 +73,7 @@ fn take(connection: &mut Connection, event: Event<'_>, choice: u8, run: &mut Run
             stream,
             head,
             end_stream,
+            ..
         } => {
             assert_eq!((head.version, head.len, head.keep_alive), (Version::Http2, 0, true));
             assert!(head.path.starts_with('/') || head.path == "*");

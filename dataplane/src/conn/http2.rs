@@ -36,8 +36,12 @@ const GRACE_MS: u64 = 1000;
 /// A read, and the frames that came with it, counts as so many requests do for when others have their turn;
 const READ_TURNS: u32 = 4;
 
-/// and so does a request that cannot be answered from memory.
+/// and so does a request that cannot be answered from memory,
 const LEAVE_TURNS: u32 = 4;
+
+/// and, although it costs little, one that was taken back with the bytes it came in: who does that makes work for nobody,
+/// mostly on several connections at once, and others wait for all of their turns.
+const WITHDRAWN_TURNS: u32 = 8;
 
 /// What a connection does after [`Http2::poll`].
 pub(super) enum Step {
@@ -256,9 +260,12 @@ impl<S: Transport> Http2<S> {
             match self.codec.next(&mut input, &mut scratch, &mut output.frames, now) {
                 Ok(Some(event)) => {
                     self.moved = true;
-                    if matches!(event, Event::Request { .. } | Event::Refused { .. }) {
-                        *turns -= 1;
-                    }
+                    let cost = match event {
+                        Event::Request { withdrawn: true, .. } => WITHDRAWN_TURNS,
+                        Event::Request { .. } | Event::Refused { .. } => 1,
+                        _ => 0,
+                    };
+                    *turns = turns.saturating_sub(cost);
                     let leaving = self.leaving_requests.len();
                     self.on_event(event, waker, shared, worker, output);
                     if self.leaving_requests.len() > leaving {
@@ -292,9 +299,13 @@ impl<S: Transport> Http2<S> {
     ) {
         match event {
             Event::Request {
+                head, withdrawn: true, ..
+            } => handler::withdrawn(shared, &head),
+            Event::Request {
                 stream,
                 head,
                 end_stream,
+                withdrawn: false,
             } => {
                 let mut page = worker.page.borrow_mut();
                 page.clear();

@@ -21,7 +21,10 @@ use crate::upstream::OriginError;
 use crate::worker::Worker;
 
 /// nginx's 499: the client went away, nobody reads an answer.
-const CLIENT_GONE: u16 = 499;
+pub(super) const CLIENT_GONE: u16 = 499;
+
+/// The same, for the log.
+pub(super) const GONE: &str = "client_gone";
 
 /// How an exchange ended, for the log and the counters.
 pub(crate) struct Outcome {
@@ -52,7 +55,7 @@ impl Failure {
     const fn label(&self) -> &'static str {
         match self {
             Self::Origin(error) => error.label(),
-            Self::Client(ClientError::Gone) => "client_gone",
+            Self::Client(ClientError::Gone) => GONE,
             Self::Client(ClientError::Slow) => "client_slow",
             Self::Client(ClientError::Body(_)) => "request_body_malformed",
             Self::TooLarge => filtered::TOO_LARGE,

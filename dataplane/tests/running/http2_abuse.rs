@@ -1,9 +1,12 @@
 //! Clients that use HTTP/2 to make work: each is cut off and counted, and what the origin is spared is seen.
 
+use breakwater_snapshot::Kind;
+use breakwater_snapshot::unit::{Limit, RequestRate, Unit};
+
 use crate::support::http2::{
     CONTINUATION, DATA, END, END_HEADERS, HEADERS, Http2, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE, block, frame, head,
 };
-use crate::support::{Origin, Plane, answer};
+use crate::support::{Origin, Plane, answer, edge_cache, id, limit, objects, waf_policy};
 
 /// ENHANCE_YOUR_CALM.
 const CALM: Option<u32> = Some(11);
@@ -65,6 +68,56 @@ async fn a_request_that_is_reset_with_the_bytes_it_came_in_costs_the_origin_noth
     assert!(client.ping().await);
     let series = "breakwater_requests_total{resource=\"EdgeCache/default/site\",code=\"499\"}";
     plane.metric_reaches(series, 50.0).await;
+    assert_eq!(origin.count(), 0);
+}
+
+#[tokio::test]
+async fn a_request_for_what_is_stored_that_is_reset_with_the_bytes_it_came_in_is_not_answered_and_counts_as_reset() {
+    let (origin, plane, mut client) = setup().await;
+    assert_eq!(client.ask(&head("GET", "shop.test", "/a")).await.status, 200);
+    let fields = block(&head("GET", "shop.test", "/a"));
+    let mut many = Vec::new();
+    for _ in 0..5000 {
+        let stream = client.open();
+        many.extend(frame(HEADERS, END | END_HEADERS, stream, &fields));
+        many.extend(frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
+    }
+    client.write(&many).await;
+    assert_eq!(client.closed().await, CALM);
+    assert_eq!(refused(&plane, "http2-resets").await, 1.0);
+    assert_eq!(origin.count(), 1);
+}
+
+#[tokio::test]
+async fn a_request_that_is_taken_back_at_once_counts_for_limits() {
+    let origin = Origin::fixed(answer(200, "Cache-Control: max-age=60\r\n", "x")).await;
+    let plane = Plane::start().await;
+    let mut policy = waf_policy(id(Kind::EdgeCache, "site"));
+    policy.limits = vec![Limit {
+        requests: Some(RequestRate {
+            count: 40,
+            per_ms: 3_600_000,
+            burst: None,
+        }),
+        ..limit("requests")
+    }];
+    let site = Unit::EdgeCache(edge_cache(origin.address));
+    plane
+        .apply(objects([("site", site), ("policy", Unit::WafPolicy(policy))]))
+        .await;
+    let mut client = Http2::connect(plane.address(), &[]).await;
+    let mut many = Vec::new();
+    for n in 0..50 {
+        let stream = client.open();
+        let fields = block(&head("GET", "shop.test", &format!("/{n}")));
+        many.extend(frame(HEADERS, END | END_HEADERS, stream, &fields));
+        many.extend(frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
+    }
+    client.write(&many).await;
+    let series = |code: u16| format!("breakwater_requests_total{{resource=\"EdgeCache/default/site\",code=\"{code}\"}}");
+    plane.metric_reaches(&series(499), 40.0).await;
+    plane.metric_reaches(&series(429), 10.0).await;
+    assert_eq!(client.ask(&head("GET", "shop.test", "/a")).await.status, 429);
     assert_eq!(origin.count(), 0);
 }
 

@@ -1,5 +1,6 @@
 //! The state of a connection, and the two doors to it: [`Connection::next`] and the `send_` functions.
 
+mod ahead;
 mod block;
 mod control;
 mod data;
@@ -50,6 +51,9 @@ pub enum Event<'e> {
         head: RequestHead<'e>,
         /// There is no body.
         end_stream: bool,
+        /// The client has taken it back already: a RST_STREAM for it lies further on in the same input, and is reported
+        /// as [`Event::Reset`] when its turn comes. Nobody waits for an answer.
+        withdrawn: bool,
     },
     /// The gate of HTTP/1.1 refused a request. Answer [`GateError::status`]; its body is ignored.
     Refused {
@@ -142,6 +146,8 @@ pub struct Connection {
     reset_next: u8,
     early: [(StreamId, Priority); EARLY_PRIORITIES],
     early_next: u8,
+    /// Bytes of the input from here on in which no RST_STREAM begins.
+    without_reset: usize,
     send_window: i64,
     recv_window: u32,
     /// To be given back to the client with the next WINDOW_UPDATE of the connection.
@@ -198,6 +204,7 @@ impl Connection {
             reset_next: 0,
             early: [(0, Priority::default()); EARLY_PRIORITIES],
             early_next: 0,
+            without_reset: 0,
             send_window: i64::from(FIRST_WINDOW),
             recv_window: limits.connection_window,
             released: 0,
@@ -235,10 +242,13 @@ impl Connection {
             return Err(error);
         }
         self.levels.pass(now_ms);
-        let event = match self.advance(input, &mut scratch.strings, out) {
+        let before = input.len();
+        let step = self.advance(input, &mut scratch.strings, out);
+        self.without_reset = self.without_reset.saturating_sub(before - input.len());
+        let event = match step {
             Ok(Step::More) => Ok(None),
             Ok(Step::Event(event)) => Ok(Some(event)),
-            Ok(Step::Block(block)) => self.read_block(&block, scratch, out).map(Some),
+            Ok(Step::Block(block)) => self.read_block(&block, input, scratch, out).map(Some),
             Err(error) => Err(error),
         };
         if let Err(error) = event {

@@ -10,6 +10,7 @@ mod priorities;
 mod responses;
 mod split;
 mod streams;
+mod withdrawn;
 
 use super::hpack::decode::{Decoder, Sink};
 use super::hpack::{encode, integer};
@@ -189,6 +190,7 @@ fn own(event: Event<'_>) -> Seen {
             stream,
             head,
             end_stream,
+            ..
         } => {
             let fields: Vec<_> = pairs(head.fields())
                 .iter()

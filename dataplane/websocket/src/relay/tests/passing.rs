@@ -211,6 +211,35 @@ fn sixteen_mebibytes_pass_by_writes_of_one_byte_in_bounded_polls() {
 }
 
 #[test]
+fn a_relay_with_much_to_do_is_polled_behind_a_socket_that_became_ready() {
+    run_with_sockets(async {
+        let (mut far, near) = std::os::unix::net::UnixStream::pair().unwrap();
+        near.set_nonblocking(true).unwrap();
+        let mut near = tokio::net::UnixStream::from_std(near).unwrap();
+        let reader = tokio::task::spawn_local(async move { near.read_u8().await });
+        let busy = tokio::task::spawn_local(async move {
+            let bench = Bench::new();
+            let mut relay = bench.relay(Sink { taken: 0 }, Source { given: 0 }, Settings::default());
+            let mut polls = 0;
+            poll_fn(|context| {
+                polls += 1;
+                if polls == 2 {
+                    std::io::Write::write_all(&mut far, b"x").unwrap();
+                }
+                assert!(Pin::new(&mut relay).poll(context).is_pending());
+                match reader.is_finished() || relay.client.taken == STREAM {
+                    true => Poll::Ready(()),
+                    false => Poll::Pending,
+                }
+            })
+            .await;
+            relay.client.taken
+        });
+        assert!(busy.await.unwrap() < STREAM, "the reader waited until everything had passed");
+    });
+}
+
+#[test]
 fn a_reader_that_does_not_read_makes_the_relay_hold_one_buffer_and_stop_reading() {
     run(async {
         let bench = Bench::new();

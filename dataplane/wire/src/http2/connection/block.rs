@@ -145,10 +145,11 @@ impl Connection {
         }
     }
 
-    /// Decodes a block that somebody wants.
+    /// Decodes a block that somebody wants. `input` is what follows it.
     pub(super) fn read_block<'e>(
         &mut self,
         block: &Block<'_>,
+        input: &[u8],
         scratch: &'e mut Scratch,
         out: &mut Vec<u8>,
     ) -> Result<Event<'e>, Error> {
@@ -180,6 +181,7 @@ impl Connection {
                     stream,
                     head,
                     end_stream: block.end_stream,
+                    withdrawn: self.is_reset_within(input, stream),
                 })
             }
         }
