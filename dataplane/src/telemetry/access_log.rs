@@ -62,9 +62,7 @@ struct Line<'a> {
 pub(crate) fn line(entry: &Entry<'_>) -> Vec<u8> {
     let micros = entry.duration.as_micros().min(u128::from(u64::MAX)) as f64;
     let line = Line {
-        time: Rfc3339 {
-            unix_ms: entry.unix_ms,
-        },
+        time: Rfc3339 { unix_ms: entry.unix_ms },
         request_id: entry.request_id,
         client: entry.client,
         country: entry.country,

@@ -114,7 +114,8 @@ async fn a_request_that_is_taken_back_at_once_counts_for_limits() {
         many.extend(frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
     }
     client.write(&many).await;
-    let series = |code: u16| format!("breakwater_requests_total{{resource=\"EdgeCache/default/site\",code=\"{code}\"}}");
+    let series =
+        |code: u16| format!("breakwater_requests_total{{resource=\"EdgeCache/default/site\",code=\"{code}\"}}");
     plane.metric_reaches(&series(499), 40.0).await;
     plane.metric_reaches(&series(429), 10.0).await;
     assert_eq!(client.ask(&head("GET", "shop.test", "/a")).await.status, 429);

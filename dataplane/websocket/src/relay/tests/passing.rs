@@ -1,5 +1,7 @@
 //! What is passed on, whole and in order, and what is held meanwhile.
 
+use std::io::Write as _;
+
 use super::*;
 
 #[test]
@@ -224,7 +226,7 @@ fn a_relay_with_much_to_do_is_polled_behind_a_socket_that_became_ready() {
             poll_fn(|context| {
                 polls += 1;
                 if polls == 2 {
-                    std::io::Write::write_all(&mut far, b"x").unwrap();
+                    far.write_all(b"x").unwrap();
                 }
                 assert!(Pin::new(&mut relay).poll(context).is_pending());
                 match reader.is_finished() || relay.client.taken == STREAM {
@@ -235,7 +237,10 @@ fn a_relay_with_much_to_do_is_polled_behind_a_socket_that_became_ready() {
             .await;
             relay.client.taken
         });
-        assert!(busy.await.unwrap() < STREAM, "the reader waited until everything had passed");
+        assert!(
+            busy.await.unwrap() < STREAM,
+            "the reader waited until everything had passed"
+        );
     });
 }
 
