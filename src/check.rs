@@ -81,7 +81,8 @@ fn summary(loaded: &Loaded, found: &[Diagnostic]) -> String {
     )
 }
 
-fn count(number: usize, what: &str) -> String {
+/// So many of a thing, in words.
+pub(crate) fn count(number: usize, what: &str) -> String {
     match number {
         1 => format!("1 {what}"),
         _ => format!("{number} {what}s"),

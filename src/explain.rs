@@ -20,7 +20,7 @@ use clap::Args;
 
 use crate::check::{self, Format};
 use crate::exit::{self, Failure};
-use crate::manifests::Services;
+use crate::manifests::{Diagnostic, Services};
 
 /// The request to explain.
 #[derive(Args, Debug)]
@@ -61,21 +61,29 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<ExitCode, Failure> {
     let loaded = check::load(&args.dir)?;
     let output = compile(&loaded.world());
     let found = loaded.report(&output, Services::Elsewhere);
-    found
-        .iter()
-        .filter(|diagnostic| diagnostic.severity == Severity::Error)
-        .for_each(exit::complain);
     let explanation = explain(
         &output.snapshot,
         &request,
         |codings| coding(&request, codings),
         |told_apart| class(&request, told_apart),
     );
+    found
+        .iter()
+        .filter(|diagnostic| diagnostic.severity == Severity::Error || concerns(&explanation, diagnostic))
+        .for_each(exit::complain);
     exit::print(&match args.output {
         Format::Json => check::to_json(&explanation)?,
         Format::Text => text(&explanation),
     })?;
     Ok(check::code(&loaded, &found))
+}
+
+/// Whether a finding is about an object that has to do with the request.
+fn concerns(explanation: &Explanation, found: &Diagnostic) -> bool {
+    let object = format!("{}/{}/{}", found.kind, found.namespace, found.name);
+    let resource = explanation.route.iter().map(|route| &route.resource);
+    let policies = explanation.policies.iter().map(|policy| &policy.policy);
+    resource.chain(policies).any(|known| *known == object)
 }
 
 /// Where the client is, as far as databases are given.

@@ -358,10 +358,9 @@ impl Run {
         let refusal = intervention.map(|intervention| Refusal {
             status: match intervention.status {
                 FORBIDDEN => rules.block_status,
-                status @ 300..=599 => status,
-                _ => rules.block_status,
+                status => status,
             },
-            location: intervention.redirect.filter(|location| is_field_value(location)),
+            location: intervention.redirect,
         });
         if refusal.is_some() {
             self.refused.clone_from(&refusal);
@@ -399,11 +398,6 @@ impl Drop for Inspection {
 
 fn rules_of<'r>(resource: &'r Resource, run: &Run) -> Option<&'r Rules> {
     resource.protections.get(run.policy)?.rules.as_ref()
-}
-
-/// A `Location` is written into a head.
-fn is_field_value(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| (0x21..0x7f).contains(&b))
 }
 
 const fn version_text(version: Version) -> &'static str {

@@ -1,16 +1,21 @@
-//! `breakwater waf check`: parses and compiles files of SecLang as nodes do.
+//! `breakwater waf check`: parses and compiles files of SecLang as nodes do, and says what has no effect.
+//!
+//! All that can be said is said at once: what one stage finds wrong does not hide what the next would. Left out beside
+//! mistakes of reading is only what they may have caused: references that lead nowhere.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::string::FromUtf8Error;
 
 use breakwater_waf::bundle::Mistake;
 use breakwater_waf::engine::RuleSet;
-use breakwater_waf::seclang::{self, Position};
+use breakwater_waf::review::{Review, review};
+use breakwater_waf::seclang::{self, Directive, DirectiveKind, Position};
 use clap::Args;
 use serde::Serialize;
 
-use crate::check::{Format, to_json};
+use crate::check::{Format, count, to_json};
 use crate::exit::{self, Failure};
 use crate::manifests::bounded;
 
@@ -63,10 +68,7 @@ pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
         Format::Text => {
             found.iter().for_each(exit::complain);
             let warnings = found.len() - errors;
-            exit::print(&format!(
-                "{rules} rules in {} files: {errors} errors, {warnings} warnings\n",
-                files.len()
-            ))?;
+            exit::print(&summary(rules, files.len(), errors, warnings))?;
         }
     }
     Ok(match errors {
@@ -75,46 +77,89 @@ pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
     })
 }
 
-/// What is wrong with files that are one configuration, and how many rules they have if nothing is.
+fn summary(rules: usize, files: usize, errors: usize, warnings: usize) -> String {
+    format!(
+        "{} in {}: {}, {}\n",
+        count(rules, "rule"),
+        count(files, "file"),
+        count(errors, "error"),
+        count(warnings, "warning")
+    )
+}
+
+/// What there is to say of files that are one configuration, in the order of files and lines, and how many rules were
+/// read.
 fn find(files: &[PathBuf]) -> Result<(Vec<Found>, usize), Failure> {
-    let mut found = Vec::new();
+    let (mut errors, mut warnings): (Vec<Mistake>, Vec<Mistake>) = (Vec::new(), Vec::new());
     let mut directives = Vec::new();
-    let mut beside: HashMap<String, PathBuf> = HashMap::new();
-    for file in files {
+    let mut beside: HashMap<String, (usize, PathBuf)> = HashMap::new();
+    for (place, file) in files.iter().enumerate() {
         let name = file.display().to_string();
-        let text = String::from_utf8(read(file)?)
-            .map_err(|_| Failure::environment(format!("{name} is not UTF-8"), "save it as UTF-8"))?;
-        match seclang::parse(&name, &text) {
-            Ok(parsed) => directives.extend(parsed),
-            Err(errors) => found.extend(errors.into_iter().map(|error| Found::new("error", error.into()))),
+        let dir = file.parent().unwrap_or_else(|| Path::new("")).to_owned();
+        match String::from_utf8(read(file)?) {
+            Ok(text) => {
+                let (parsed, mistakes) = seclang::read(&name, &text);
+                directives.extend(parsed);
+                errors.extend(mistakes.into_iter().map(Mistake::from));
+            }
+            Err(error) => errors.push(not_text(&name, &error)),
         }
-        beside.insert(name, file.parent().unwrap_or_else(|| Path::new("")).to_owned());
+        beside.entry(name).or_insert((place, dir));
     }
-    if !found.is_empty() {
-        return Ok((found, 0));
-    }
+    let whole = errors.is_empty();
+    let reviewed: Review = review(&directives, None);
+    errors.extend(reviewed.errors);
+    warnings.extend(reviewed.warnings);
     let data = |name: &str, position: &Position| {
-        let dir = beside.get(&*position.source).cloned().unwrap_or_default();
+        let dir = beside
+            .get(&*position.source)
+            .map_or_else(|| Path::new(""), |(_, dir)| dir);
         bounded(&dir.join(name), LARGEST).map_err(|error| format!("`{name}` cannot be read: {error}"))
     };
-    let set = match RuleSet::compile(&directives, &data) {
-        Ok(set) => set,
-        Err(errors) => {
-            found.extend(errors.into_iter().map(|error| Found::new("error", error.into())));
-            return Ok((found, 0));
+    let rules = rules(&directives);
+    match RuleSet::compile_whole(&directives, &data, &|_| false) {
+        Ok(set) => {
+            for mut lookup in set.lookups().iter().cloned() {
+                lookup
+                    .message
+                    .push_str(": nodes need a database of countries for it (--geo-db)");
+                warnings.push(lookup.into());
+            }
+            if whole {
+                warnings.extend(set.warnings().iter().cloned().map(Mistake::from));
+            }
         }
-    };
-    let left_out = set.left_out().iter().cloned();
-    found.extend(left_out.map(|error| Found::new("error", error.into())));
-    for mut lookup in set.lookups().iter().cloned() {
-        lookup
-            .message
-            .push_str(": nodes need a database of countries for it (--geo-db)");
-        found.push(Found::new("warning", lookup.into()));
+        Err(mistakes) => errors.extend(mistakes.into_iter().map(Mistake::from)),
     }
-    let warnings = set.warnings().iter().cloned();
-    found.extend(warnings.map(|warning| Found::new("warning", warning.into())));
-    Ok((found, set.rules()))
+    let errors = errors.into_iter().map(|error| Found::new("error", error));
+    let warnings = warnings.into_iter().map(|warning| Found::new("warning", warning));
+    let mut found: Vec<Found> = errors.chain(warnings).collect();
+    found.sort_by_key(|found| (beside.get(&found.file).map(|(place, _)| *place), found.line));
+    Ok((found, rules))
+}
+
+/// How many rules there are, each chain counted once.
+fn rules(directives: &[Directive]) -> usize {
+    let rules = directives.iter();
+    rules
+        .filter(|directive| matches!(directive.value, DirectiveKind::Rule(_)))
+        .count()
+}
+
+/// That a file is no text, with the line of the first byte that is none.
+fn not_text(name: &str, error: &FromUtf8Error) -> Mistake {
+    let upto = error
+        .as_bytes()
+        .get(..error.utf8_error().valid_up_to())
+        .unwrap_or_default();
+    let lines = upto.iter().filter(|byte| **byte == b'\n').count();
+    Mistake {
+        position: Position {
+            source: name.into(),
+            line: u32::try_from(lines).unwrap_or(u32::MAX).saturating_add(1),
+        },
+        message: "the file is not UTF-8 from here on and was not read; save it as UTF-8".to_owned(),
+    }
 }
 
 fn list(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
@@ -196,6 +241,82 @@ mod tests {
             found[0].ends_with("(a.conf:2)") && found[1].ends_with("(b.conf:1)"),
             "{found:?}"
         );
+    }
+
+    #[test]
+    fn what_one_stage_finds_hides_nothing_of_the_next() {
+        let text = "SecRule ARGS \"@rx (\" \"id:1,phase:2,deny\"\n\
+            SecRule RESPONSE_BODY x \"id:2,phase:1,deny\"\n\
+            SecNonsense On\n\
+            SecRule ARGS \"@rx (?=x)\" \"id:3,phase:2,deny\"\n\
+            SecAction \"id:4,phase:1,deny,status:200\"\n\
+            SecRuleEngine Off\n\
+            SecTmpDir /tmp\n\
+            SecAction \"id:4,phase:1,pass\"\n\
+            SecRuleRemoveById 99\n";
+        let (found, rules) = found(&[("a.conf", text)]);
+        let parts = [
+            "error: unclosed group (a.conf:1)",
+            "warning: rule 2 never matches: RESPONSE_BODY is empty before phase 4 (write phase:4) (a.conf:2)",
+            "error: there is no directive `SecNonsense` (a.conf:3)",
+            "error: rule 3 cannot be run: ",
+            "error: status:200 refuses nothing",
+            "error: SecRuleEngine Off: ",
+            "warning: SecTmpDir has no effect: ",
+            "error: rule 4 is already defined at a.conf:5",
+        ];
+        assert_eq!(found.len(), parts.len(), "{found:#?}");
+        for (part, found) in parts.iter().zip(&found) {
+            assert!(found.starts_with(part), "{found}");
+        }
+        assert_eq!(rules, 5);
+    }
+
+    #[test]
+    fn references_that_lead_nowhere_are_told_when_everything_was_read() {
+        let (found, _) = found(&[("a.conf", "SecRuleRemoveById 99\n")]);
+        assert!(found.len() == 1 && found[0].starts_with("warning: "), "{found:?}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_text_is_told_with_its_line_beside_the_others() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("a.conf"), b"#\n# caf\xe9\nSecNonsense On\n").unwrap();
+        std::fs::write(dir.path().join("b.conf"), "SecNonsense On\n").unwrap();
+        let (found, _) = find(&list(&[dir.path().to_owned()]).unwrap()).unwrap();
+        let told: Vec<String> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(
+            told[0].starts_with("error: the file is not UTF-8") && told[0].ends_with("a.conf:2)"),
+            "{told:?}"
+        );
+        assert!(told[1].ends_with("b.conf:1)"), "{told:?}");
+    }
+
+    #[test]
+    fn what_is_not_listed_is_counted_or_said_to_be_unread() {
+        let (found, _) = found(&[
+            ("a.conf", &"SecTmpDir /tmp\n".repeat(130)),
+            ("b.conf", &"SecNonsense On\n".repeat(130)),
+        ]);
+        assert_eq!(found.len(), 202);
+        assert!(
+            found[100].starts_with("warning: 30 more are not listed"),
+            "{}",
+            found[100]
+        );
+        assert!(
+            found[201].starts_with("error: what comes from here on was not read")
+                && found[201].ends_with("b.conf:101)"),
+            "{}",
+            found[201]
+        );
+    }
+
+    #[test]
+    fn one_of_a_thing_is_not_called_several() {
+        assert_eq!(summary(1, 1, 1, 1), "1 rule in 1 file: 1 error, 1 warning\n");
+        assert_eq!(summary(0, 2, 0, 3), "0 rules in 2 files: 0 errors, 3 warnings\n");
     }
 
     #[test]

@@ -155,6 +155,7 @@ impl RuleSets {
         let bundle::Compiled {
             rules,
             mut left_out,
+            set_aside,
             lookups,
         } = bundle::compile(crs, &own).map_err(|errors| told(&errors))?;
         if !self.databases.countries {
@@ -166,6 +167,9 @@ impl RuleSets {
         }
         for warning in rules.warnings() {
             tracing::debug!(%warning, "rules");
+        }
+        for setting in set_aside {
+            tracing::warn!("a setting of the Core Rule Set's files has no effect: {setting}");
         }
         for mistake in left_out {
             let mistake = mistake.to_string();

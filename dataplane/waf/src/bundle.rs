@@ -5,12 +5,17 @@
 //! Set's of the same phase and can prepare it (`ctl`), score with it, or be evaluated by it, and whatever is removed is
 //! there to be removed.
 //!
-//! Left to the caller: reading files.
+//! Invariant: no source turns rules or the reading of bodies off, or all of it into detection; a policy's fields and `ctl`
+//! of single rules do.
+//!
+//! Left to the caller: reading files. Left to [`review`]: to say what sets nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::engine::{CompileError, RuleSet};
-use crate::seclang::{self, Action, Directive, DirectiveKind, ParseError, Position, Target};
+use crate::review;
+use crate::seclang::{self, Action, Directive, DirectiveKind, ParseError, Position, Setting, Target};
+use crate::told::Remark;
 
 /// What ModSecurity's recommended configuration has, without what a host decides: which parser a body goes through, and
 /// that a body which is not what its type says is refused, and that bounds of the engine which were reached are told. A policy's own rule with one of these ids takes its place.
@@ -106,13 +111,23 @@ impl Own {
     /// # Errors
     /// Every mistake in them.
     pub fn parse(sources: &[Source<'_>]) -> Result<Self, Vec<ParseError>> {
-        let (changes, rules) = parse_all(sources)?.into_iter().partition(|directive| {
+        match Self::read(sources) {
+            (own, errors) if errors.is_empty() => Ok(own),
+            (_, errors) => Err(errors),
+        }
+    }
+
+    /// As [`Own::parse`], and what is sound beside the mistakes: for who wants to tell what else is wrong.
+    #[must_use]
+    pub fn read(sources: &[Source<'_>]) -> (Self, Vec<ParseError>) {
+        let (directives, errors) = read_all(sources);
+        let (changes, rules) = directives.into_iter().partition(|directive| {
             matches!(
                 directive.value,
                 DirectiveKind::Remove(_) | DirectiveKind::UpdateTarget(..) | DirectiveKind::UpdateAction { .. }
             )
         });
-        Ok(Self { rules, changes })
+        (Self { rules, changes }, errors)
     }
 
     /// Its rules' directives, those left out that change others.
@@ -130,6 +145,16 @@ pub struct Mistake {
     pub position: Position,
     /// What is wrong, and what to do.
     pub message: String,
+}
+
+impl Remark for Mistake {
+    fn position(&self) -> &Position {
+        &self.position
+    }
+
+    fn new(position: Position, message: String) -> Self {
+        Self { position, message }
+    }
 }
 
 impl From<ParseError> for Mistake {
@@ -157,6 +182,8 @@ pub struct Compiled {
     pub rules: RuleSet,
     /// Rules of the Core Rule Set that this engine cannot run, and why. Others' old versions have some.
     pub left_out: Vec<Mistake>,
+    /// Settings in files of the Core Rule Set that set nothing, and why.
+    pub set_aside: Vec<Mistake>,
     /// Rules that ask where an address is, and need someone who knows.
     pub lookups: Lookups,
 }
@@ -186,23 +213,27 @@ pub fn compile(crs: Option<&Crs>, own: &Own) -> Result<Compiled, Vec<Mistake>> {
             None => format!("`{name}` cannot be read: a policy has no files; write the values into the rule"),
         })
     };
-    let rules = RuleSet::compile(&directives, &read).map_err(mistakes)?;
-    let split = |found: &[CompileError]| -> (Vec<_>, Vec<_>) {
-        let found = found.iter().cloned().map(Mistake::from);
-        found.partition(|mistake| is_of_crs(&mistake.position))
+    let rules = RuleSet::compile_whole(&directives, &read, &is_of_crs).map_err(mistakes)?;
+    let left_out = rules.left_out().iter().cloned().map(Mistake::from).collect();
+    let lookups = rules.lookups().iter().cloned().map(Mistake::from);
+    let (of_crs, of_own) = lookups.partition(|mistake| is_of_crs(&mistake.position));
+    let lookups = Lookups {
+        crs: of_crs,
+        own: of_own,
     };
-    let (left_out, of_own) = split(rules.left_out());
-    if of_own.is_empty() {
-        let (crs, own) = split(rules.lookups());
-        let lookups = Lookups { crs, own };
-        Ok(Compiled {
-            rules,
-            left_out,
-            lookups,
-        })
-    } else {
-        Err(of_own)
-    }
+    let set_aside = crs.map_or_else(Vec::new, |crs| {
+        let packaged = crs.setup.iter().chain(&crs.rules);
+        let settings = packaged.filter(|directive| matches!(directive.value, DirectiveKind::Setting(_)));
+        let aside: Vec<Directive> = settings.cloned().collect();
+        let review::Review { errors, warnings } = review::review(&aside, None);
+        errors.into_iter().chain(warnings).collect()
+    });
+    Ok(Compiled {
+        rules,
+        left_out,
+        set_aside,
+        lookups,
+    })
 }
 
 /// Everything in its order.
@@ -217,10 +248,10 @@ fn directives(crs: Option<&Crs>, own: &Own) -> Result<Vec<Directive>, Vec<Mistak
         .into_iter()
         .filter(|directive| id_of(directive).is_none_or(|id| !ids.contains(&id)));
     let mut directives: Vec<Directive> = base.collect();
-    directives.extend(crs.iter().flat_map(|crs| &crs.setup).cloned());
-    directives.extend(own.rules.iter().cloned());
-    directives.extend(crs.iter().flat_map(|crs| &crs.rules).cloned());
-    directives.extend(own.changes.iter().cloned());
+    let setup = crs.iter().flat_map(|crs| &crs.setup);
+    let rules = crs.iter().flat_map(|crs| &crs.rules);
+    let all = setup.chain(&own.rules).chain(rules).chain(&own.changes);
+    directives.extend(all.filter(|directive| !is_the_policys(directive)).cloned());
     Ok(directives)
 }
 
@@ -239,15 +270,29 @@ pub fn target(text: &str) -> Result<Target, String> {
 }
 
 fn parse_all(sources: &[Source<'_>]) -> Result<Vec<Directive>, Vec<ParseError>> {
-    let mut directives = Vec::new();
-    let mut errors = Vec::new();
-    for source in sources {
-        match seclang::parse(source.name, source.text) {
-            Ok(parsed) => directives.extend(parsed),
-            Err(found) => errors.extend(found),
-        }
+    match read_all(sources) {
+        (directives, errors) if errors.is_empty() => Ok(directives),
+        (_, errors) => Err(errors),
     }
-    if errors.is_empty() { Ok(directives) } else { Err(errors) }
+}
+
+fn read_all(sources: &[Source<'_>]) -> (Vec<Directive>, Vec<ParseError>) {
+    let (mut directives, mut errors) = (Vec::new(), Vec::new());
+    for source in sources {
+        let (parsed, found) = seclang::read(source.name, source.text);
+        directives.extend(parsed);
+        errors.extend(found);
+    }
+    (directives, errors)
+}
+
+/// Whether it is for the policy's fields to say. What their SecLang says of it is judged by [`crate::review`], and sets
+/// nothing.
+fn is_the_policys(directive: &Directive) -> bool {
+    matches!(
+        directive.value,
+        DirectiveKind::Setting(Setting::RuleEngine(_) | Setting::RequestBodyAccess(_) | Setting::ResponseBodyAccess(_))
+    )
 }
 
 fn mistakes(errors: Vec<impl Into<Mistake>>) -> Vec<Mistake> {
@@ -266,7 +311,10 @@ fn id_of(directive: &Directive) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::engine::{Connection, Transaction};
     use crate::seclang::{Key, Variable};
 
     #[test]
@@ -317,6 +365,64 @@ mod tests {
         let compiled = compile(Some(&crs), &Own::default()).unwrap();
         assert_eq!((compiled.rules.rules(), compiled.left_out.len()), (10, 1));
         assert!(compile(None, &Own::parse(&[source]).unwrap()).is_err());
+    }
+
+    fn is_refused(crs: Option<&Crs>, own: &str) -> bool {
+        let own = Own::parse(&[Source { name: "own", text: own }]).unwrap();
+        let rules = Arc::new(compile(crs, &own).unwrap().rules);
+        let connection = Connection {
+            client: "203.0.113.9".parse().unwrap(),
+            client_port: 4000,
+            server: "203.0.113.1".parse().unwrap(),
+            server_port: 443,
+            unique_id: "id",
+            now_ms: 1_000_000,
+        };
+        let mut transaction = Transaction::new(rules, Arc::default(), &connection, false);
+        transaction.request_line(b"POST", b"/?debug=1", b"HTTP/1.1");
+        transaction.request_header(b"Content-Type", b"application/x-www-form-urlencoded");
+        let refused = transaction.run_request_headers().is_some();
+        refused || (transaction.wants_request_body() && transaction.run_request_body(b"debug=2", false).is_some())
+    }
+
+    #[test]
+    fn no_setting_turns_a_policys_rules_or_their_sight_of_bodies_off() {
+        let head = "SecRule ARGS:debug \"@streq 1\" \"id:1000,phase:1,deny\"";
+        let body = "SecRule ARGS_POST:debug \"@streq 2\" \"id:1000,phase:2,deny\"";
+        for setting in [
+            "SecRuleEngine Off",
+            "SecRuleEngine DetectionOnly",
+            "SecRequestBodyAccess Off",
+        ] {
+            for rule in [head, body] {
+                assert!(is_refused(None, &format!("{setting}\n{rule}")), "{setting} {rule}");
+                let source = Source {
+                    name: "crs-setup.conf",
+                    text: setting,
+                };
+                let crs = Crs::parse(Some(source), &[], BTreeMap::new()).unwrap();
+                assert!(is_refused(Some(&crs), rule), "{setting} {rule}");
+                let told = compile(Some(&crs), &Own::default()).unwrap().set_aside;
+                assert!(
+                    told.len() == 1 && told[0].to_string().starts_with("crs-setup.conf:1: Sec"),
+                    "{told:?}"
+                );
+            }
+        }
+        let off = "SecAction \"id:999,phase:1,pass,ctl:ruleEngine=Off\"";
+        assert!(
+            !is_refused(None, &format!("{off}\n{head}")),
+            "a rule may, for its request"
+        );
+    }
+
+    #[test]
+    fn own_rules_that_cannot_be_run_are_told_beside_other_mistakes() {
+        let text = "SecRule ARGS \"@rx (?=x)\" \"id:1,phase:1,deny\"\nSecRule ARGS \"@rx (x\" \"id:2,phase:1,deny\"\nSecAction \"id:2,phase:1,pass\"";
+        let mistakes = compile(None, &Own::parse(&[Source { name: "own", text }]).unwrap()).unwrap_err();
+        let mut lines: Vec<u32> = mistakes.iter().map(|mistake| mistake.position.line).collect();
+        lines.sort_unstable();
+        assert_eq!(lines, [1, 2, 3], "{mistakes:?}");
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod compile;
 mod finder;
 mod fragments;
 mod hits;
+mod location;
 mod names;
 mod operator;
 mod program;
@@ -28,6 +29,7 @@ pub use transaction::Transaction;
 use program::Program;
 
 use crate::seclang::{Directive, Phase, Position, RuleRange, Severity, Target};
+use crate::told::Remark;
 
 /// A data file for `@pmFromFile` and `@ipMatchFromFile`: by its name as written and where it is named.
 pub type ReadFile<'f> = dyn Fn(&str, &Position) -> Result<Vec<u8>, String> + 'f;
@@ -40,6 +42,16 @@ pub struct CompileError {
     pub position: Position,
     /// What is wrong, and what to do.
     pub message: String,
+}
+
+impl Remark for CompileError {
+    fn position(&self) -> &Position {
+        &self.position
+    }
+
+    fn new(position: Position, message: String) -> Self {
+        Self { position, message }
+    }
 }
 
 /// Compiled rules.
@@ -56,9 +68,21 @@ impl RuleSet {
     /// Compiles directives, in order; patterns and data files are read here.
     ///
     /// # Errors
-    /// Every mistake, in order, at most a hundred.
+    /// Every mistake: after a hundred one more says where compiling stopped.
     pub fn compile(directives: &[Directive], read: &ReadFile<'_>) -> Result<Self, Vec<CompileError>> {
-        compile::compile(directives, read)
+        compile::compile(directives, read, &|_| true)
+    }
+
+    /// As [`RuleSet::compile`], but a rule that cannot be run here is a mistake, except at positions that `may_lack` it.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn compile_whole(
+        directives: &[Directive],
+        read: &ReadFile<'_>,
+        may_lack: &dyn Fn(&Position) -> bool,
+    ) -> Result<Self, Vec<CompileError>> {
+        compile::compile(directives, read, may_lack)
     }
 
     /// `SecComponentSignature`, such as `OWASP_CRS/4.28.0`.
@@ -73,14 +97,14 @@ impl RuleSet {
         self.program.rules.len()
     }
 
-    /// Settings that the host decides, and other things worth a word.
+    /// What follows nothing, and changes nothing: a removal of a rule that is not there. What else of a text has no effect
+    /// is said by [`crate::review`].
     #[must_use]
     pub fn warnings(&self) -> &[CompileError] {
         &self.warnings
     }
 
-    /// Rules that cannot be run here and never match, and why: rule sets written for others have some. Whoever takes
-    /// rules from a user refuses them.
+    /// Rules that cannot be run here and never match, and why: rule sets written for others have some.
     #[must_use]
     pub fn left_out(&self) -> &[CompileError] {
         &self.left_out
@@ -138,9 +162,9 @@ pub struct Connection<'a> {
 /// What a rule does to the transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Intervention {
-    /// The status to answer with.
+    /// The status to answer with: 400 to 599, or with `redirect` one that redirects.
     pub status: u16,
-    /// Where to send the client instead.
+    /// Where to send the client instead: a URI reference of ASCII that can be seen.
     pub redirect: Option<String>,
     /// Close without answer.
     pub drop: bool,

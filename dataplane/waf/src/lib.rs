@@ -6,7 +6,7 @@
 //! spent how much of which limit) is in [`limit::Tables`], which the caller makes once and shares between threads.
 //!
 //! Rules in SecLang are another way in: [`seclang::parse`] reads them, [`engine::RuleSet`] compiles them once for all, and an
-//! [`engine::Transaction`] takes one request and its response through them.
+//! [`engine::Transaction`] takes one request and its response through them. A [`review`] says what of a text has no effect.
 //!
 //! Invariants: every table has a size fixed when it is made; every string written to an audit line is bounded and
 //! escaped; a request that no list and no limit objects to is judged without allocating.
@@ -43,9 +43,11 @@ mod named;
 pub mod operator;
 pub mod policy;
 pub mod replay;
+pub mod review;
 pub mod seclang;
 #[cfg(test)]
 mod testing;
+mod told;
 pub mod transform;
 pub mod uri;
 

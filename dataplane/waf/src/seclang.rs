@@ -18,6 +18,7 @@ mod lines;
 mod names;
 mod operator;
 mod setting;
+mod standing;
 mod suggest;
 mod target;
 mod words;
@@ -30,6 +31,7 @@ pub use ast::{
     Target, TargetUpdate,
 };
 pub use names::{OperatorKind, Variable};
+pub use standing::{Standing, directives, standing};
 
 use self::chain::Chain;
 use self::directive::Read;
@@ -72,41 +74,60 @@ pub struct ParseError {
 /// ```
 ///
 /// # Errors
-/// Every mistake in it, in order, at most [`MAX_ERRORS`].
+/// Every mistake in it, in order: after [`MAX_ERRORS`] one more says where reading stopped.
 pub fn parse(name: &str, text: &str) -> Result<Vec<Directive>, Vec<ParseError>> {
+    match read(name, text) {
+        (directives, errors) if errors.is_empty() => Ok(directives),
+        (_, errors) => Err(errors),
+    }
+}
+
+/// As [`parse`], and the directives that are sound beside the mistakes: for who wants to tell what else is wrong.
+#[must_use]
+pub fn read(name: &str, text: &str) -> (Vec<Directive>, Vec<ParseError>) {
     let source = Arc::from(name);
     if text.len() > MAX_SOURCE {
         let position = Position { source, line: 1 };
         let message = format!("the source is longer than {MAX_SOURCE} bytes; cut it into several");
-        return Err(vec![ParseError { position, message }]);
+        return (Vec::new(), vec![ParseError { position, message }]);
     }
     let mut parser = Parser::default();
+    let mut stopped = None;
     for line in Lines::new(&source, text) {
+        if parser.errors.is_full() {
+            stopped = Some(match line {
+                Ok(line) => line.position(0),
+                Err(error) => error.position,
+            });
+            break;
+        }
         match line {
             Ok(line) => parser.line(&line),
             Err(error) => {
                 parser.errors.push(error.position, error.message);
-                parser.chain.lose();
+                parser.lose();
             }
         }
-        if parser.errors.is_full() {
-            break;
-        }
     }
-    parser.chain.end(&mut parser.errors);
+    if stopped.is_none() {
+        parser.chain.end(&mut parser.errors);
+    }
     let mut errors = parser.errors.0;
-    if errors.is_empty() {
-        return Ok(parser.directives);
-    }
     // That a chain ends in nothing is known only at the directive after it.
     errors.sort_by_key(|error| error.position.line);
-    Err(errors)
+    errors.extend(stopped.map(|position| ParseError {
+        position,
+        message: format!("what comes from here on was not read, after {MAX_ERRORS} mistakes; mend those first"),
+    }));
+    (parser.directives, errors)
 }
 
 #[derive(Default)]
 struct Parser {
     directives: Vec<Directive>,
     chain: Chain,
+    /// A rule of the chain that is being read has mistakes: it is no directive when it is whole.
+    unsound: bool,
     errors: Errors,
 }
 
@@ -116,7 +137,7 @@ impl Parser {
             Ok(read) => read,
             Err(mistake) => {
                 self.errors.push(line.position(mistake.at), mistake.message);
-                return self.chain.lose();
+                return self.lose();
             }
         };
         let position = line.position(at);
@@ -125,14 +146,28 @@ impl Parser {
             Read::Rule(value) => {
                 let sound = self.errors.0.len() == before;
                 let rule = Located { value, position };
-                self.directives.extend(self.chain.rule(rule, sound, &mut self.errors));
+                let whole = self.chain.rule(rule, sound, &mut self.errors);
+                self.unsound |= self.errors.0.len() > before;
+                if let Some(whole) = whole
+                    && !std::mem::take(&mut self.unsound)
+                {
+                    self.directives.push(whole);
+                }
             }
-            Read::Nothing => self.chain.lose(),
+            Read::Nothing => self.lose(),
             Read::Other(value) => {
+                if self.errors.0.len() == before {
+                    self.directives.push(Located { value, position });
+                }
                 self.chain.end(&mut self.errors);
-                self.directives.push(Located { value, position });
+                self.unsound = false;
             }
         }
+    }
+
+    fn lose(&mut self) {
+        self.chain.lose();
+        self.unsound = false;
     }
 }
 
@@ -213,11 +248,24 @@ mod tests {
     }
 
     #[test]
-    fn no_more_than_a_hundred_mistakes_are_told_in_the_order_of_their_lines() {
+    fn a_hundred_mistakes_are_told_in_the_order_of_their_lines_and_then_where_reading_stopped() {
         let text = "SecRule ARGS x \"id:1,chain\"\nSecMarker x\nSecRuleEngine Of\n".repeat(200);
         let errors = parse("x", &text).unwrap_err();
-        assert_eq!(errors.len(), MAX_ERRORS);
+        assert_eq!(errors.len(), MAX_ERRORS + 1);
         assert!(errors.is_sorted_by_key(|error| error.position.line));
+        let last = errors.last().map(ToString::to_string).unwrap();
+        assert!(
+            last.starts_with("x:151: what comes from here on was not read"),
+            "{last}"
+        );
+        let errors = mistakes(&"SecRuleEngine Of\n".repeat(MAX_ERRORS));
+        assert!(errors.len() == MAX_ERRORS && errors.iter().all(|error| error.contains("`Of`")));
+    }
+
+    #[test]
+    fn what_is_sound_is_read_beside_the_mistakes() {
+        let (directives, errors) = read("x", "SecMarker a\nSecNonsense\nSecMarker b\n");
+        assert_eq!((directives.len(), errors.len()), (2, 1));
     }
 
     #[test]

@@ -71,9 +71,9 @@ fn each_text_becomes_the_tree_or_the_messages_beside_it() {
 }
 
 #[test]
-fn what_a_host_decides_is_taken_by_its_name_in_any_case() {
+fn what_has_no_effect_is_taken_by_its_name_in_any_case() {
     let directives = parse("x", "secauditlogparts ABIJDEFHZ\nSecTmpDir x").unwrap();
     let names: Vec<&DirectiveKind> = directives.iter().map(|directive| &directive.value).collect();
-    let host = |name: &str| DirectiveKind::Setting(Setting::HostDecides(name.to_owned()));
-    assert_eq!(names, [&host("SecAuditLogParts"), &host("SecTmpDir")]);
+    let idle = |name| DirectiveKind::Setting(Setting::Idle(name));
+    assert_eq!(names, [&idle("SecAuditLogParts"), &idle("SecTmpDir")]);
 }

@@ -303,6 +303,10 @@ fn policies(world: &World, index: &Index<'_>, out: &mut Builder) {
         }
         unit.order = orders.get(&id).copied().unwrap_or_default();
         unit.targets = targets;
+        let mut accepted = accepted;
+        if let Some(warned) = findings.warned() {
+            accepted.message = format!("{}; warning: {warned}", accepted.message);
+        }
         out.valid(
             id,
             &object.meta,

@@ -10,6 +10,8 @@ pub(crate) struct Findings {
     problems: Vec<Problem>,
     /// How many of the errors will pass by themselves.
     waiting: usize,
+    /// The first warning of what its author wrote, and how many there are besides.
+    warned: Option<(String, usize)>,
 }
 
 /// Most findings reported of one object; the rest is counted.
@@ -33,6 +35,16 @@ impl Findings {
     }
 
     pub(crate) fn warning(&mut self, field: impl Into<String>, message: impl Display) {
+        let field = field.into();
+        match &mut self.warned {
+            Some((_, more)) => *more += 1,
+            None => self.warned = Some((format!("{field}: {message}"), 0)),
+        }
+        self.push(Severity::Warning, field, message);
+    }
+
+    /// A warning about what is fetched, which comes and goes while the object stays the same.
+    pub(crate) fn fetched(&mut self, field: impl Into<String>, message: impl Display) {
         self.push(Severity::Warning, field.into(), message);
     }
 
@@ -62,6 +74,15 @@ impl Findings {
             0 => format!("{place}{}", first.message),
             1 => format!("{place}{} (and 1 more error)", first.message),
             more => format!("{place}{} (and {more} more errors)", first.message),
+        })
+    }
+
+    /// The first warning of what its author wrote and how many there are besides, for a condition's message.
+    pub(crate) fn warned(&self) -> Option<String> {
+        let (first, more) = self.warned.as_ref()?;
+        Some(match more {
+            0 => first.clone(),
+            more => format!("{first} (and {more} more)"),
         })
     }
 

@@ -136,7 +136,7 @@ pub(crate) fn read(
     findings.take(field.as_str(), value::list_url(url.as_str()))?;
     let shown = shown(url.as_str());
     let Some(lists) = lists else {
-        findings.warning(
+        findings.fetched(
             field,
             format!("the list at {shown} is not fetched here: it counts as empty"),
         );
@@ -148,7 +148,7 @@ pub(crate) fn read(
             failure,
         }) => {
             if let Some(failure) = failure {
-                findings.warning(
+                findings.fetched(
                     field.as_str(),
                     format!(
                         "the list at {shown} cannot be fetched{failure}; its last good version, of {}, stays in force",
@@ -157,7 +157,7 @@ pub(crate) fn read(
                 );
             }
             if list.entries == 0 {
-                findings.warning(field, format!("the list at {shown} is empty"));
+                findings.fetched(field, format!("the list at {shown} is empty"));
             }
             Some((*list.packed).to_owned())
         }

@@ -3,6 +3,7 @@
 use breakwater_crds as crds;
 use breakwater_snapshot::unit::{BodyType, Crs, RuleExclusion, RuleSelection, Rules, SecLangSource};
 use breakwater_waf::bundle::{self, Mistake, Own, Source};
+use breakwater_waf::review::{Fields, review};
 use breakwater_waf::seclang::{Action, Directive, DirectiveKind, Phase, Rule};
 
 use crate::edge_cache::collect;
@@ -43,9 +44,16 @@ pub(crate) fn read(
         .and_then(|response| size(findings, "spec.body.response.inspect", &response.inspect));
     let seclang = spec.seclang.as_ref();
     let sources = seclang.map_or_else(Vec::new, |seclang| sources(namespace, seclang, index, findings));
-    own_rules(&sources, spec.crs.is_some(), inspect_response.is_some(), findings);
     let crs = spec.crs.as_ref();
     let inspect = size(findings, "spec.body.inspect", &body.inspect).unwrap_or_default();
+    let reject_larger = body.on_exceed == crds::OnExceed::Reject;
+    let fields = Fields {
+        enforces: spec.mode == crds::WafMode::Enforce,
+        inspect,
+        reject_larger,
+        inspect_response,
+    };
+    own_rules(&sources, crs.is_some(), &fields, findings);
     Some(Rules {
         crs: crs.map(|crs| core(crs, findings)),
         disabled_groups: crs.and_then(|crs| crs.groups.as_ref()).map_or_else(Vec::new, |groups| {
@@ -60,7 +68,7 @@ pub(crate) fn read(
                 .collect()
         }),
         inspect,
-        reject_larger: body.on_exceed == crds::OnExceed::Reject,
+        reject_larger,
         body_types: body_types(&body, inspect, findings),
         inspect_response,
         sampled_percent: spec.sampling.as_ref().and_then(|spec| sampling(spec, findings)),
@@ -241,8 +249,9 @@ fn sources(namespace: &str, spec: &crds::SecLang, index: &Index<'_>, findings: &
     sources
 }
 
-/// Reads the rules as nodes do, as far as that goes without the Core Rule Set.
-fn own_rules(sources: &[SecLangSource], with_crs: bool, responses: bool, findings: &mut Findings) {
+/// Reads the rules as nodes do, as far as that goes without the Core Rule Set, and says all that is wrong at once: each
+/// with its place, the field and the line, or the ConfigMap, for that is not in the policy's manifest, and the line.
+fn own_rules(sources: &[SecLangSource], with_crs: bool, fields: &Fields, findings: &mut Findings) {
     if sources.is_empty() {
         return;
     }
@@ -260,34 +269,59 @@ fn own_rules(sources: &[SecLangSource], with_crs: bool, responses: bool, finding
             text: &source.text,
         })
         .collect();
-    let own = match Own::parse(&texts) {
-        Ok(own) => own,
-        Err(errors) => return tell(errors.into_iter().map(Mistake::from), findings),
-    };
-    if !with_crs {
-        // With it, markers and rules that these name may be the Core Rule Set's: the nodes say what is wrong.
-        match bundle::compile(None, &own) {
-            Ok(compiled) => {
-                for warning in compiled.rules.warnings() {
-                    findings.warning(warning.position.to_string(), &warning.message);
-                }
-            }
-            Err(mistakes) => return tell(mistakes, findings),
+    let (own, unread) = Own::read(&texts);
+    let whole = unread.is_empty();
+    let mut errors: Vec<Mistake> = unread.into_iter().map(Mistake::from).collect();
+    let review = review(own.rules(), Some(fields));
+    errors.extend(review.errors);
+    let mut warnings = review.warnings;
+    // The Core Rule Set beside them mends no mistake of theirs.
+    match bundle::compile(None, &own) {
+        // But it may have the markers and rules that these name, as may what was not read.
+        Ok(compiled) if whole && !with_crs => {
+            warnings.extend(compiled.rules.warnings().iter().cloned().map(Mistake::from));
         }
+        Ok(_) => {}
+        Err(mistakes) => errors.extend(mistakes),
     }
-    if !responses && let Some(directive) = own.rules().iter().find(|directive| is_about_responses(directive)) {
-        findings.warning(
-            directive.position.to_string(),
-            "a rule of phase 3 or 4 does not run while responses are not inspected: give spec.body.response",
-        );
+    warnings.extend(
+        fields
+            .inspect_response
+            .is_none()
+            .then(|| idle_phases(own.rules()))
+            .flatten(),
+    );
+    let place = |mistake: &Mistake| {
+        let source = sources
+            .iter()
+            .position(|source| source.name == *mistake.position.source);
+        (source, mistake.position.line)
+    };
+    errors.sort_by_key(place);
+    warnings.sort_by_key(place);
+    for Mistake { position, message } in errors {
+        findings.error(position.to_string(), message);
+    }
+    for Mistake { position, message } in warnings {
+        findings.warning(position.to_string(), message);
     }
 }
 
-/// Each with its place: the field and the line, or the ConfigMap, for that is not in the policy's manifest, and the line.
-fn tell(mistakes: impl IntoIterator<Item = Mistake>, findings: &mut Findings) {
-    for Mistake { position, message } in mistakes {
-        findings.error(position.to_string(), message);
-    }
+/// That rules of the phases of responses do not run, where responses are not inspected.
+fn idle_phases(directives: &[Directive]) -> Option<Mistake> {
+    let mut idle = directives.iter().filter(|directive| is_about_responses(directive));
+    let first = idle.next()?;
+    let more = match idle.count() {
+        0 => String::new(),
+        1 => ", nor does 1 more after it".to_owned(),
+        more => format!(", nor do {more} more after it"),
+    };
+    Some(Mistake {
+        position: first.position.clone(),
+        message: format!(
+            "a rule of phase 3 or 4 does not run while responses are not inspected{more}: give spec.body.response"
+        ),
+    })
 }
 
 fn is_about_responses(directive: &Directive) -> bool {

@@ -15,7 +15,9 @@ use crate::seclang::{
     self, Action, Directive, DirectiveKind, Disruptive, Expr, ExprPart, Located, Phase, Position, RuleRange, Setting,
     SkipTo, TargetUpdate,
 };
+use crate::told::Told;
 
+mod disrupt;
 mod links;
 mod select;
 pub(super) mod tables;
@@ -23,6 +25,7 @@ pub(super) mod tables;
 pub(super) use select::Ranges;
 pub(super) use tables::select_target;
 
+use disrupt::Decision;
 use tables::Tables;
 
 /// Most mistakes that are told.
@@ -52,16 +55,20 @@ pub(super) struct Draft {
     removed: bool,
 }
 
-/// Compiles directives.
-pub(super) fn compile(directives: &[Directive], read: &ReadFile<'_>) -> Result<RuleSet, Vec<CompileError>> {
+/// Compiles directives. A rule that cannot be run is a mistake, but for those at positions that `may_lack` it.
+pub(super) fn compile(
+    directives: &[Directive],
+    read: &ReadFile<'_>,
+    may_lack: &dyn Fn(&Position) -> bool,
+) -> Result<RuleSet, Vec<CompileError>> {
     let mut compiler = Compiler::default();
     for (place, directive) in directives.iter().enumerate() {
-        compiler.directive(place, directive);
-        if compiler.errors.len() >= MISTAKES {
+        if compiler.stops_at(&directive.position) {
             break;
         }
+        compiler.directive(place, directive);
     }
-    compiler.finish(read)
+    compiler.finish(read, may_lack)
 }
 
 #[derive(Debug, Default)]
@@ -75,21 +82,37 @@ struct Compiler {
     work: usize,
     settings: Settings,
     signatures: Vec<String>,
-    warnings: Vec<CompileError>,
+    warnings: Told<CompileError>,
     /// One for each rule at most.
     left_out: Vec<CompileError>,
     /// One for each rule at most.
     lookups: Vec<CompileError>,
     errors: Vec<CompileError>,
+    /// There were so many mistakes that the rest was not looked at.
+    stopped: bool,
 }
 
 impl Compiler {
+    /// Whether there are so many mistakes that what comes from here on is not looked at, which is told.
+    fn stops_at(&mut self, position: &Position) -> bool {
+        if !self.stopped && self.errors.len() >= MISTAKES {
+            self.stopped = true;
+            self.errors.truncate(MISTAKES);
+            let message =
+                format!("what comes from here on was not compiled, after {MISTAKES} mistakes; mend those first");
+            self.error(position, &message);
+        }
+        self.stopped
+    }
+
     fn directive(&mut self, place: usize, directive: &Directive) {
         let position = &directive.position;
         match &directive.value {
             DirectiveKind::Rule(rule) => self.rule(place, rule, position),
             DirectiveKind::Marker(name) => self.markers.entry(name.clone()).or_default().push(place),
             DirectiveKind::DefaultAction(phase, actions) => {
+                let decision = Decision::of(actions);
+                self.decision(&decision, decision.kind().unwrap_or(&Disruptive::Pass));
                 self.defaults.insert(phase_index(*phase), actions.clone());
             }
             DirectiveKind::Remove(range) => {
@@ -104,7 +127,7 @@ impl Compiler {
                 self.warn_unless(matched, position, "no rule before it is changed by this");
             }
             DirectiveKind::UpdateAction { id, link, actions } => self.update_actions(*id, *link, actions, position),
-            DirectiveKind::Setting(setting) => self.setting(setting, position),
+            DirectiveKind::Setting(setting) => self.setting(setting),
             DirectiveKind::ComponentSignature(text) => self.signatures.push(text.clone()),
         }
     }
@@ -202,7 +225,7 @@ impl Compiler {
         rule.actions.extend(new.cloned());
     }
 
-    fn setting(&mut self, setting: &Setting, position: &Position) {
+    fn setting(&mut self, setting: &Setting) {
         match setting {
             Setting::RuleEngine(engine) => self.settings.engine = Some(*engine),
             Setting::RequestBodyAccess(on) => self.settings.request_access = Some(*on),
@@ -219,22 +242,22 @@ impl Compiler {
             Setting::ArgumentsLimit(count) => self.settings.arguments = *count as usize,
             Setting::ArgumentSeparator(byte) => self.settings.separator = *byte,
             Setting::CollectionTimeout(seconds) => self.settings.collection_timeout = *seconds,
+            // What these ask for is done by the caller, or by nobody: a review says so.
             Setting::RequestBodyLimit(_)
             | Setting::RequestBodyLimitAction(_)
             | Setting::RequestBodyNoFilesLimit(_)
             | Setting::ResponseBodyLimit(_)
-            | Setting::ResponseBodyLimitAction(_)
-            | Setting::AuditEngine(_) => {
-                self.warn(position, "this is decided by the policy and has no effect here");
-            }
-            Setting::HostDecides(name) => {
-                let message = format!("{name} is decided by the host and has no effect here");
-                self.warn(position, &message);
-            }
+            | Setting::AuditEngine(_)
+            | Setting::Idle(_)
+            | Setting::AsHere(_) => {}
         }
     }
 
-    fn finish(mut self, read: &ReadFile<'_>) -> Result<RuleSet, Vec<CompileError>> {
+    fn finish(
+        mut self,
+        read: &ReadFile<'_>,
+        may_lack: &dyn Fn(&Position) -> bool,
+    ) -> Result<RuleSet, Vec<CompileError>> {
         let mut tables = Tables::new(read);
         let mut program = Program {
             left_out: Bits::with_size(self.drafts.len()),
@@ -249,6 +272,9 @@ impl Compiler {
             }
         }
         for draft in drafts.iter().filter(|draft| !draft.removed) {
+            if self.stops_at(&draft.position) {
+                break;
+            }
             let index = program.rules.len() as u32;
             let peers = phases.get(phase_index(draft.phase)).map_or(&[][..], Vec::as_slice);
             let rule = self.compile_rule(draft, peers, &drafts, &mut tables);
@@ -256,10 +282,14 @@ impl Compiler {
             if let Some(reason) = tables.left_out.take() {
                 // It keeps its place, so that what skips goes where it would, but it never runs.
                 program.left_out.insert(index as usize);
-                self.left_out.push(CompileError {
+                let told = CompileError {
                     position: draft.position.clone(),
                     message: format!("rule {} cannot be run: {reason}", draft.id),
-                });
+                };
+                match may_lack(&draft.position) {
+                    true => self.left_out.push(told),
+                    false => self.errors.push(told),
+                }
             }
             if std::mem::take(&mut tables.looks_up) {
                 self.lookups.push(CompileError {
@@ -270,25 +300,20 @@ impl Compiler {
             if let Some(phase) = program.phases.get_mut(phase_index(draft.phase)) {
                 phase.push(index);
             }
-            if self.errors.len() >= MISTAKES {
-                break;
-            }
         }
         if let Some(last) = drafts.last().filter(|_| self.work + tables.work(&program) > WORK) {
             self.error(&last.position, TOO_MUCH);
-        }
-        if self.errors.is_empty() {
-            self.errors = tables.into_program(&mut program);
+        } else if !self.stopped {
+            self.errors.extend(tables.into_program(&mut program));
         }
         if !self.errors.is_empty() {
-            self.errors.truncate(MISTAKES);
             return Err(self.errors);
         }
         program.settings = self.settings;
         Ok(RuleSet {
             program,
             signatures: self.signatures,
-            warnings: self.warnings,
+            warnings: self.warnings.told(),
             left_out: self.left_out,
             lookups: self.lookups,
         })
@@ -309,16 +334,10 @@ impl Compiler {
             status: 403,
             skip: Skip::No,
         };
-        let mut default = Disruptive::Pass;
-        let mut own_disruptive = None;
         let mut tags = Vec::new();
-        let own = draft.rule.actions.iter().map(|action| (action, false));
-        for (action, by_default) in draft.defaults.iter().map(|action| (action, true)).chain(own) {
+        for action in draft.defaults.iter().chain(&draft.rule.actions) {
             let position = &action.position;
             match &action.value {
-                Action::Disruptive(kind) if by_default => default = kind.clone(),
-                Action::Disruptive(kind) => own_disruptive = Some(kind.clone()),
-                Action::Status(status) => made.status = *status,
                 Action::Msg(text) => made.msg = self.text(tables, text, position),
                 Action::Logdata(text) => made.data = self.text(tables, text, position),
                 Action::Tag(text) => tags.push(written(text).into()),
@@ -329,11 +348,10 @@ impl Compiler {
                 _ => {}
             }
         }
-        // A rule that says nothing does what the default action of its phase says, as `block` does.
-        let kind = match &own_disruptive {
-            None | Some(Disruptive::Block) => &default,
-            Some(kind) => kind,
-        };
+        let (defaults, own) = (Decision::of(&draft.defaults), Decision::of(&draft.rule.actions));
+        let kind = own.resolved(&defaults);
+        self.decision(&own, kind);
+        made.status = own.status(&defaults, kind);
         made.disruptive = match kind {
             Disruptive::Pass | Disruptive::Block => Disrupt::Pass,
             Disruptive::Allow(scope) => Disrupt::Allow(*scope),
@@ -341,9 +359,6 @@ impl Compiler {
             Disruptive::Drop => Disrupt::Drop,
             Disruptive::Redirect(to) => Disrupt::Redirect(self.text(tables, to, &draft.position)),
         };
-        if matches!(made.disruptive, Disrupt::Redirect(_)) && !(300..400).contains(&made.status) {
-            made.status = 302;
-        }
         made.tags = tags.into_boxed_slice();
         let mut links = Vec::new();
         let mut next = Some((&draft.rule, &draft.position));
@@ -357,6 +372,16 @@ impl Compiler {
         made.gate = links.first().and_then(|first| links::gate(first, tables));
         made.links = links.into_boxed_slice();
         made
+    }
+
+    /// Tells what is wrong with what is done.
+    fn decision(&mut self, decision: &Decision<'_>, kind: &Disruptive) {
+        for (position, message) in decision.mistakes(kind) {
+            self.error(position, &message);
+        }
+        if let Some((position, message)) = decision.idle_status() {
+            self.warn(position, &message);
+        }
     }
 
     fn text(&mut self, tables: &mut Tables<'_>, expr: &Expr, position: &Position) -> Text {
@@ -404,12 +429,10 @@ impl Compiler {
     }
 
     fn warn(&mut self, position: &Position, message: &str) {
-        if self.warnings.len() < MISTAKES {
-            self.warnings.push(CompileError {
-                position: position.clone(),
-                message: message.to_owned(),
-            });
-        }
+        self.warnings.push(CompileError {
+            position: position.clone(),
+            message: message.to_owned(),
+        });
     }
 
     fn warn_unless(&mut self, fine: bool, position: &Position, message: &str) {

@@ -7,6 +7,7 @@ use crate::seclang::{Key, Variable, parse};
 
 mod bodies;
 mod bounds;
+mod refusals;
 mod transactions;
 
 fn compiled(text: &str) -> Result<RuleSet, Vec<CompileError>> {
@@ -386,16 +387,6 @@ fn phrases_come_from_files_and_count_whatever_their_case() {
 }
 
 #[test]
-fn redirects_say_where_to() {
-    let rules = rules(r#"SecAction "id:1,phase:1,redirect:'https://example.com/%{REQUEST_BASENAME}'""#);
-    let intervention = send(&rules, "/a/b").refused.unwrap();
-    assert_eq!(
-        (intervention.status, intervention.redirect.as_deref()),
-        (302, Some("https://example.com/b"))
-    );
-}
-
-#[test]
 fn mistakes_are_told_with_their_place_and_one_does_not_hide_the_next() {
     let told = mistakes(
         "SecAction \"id:1,phase:1,pass\"\nSecAction \"id:1,phase:1,pass\"\nSecRule ARGS \"@rx (x\" \"id:2,phase:2,pass\"\n\
@@ -413,18 +404,6 @@ fn mistakes_are_told_with_their_place_and_one_does_not_hide_the_next() {
     for ((place, part), message) in parts.iter().zip(&told) {
         assert!(message.starts_with(place) && message.contains(part), "{message}");
     }
-}
-
-#[test]
-fn limits_of_bodies_are_the_policys_and_a_setting_for_them_is_told_to_have_no_effect() {
-    for name in ["SecRequestBodyLimit 5", "SecResponseBodyLimitAction Reject"] {
-        let told: Vec<String> = rules(name).warnings().iter().map(ToString::to_string).collect();
-        assert_eq!(
-            told,
-            ["test.conf:1: this is decided by the policy and has no effect here"]
-        );
-    }
-    assert!(rules("SecRequestBodyAccess On").warnings().is_empty());
 }
 
 #[test]

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+#[cfg(doc)]
+use super::Standing;
 use super::{OperatorKind, Variable};
 use crate::transform::Transformation;
 
@@ -361,7 +363,7 @@ pub enum LimitAction {
     ProcessPartial,
 }
 
-/// A directive that sets one value. What a host decides (files, the audit log's form) is [`Setting::HostDecides`].
+/// A directive that sets one value, or has no effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Setting {
@@ -381,8 +383,6 @@ pub enum Setting {
     RequestBodyJsonDepthLimit(u32),
     /// `SecResponseBodyLimit`
     ResponseBodyLimit(u64),
-    /// `SecResponseBodyLimitAction`
-    ResponseBodyLimitAction(LimitAction),
     /// `SecResponseBodyMimeType`
     ResponseBodyMimeType(Vec<String>),
     /// `SecResponseBodyMimeTypesClear`
@@ -395,6 +395,8 @@ pub enum Setting {
     CollectionTimeout(u32),
     /// `SecAuditEngine`
     AuditEngine(AuditEngine),
-    /// Known to ModSecurity, decided here by the host: the name. Without effect; worth a warning.
-    HostDecides(String),
+    /// Known to ModSecurity and without effect here ([`Standing::Idle`]): its name.
+    Idle(&'static str),
+    /// It says what is done here anyway ([`Standing::Only`]): its name.
+    AsHere(&'static str),
 }

@@ -6,8 +6,8 @@ use super::suggest::{did_you_mean, shown};
 use super::target::{plain_target, targets};
 use super::words::Word;
 use super::{
-    Action, DirectiveKind, Errors, Mistake, Operator, OperatorKind, Phase, Position, Rule, RuleRange, TargetUpdate,
-    setting,
+    Action, DirectiveKind, Errors, Mistake, Operator, OperatorKind, Phase, Position, Rule, RuleRange, Standing,
+    TargetUpdate, setting, standing,
 };
 
 /// What was read.
@@ -269,23 +269,8 @@ impl<'r, 'l> Reader<'r, 'l> {
                 "a line that begins with a quote; is a backslash missing at the end of the line before?".to_owned(),
             );
         }
-        let near = did_you_mean(self.name, RULES.iter().copied().chain(setting::names()));
+        let known = standing::directives().filter(|(_, is)| !matches!(is, Standing::Refused(_)));
+        let near = did_you_mean(self.name, known.map(|(name, _)| name));
         self.wrong(format!("there is no directive {}{near}", shown(self.name)))
     }
 }
-
-/// For suggestions.
-const RULES: [&str; 12] = [
-    "SecAction",
-    "SecComponentSignature",
-    "SecDefaultAction",
-    "SecMarker",
-    "SecRule",
-    "SecRuleRemoveById",
-    "SecRuleRemoveByMsg",
-    "SecRuleRemoveByTag",
-    "SecRuleUpdateActionById",
-    "SecRuleUpdateTargetById",
-    "SecRuleUpdateTargetByMsg",
-    "SecRuleUpdateTargetByTag",
-];

@@ -1,6 +1,9 @@
-//! Directives that set one value, those that the host decides, and those that are refused.
+//! Directives that set one value, and those without effect.
+//!
+//! Left to [`standing`]: which there are, and what becomes of them.
 
 use super::action::number;
+use super::standing::{Standing, standing};
 use super::suggest::shown;
 use super::words::Word;
 use super::{AuditEngine, Engine, LimitAction, Mistake, Setting};
@@ -29,7 +32,6 @@ pub(super) fn setting(name: &str, words: &[Word<'_>]) -> Option<Result<Setting, 
             one(&|text| number(text, &(0..=u32::MAX)).map(Setting::RequestBodyJsonDepthLimit))
         }
         "secresponsebodylimit" => one(&|text| number(text, &(0..=u64::MAX)).map(Setting::ResponseBodyLimit)),
-        "secresponsebodylimitaction" => one(&|text| limit_action(text).map(Setting::ResponseBodyLimitAction)),
         "secresponsebodymimetypesclear" => match words {
             [] => Ok(Setting::ResponseBodyMimeTypesClear),
             _ => Err((
@@ -58,16 +60,14 @@ pub(super) fn setting(name: &str, words: &[Word<'_>]) -> Option<Result<Setting, 
         }),
         "seccollectiontimeout" => one(&|text| number(text, &(0..=u32::MAX)).map(Setting::CollectionTimeout)),
         "secauditengine" => one(&|text| audit_engine(text).map(Setting::AuditEngine)),
-        _ => {
-            if let Some(known) = HOST_DECIDES.iter().find(|known| known.eq_ignore_ascii_case(name)) {
-                return Some(Ok(Setting::HostDecides((*known).to_owned())));
-            }
-            let (known, only, why) = ONLY.iter().find(|(known, ..)| known.eq_ignore_ascii_case(name))?;
-            one(&|text| match text.trim().eq_ignore_ascii_case(only) {
-                true => Ok(Setting::HostDecides((*known).to_owned())),
+        _ => match standing(name)? {
+            (known, Standing::Idle(_)) => Ok(Setting::Idle(known)),
+            (known, Standing::Only(only, why)) => one(&|text| match text.trim().eq_ignore_ascii_case(only) {
+                true => Ok(Setting::AsHere(known)),
                 false => Err(format!("only {only} is supported, not {}: {why}", shown(text))),
-            })
-        }
+            }),
+            (_, Standing::Effective | Standing::Policy(_) | Standing::Refused(_)) => return None,
+        },
     })
 }
 
@@ -76,16 +76,10 @@ pub(super) fn refusal(name: &str) -> Option<String> {
     if name.starts_with('<') {
         return Some("sections are Apache's; name what they are for in a policy instead".to_owned());
     }
-    REFUSED
-        .iter()
-        .find(|(known, _)| known.eq_ignore_ascii_case(name))
-        .map(|(known, why)| format!("{known} is not supported: {why}"))
-}
-
-/// Every name of a setting, for suggestions.
-pub(super) fn names() -> impl Iterator<Item = &'static str> {
-    let only = ONLY.iter().map(|(name, ..)| *name);
-    SETTINGS.iter().copied().chain(HOST_DECIDES).chain(only)
+    match standing(name)? {
+        (known, Standing::Refused(why)) => Some(format!("{known} is not supported: {why}")),
+        _ => None,
+    }
 }
 
 pub(super) fn engine(text: &str) -> Result<Engine, String> {
@@ -122,150 +116,12 @@ fn limit_action(text: &str) -> Result<LimitAction, String> {
     }
 }
 
-const SETTINGS: [&str; 15] = [
-    "SecArgumentSeparator",
-    "SecArgumentsLimit",
-    "SecAuditEngine",
-    "SecCollectionTimeout",
-    "SecRequestBodyAccess",
-    "SecRequestBodyJsonDepthLimit",
-    "SecRequestBodyLimit",
-    "SecRequestBodyLimitAction",
-    "SecRequestBodyNoFilesLimit",
-    "SecResponseBodyAccess",
-    "SecResponseBodyLimit",
-    "SecResponseBodyLimitAction",
-    "SecResponseBodyMimeType",
-    "SecResponseBodyMimeTypesClear",
-    "SecRuleEngine",
-];
-
-/// Files, directories, threads, logs: the host's own configuration says them, and what a rule set says of them is without
-/// effect.
-const HOST_DECIDES: [&str; 42] = [
-    "SecAuditLog",
-    "SecAuditLog2",
-    "SecAuditLogDir",
-    "SecAuditLogDirMode",
-    "SecAuditLogFileMode",
-    "SecAuditLogFormat",
-    "SecAuditLogParts",
-    "SecAuditLogPrefix",
-    "SecAuditLogRelevantStatus",
-    "SecAuditLogStorageDir",
-    "SecAuditLogType",
-    "SecCacheTransformations",
-    "SecChrootDir",
-    "SecConnEngine",
-    "SecConnReadStateLimit",
-    "SecConnWriteStateLimit",
-    "SecDataDir",
-    "SecDebugLog",
-    "SecDebugLogLevel",
-    "SecDisableBackendCompression",
-    "SecGeoLookupDb",
-    "SecGuardianLog",
-    "SecInterceptOnError",
-    "SecPcreMatchLimit",
-    "SecPcreMatchLimitRecursion",
-    "SecReadStateLimit",
-    "SecRequestBodyInMemoryLimit",
-    "SecRequestEncoding",
-    "SecRulePerfTime",
-    "SecRxPreFilter",
-    "SecSensorId",
-    "SecServerSignature",
-    "SecStatusEngine",
-    "SecTmpDir",
-    "SecTmpSaveUploadedFiles",
-    "SecUnicodeCodePage",
-    "SecUnicodeMapFile",
-    "SecUploadDir",
-    "SecUploadFileLimit",
-    "SecUploadFileMode",
-    "SecUploadKeepFiles",
-    "SecWriteStateLimit",
-];
-
-/// Accepted with the one value that says what is done here anyway.
-const ONLY: [(&str, &str, &str); 10] = [
-    ("SecContentInjection", "Off", "bodies are not rewritten"),
-    ("SecCookieFormat", "0", "version 1 cookies are history"),
-    ("SecCookieV0Separator", ";", "no client separates cookies otherwise"),
-    ("SecHashEngine", "Off", "links are not signed here"),
-    (
-        "SecIgnoreRuleCompilationErrors",
-        "Off",
-        "a rule that cannot run is an error",
-    ),
-    ("SecParseXmlIntoArgs", "Off", "use the targets XML:/* and XML://@*"),
-    (
-        "SecStreamInBodyInspection",
-        "Off",
-        "bodies are not rewritten; use REQUEST_BODY",
-    ),
-    (
-        "SecStreamOutBodyInspection",
-        "Off",
-        "bodies are not rewritten; use RESPONSE_BODY",
-    ),
-    ("SecUploadApproveScript", "Off", "no program is run for a request"),
-    ("SecXmlExternalEntity", "Off", "external entities are never read"),
-];
-
-/// What other engines have and this one has not, and what to do instead.
-const REFUSED: [(&str, &str); 20] = [
-    (
-        "Include",
-        "name the file beside this one, in the order in which they are to be read",
-    ),
-    (
-        "IncludeOptional",
-        "name the file beside this one, in the order in which they are to be read",
-    ),
-    (
-        "SecDataset",
-        "put its lines in a file and use @pmFromFile or @ipMatchFromFile",
-    ),
-    ("SecEncryptionEngine", "links are not signed here; remove it"),
-    ("SecGsbLookupDb", "Google ended that service; remove it"),
-    ("SecHashKey", "links are not signed here; remove it"),
-    ("SecHashMethodPm", "links are not signed here; remove it"),
-    ("SecHashMethodRx", "links are not signed here; remove it"),
-    ("SecHashParam", "links are not signed here; remove it"),
-    ("SecHttpBlKey", "@rbl asks lists without a key only; remove it"),
-    (
-        "SecRemoteRules",
-        "rules are not fetched; name a file or a ConfigMap that holds them",
-    ),
-    (
-        "SecRemoteRulesFailAction",
-        "rules are not fetched; name a file or a ConfigMap that holds them",
-    ),
-    (
-        "SecRemoteTimeout",
-        "rules are not fetched; name a file or a ConfigMap that holds them",
-    ),
-    ("SecRuleInheritance", "each policy names the rules it uses; remove it"),
-    ("SecRuleScript", "no program is run for a request; write a SecRule"),
-    (
-        "SecRuleUpdateOperatorById",
-        "take the rule out with SecRuleRemoveById and write your own",
-    ),
-    ("SecUpdateTargetById", "write SecRuleUpdateTargetById"),
-    (
-        "SecWebAppId",
-        "collections belong to the policy that uses them; remove it",
-    ),
-    ("modsecurity", "that is nginx's; name the rules in a policy"),
-    ("modsecurity_rules_file", "that is nginx's; name the file in a policy"),
-];
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use super::super::lines::Lines;
+    use super::super::standing::directives;
     use super::super::words::words;
     use super::*;
 
@@ -277,18 +133,17 @@ mod tests {
     }
 
     #[test]
-    fn every_name_is_a_setting_and_none_of_them_is_refused() {
-        let mut seen = Vec::new();
-        for name in names() {
-            assert!(setting(name, &[]).is_some(), "{name}");
-            assert_eq!(refusal(name), None);
-            assert!(!seen.contains(&name), "{name} stands twice");
-            seen.push(name);
-        }
-        assert_eq!(seen.len(), SETTINGS.len() + HOST_DECIDES.len() + ONLY.len());
-        for (name, _) in REFUSED {
-            assert!(setting(name, &[]).is_none(), "{name}");
-            assert!(refusal(&name.to_uppercase()).is_some());
+    fn what_becomes_of_a_directive_is_what_its_standing_says() {
+        for (name, is) in directives() {
+            let refused = matches!(is, Standing::Refused(_));
+            assert_eq!(refusal(&name.to_uppercase()).is_some(), refused, "{name}");
+            let set = setting(name, &[]);
+            match is {
+                Standing::Refused(_) => assert_eq!(set.is_some(), false, "{name}"),
+                Standing::Policy(_) | Standing::Only(..) => assert!(matches!(set, Some(Err(_))), "{name}: {set:?}"),
+                Standing::Idle(_) => assert!(set.is_some(), "{name}"),
+                Standing::Effective => {}
+            }
         }
     }
 
@@ -305,8 +160,12 @@ mod tests {
             ),
             ("SecResponseBodyLimit 7", Setting::ResponseBodyLimit(7)),
             (
-                "SecResponseBodyLimitAction reject",
-                Setting::ResponseBodyLimitAction(LimitAction::Reject),
+                "SecRequestBodyLimitAction reject",
+                Setting::RequestBodyLimitAction(LimitAction::Reject),
+            ),
+            (
+                "SecResponseBodyLimitAction processpartial",
+                Setting::AsHere("SecResponseBodyLimitAction"),
             ),
             ("SecArgumentsLimit 1000", Setting::ArgumentsLimit(1000)),
             ("SecCollectionTimeout 60", Setting::CollectionTimeout(60)),
@@ -314,8 +173,8 @@ mod tests {
                 "SecAuditEngine RelevantOnly",
                 Setting::AuditEngine(AuditEngine::RelevantOnly),
             ),
-            ("SecCookieFormat 0", Setting::HostDecides("SecCookieFormat".to_owned())),
-            ("SECTMPDIR x y", Setting::HostDecides("SecTmpDir".to_owned())),
+            ("SecCookieFormat 0", Setting::AsHere("SecCookieFormat")),
+            ("SECTMPDIR x y", Setting::Idle("SecTmpDir")),
         ] {
             assert_eq!(read(text).as_ref(), Ok(&expected), "{text}");
         }
@@ -333,6 +192,7 @@ mod tests {
             ("SecResponseBodyMimeType", "needs media types"),
             ("SecResponseBodyMimeTypesClear x", "takes no value"),
             ("SecHashEngine On", "only Off is supported"),
+            ("SecResponseBodyLimitAction Reject", "only ProcessPartial is supported"),
         ] {
             let message = read(text).unwrap_err();
             assert!(message.contains(part), "{message}");

@@ -13,6 +13,7 @@ use crate::engine::Intervention;
 use crate::engine::bound::Bound;
 use crate::engine::byteset::ByteSet;
 use crate::engine::compile::phase_index;
+use crate::engine::location;
 use crate::engine::operator::{Expanded, Number, Test, networks, number, numbers};
 use crate::engine::program::{Disrupt, Gate, Link, Program, Rule, Skip};
 use crate::engine::values::ValueId;
@@ -420,8 +421,12 @@ impl Transaction {
             Disrupt::Drop => intervention.drop = true,
             Disrupt::Redirect(to) => {
                 let mut out = Vec::new();
-                self.expand(bound, program, to, 4096, &mut out);
-                intervention.redirect = Some(String::from_utf8_lossy(&out).into_owned());
+                let whole = self.expand(bound, program, to, location::LONGEST, &mut out);
+                intervention.redirect = location::location(&out).filter(|_| whole);
+                if intervention.redirect.is_none() {
+                    // It goes nowhere, so it refuses.
+                    intervention.status = 403;
+                }
             }
         }
         if only_reports || self.state.phase == Phase::Logging || self.repeats() {
