@@ -6,6 +6,7 @@ use std::sync::Arc;
 use breakwater_waf::body::{self, Limits};
 use breakwater_waf::detect;
 use breakwater_waf::engine::{Bound, RuleSet};
+use breakwater_waf::review::review;
 use breakwater_waf::seclang;
 use breakwater_waf::transform::Transformation;
 
@@ -79,6 +80,7 @@ impl Kind {
             let work = Work::new(move |text| {
                 let parsed = seclang::parse("fuzz", &String::from_utf8_lossy(text));
                 if let (Self::Compile, Ok(directives)) = (self, &parsed) {
+                    drop(review(directives, None));
                     drop(RuleSet::compile(directives, &|name, _| Err(name.to_owned())));
                 }
             });

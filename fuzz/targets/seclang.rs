@@ -2,6 +2,7 @@
 //! is whole does not change what was read of it.
 #![no_main]
 
+use breakwater_waf::review::{Review, review};
 use breakwater_waf::seclang::{
     Action, Directive, DirectiveKind, Expr, ExprPart, MAX_CHAIN, MAX_ERRORS, OperatorKind, Rule, parse,
 };
@@ -57,7 +58,7 @@ fuzz_target!(|data: &[u8]| {
     let lines = u32::try_from(text.split('\n').count()).unwrap_or(u32::MAX);
     match parse("fuzz", &text) {
         Err(errors) => {
-            assert!((1..=MAX_ERRORS).contains(&errors.len()));
+            assert!((1..=MAX_ERRORS + 1).contains(&errors.len()));
             assert!(
                 errors
                     .iter()
@@ -69,6 +70,8 @@ fuzz_target!(|data: &[u8]| {
         }
         Ok(directives) => {
             assert!(directives.len() <= text.lines().count());
+            let Review { errors, warnings } = review(&directives, None);
+            assert!(errors.len() <= MAX_ERRORS + 1 && warnings.len() <= MAX_ERRORS + 1);
             for directive in &directives {
                 assert!((1..=lines).contains(&directive.position.line));
                 if let DirectiveKind::Rule(rule) = &directive.value {

@@ -71,8 +71,9 @@ fn may_stand(text: &[u8], at: usize) -> bool {
 
 /// Whether it begins as an absolute URI or a path does; `whole`: no more comes behind it.
 fn begins(text: &[u8], whole: bool) -> bool {
-    if text.starts_with(b"/") {
-        return true;
+    if let Some(path) = text.strip_prefix(b"/") {
+        // What begins with two is another host's, which a client may have written.
+        return !path.starts_with(b"/");
     }
     let Some(colon) = memchr::memchr(b':', text) else {
         return false;
@@ -128,10 +129,11 @@ mod tests {
             ("https://example.com/é", "`é` cannot stand"),
             ("blocked.html", "needs an absolute URI or a path"),
             ("example.com/%{TX.where}", "needs an absolute URI or a path"),
+            ("//example.com/", "needs an absolute URI"),
             ("https://", "needs an absolute URI"),
             ("https:/example.com", "needs an absolute URI"),
             ("https:///%{TX.where}", "needs an absolute URI"),
-            (&"/".repeat(5000), "too long"),
+            (&format!("/{}", "a".repeat(5000)), "too long"),
         ] {
             let message = wrong(text).unwrap_or_default();
             assert!(message.contains(part), "{text}: {message}");
@@ -144,7 +146,14 @@ mod tests {
             location(b"https://example.com/?from=/a%20b\r\nSet-Cookie: a=b%\xff").as_deref(),
             Some("https://example.com/?from=/a%20b%0D%0ASet-Cookie:%20a=b%25%FF")
         );
-        for text in [&b""[..], b"nowhere", b"https://", b"https:///etc", b":x"] {
+        for text in [
+            &b""[..],
+            b"nowhere",
+            b"https://",
+            b"https:///etc",
+            b"//example.com/",
+            b":x",
+        ] {
             assert_eq!(location(text), None, "{text:?}");
         }
     }

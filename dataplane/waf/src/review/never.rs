@@ -1,6 +1,6 @@
 //! Rules that can never match, and actions without effect where they are written.
 //!
-//! What is said is certain: a rule that may match for one of its targets is left alone.
+//! What is said is certain: a target that may have a value is left alone.
 
 use super::Fields;
 use super::filled::{Filled, filled};
@@ -56,24 +56,31 @@ struct Place {
 }
 
 impl Place {
-    /// Why a link never matches, if none of its targets has a value that could.
+    /// Why a link never matches, if none of its targets has a value that could, or which of them it never sees.
     fn never(&self, rule: &Rule) -> Option<String> {
-        let targets = || rule.targets.iter().filter(|target| !target.exclude);
-        let mut reasons = targets().map(|target| self.empty(target, &rule.operator));
-        if rule.targets.is_empty() || reasons.any(|reason| reason.is_none()) {
-            return None;
+        let targets = rule.targets.iter().filter(|target| !target.exclude);
+        let (mut empty, mut reasons, mut sees) = (0_usize, Vec::new(), false);
+        for target in targets {
+            match self.empty(target, &rule.operator) {
+                None => sees = true,
+                Some(reason) => {
+                    empty += 1;
+                    if reasons.len() < NAMED {
+                        reasons.push(reason);
+                    }
+                }
+            }
         }
-        let reasons: Vec<String> = targets()
-            .take(NAMED)
-            .filter_map(|target| self.empty(target, &rule.operator))
-            .collect();
-        let more = targets().count().saturating_sub(NAMED);
-        let more = if more > 0 {
-            format!(", and {more} more")
-        } else {
-            String::new()
+        let more = match empty.saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(", and {more} more"),
         };
-        Some(format!("{} never matches: {}{more}", self.rule, reasons.join(", ")))
+        let never = if sees {
+            "looks at nothing in some of its targets"
+        } else {
+            "never matches"
+        };
+        (empty > 0).then(|| format!("{} {never}: {}{more}", self.rule, reasons.join(", ")))
     }
 
     /// Why a target has nothing that the operator could match.
@@ -281,6 +288,13 @@ mod tests {
                 told[0]
             );
         }
+        let told = said("SecRule ARGS|ARGS_POST x \"id:7,phase:1,deny\"", None);
+        assert_eq!(
+            told,
+            [
+                "own:1: rule 7 looks at nothing in some of its targets: ARGS_POST is empty before phase 2 (write phase:2)"
+            ]
+        );
         let told = said(
             "SecRule ARGS x \"id:7,phase:1,deny,chain\"\nSecRule FILES x \"t:none\"",
             None,
@@ -297,7 +311,6 @@ mod tests {
             "SecRule RESPONSE_BODY x \"id:7,phase:4,deny\"",
             "SecRule RESPONSE_STATUS x \"id:7,phase:5,pass\"",
             "SecRule ARGS_POST x \"id:7,deny\"",
-            "SecRule ARGS|ARGS_POST x \"id:7,phase:1,deny\"",
             "SecRule &ARGS_POST \"@eq 0\" \"id:7,phase:1,pass\"",
             "SecRule &REMOTE_USER \"!@eq 1\" \"id:7,phase:1,pass\"",
             "SecRule FULL_REQUEST x \"id:7,phase:1,deny\"",

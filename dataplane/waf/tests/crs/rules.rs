@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use breakwater_waf::engine::RuleSet;
+use breakwater_waf::review::{Review, review};
 use breakwater_waf::seclang;
 
 /// The directory of the rule set.
@@ -39,7 +40,7 @@ pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Files as one rule set; data files are in `dir`.
+/// Files as one rule set; data files are in `dir`. There is nothing to remark on in them.
 pub(crate) fn compile(files: &[PathBuf], dir: &Path) -> RuleSet {
     let mut directives = Vec::new();
     for file in files {
@@ -53,6 +54,8 @@ pub(crate) fn compile(files: &[PathBuf], dir: &Path) -> RuleSet {
             ),
         }
     }
+    let Review { errors, warnings } = review(&directives, None);
+    assert!(errors.is_empty() && warnings.is_empty(), "{errors:#?} {warnings:#?}");
     let read =
         |name: &str, _: &seclang::Position| std::fs::read(dir.join(name)).map_err(|error| format!("{name}: {error}"));
     RuleSet::compile(&directives, &read).unwrap_or_else(|errors| {

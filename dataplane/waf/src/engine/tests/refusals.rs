@@ -37,6 +37,7 @@ fn a_redirect_whose_macros_come_to_no_uri_refuses() {
         "/",
         "/?where=nowhere",
         "/?where=https://",
+        "/?where=//example.com/",
         &format!("/?where=/{}", "x".repeat(5000)),
     ] {
         assert_eq!(refused(rule, target), (403, None), "{target}");
