@@ -20,7 +20,7 @@ use clap::Args;
 
 use crate::check::{self, Format};
 use crate::exit::{self, Failure};
-use crate::manifests::{Diagnostic, Services};
+use crate::manifests::{Diagnostic, Loaded, Services};
 
 /// The request to explain.
 #[derive(Args, Debug)]
@@ -55,6 +55,20 @@ pub(crate) struct ExplainArgs {
 }
 
 pub(crate) fn run(args: &ExplainArgs) -> Result<ExitCode, Failure> {
+    let (loaded, found, explanation) = explained(args)?;
+    found
+        .iter()
+        .filter(|diagnostic| diagnostic.severity == Severity::Error || concerns(&explanation, diagnostic))
+        .for_each(exit::complain);
+    exit::print(&match args.output {
+        Format::Json => check::to_json(&explanation)?,
+        Format::Text => text(&explanation),
+    })?;
+    Ok(check::code(&loaded, &found))
+}
+
+/// The manifests, what is found in them, and what they do with the request.
+fn explained(args: &ExplainArgs) -> Result<(Loaded, Vec<Diagnostic>, Explanation), Failure> {
     let mut request = request(args)?;
     request.crs = crs_version(args.crs_dir.clone())?;
     locate(args, &mut request)?;
@@ -67,15 +81,7 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<ExitCode, Failure> {
         |codings| coding(&request, codings),
         |told_apart| class(&request, told_apart),
     );
-    found
-        .iter()
-        .filter(|diagnostic| diagnostic.severity == Severity::Error || concerns(&explanation, diagnostic))
-        .for_each(exit::complain);
-    exit::print(&match args.output {
-        Format::Json => check::to_json(&explanation)?,
-        Format::Text => text(&explanation),
-    })?;
-    Ok(check::code(&loaded, &found))
+    Ok((loaded, found, explanation))
 }
 
 /// Whether a finding is about an object that has to do with the request.
@@ -367,6 +373,32 @@ mod tests {
 
     fn asked(url: &str) -> Result<Request, Failure> {
         request(&args(url))
+    }
+
+    #[test]
+    fn warnings_about_what_serves_the_request_are_told_and_no_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let site = |name: &str| {
+            format!(
+                "apiVersion: breakwater.dev/v1alpha1\nkind: EdgeCache\nmetadata: {{name: {name}}}\n\
+                 spec: {{hostnames: [{name}.example.com], origin: {{urls: [\"http://127.0.0.1:3000\"]}}}}\n---\n\
+                 apiVersion: breakwater.dev/v1alpha1\nkind: WafPolicy\nmetadata: {{name: {name}}}\nspec:\n\
+                 \x20 targetRefs: [{{kind: EdgeCache, name: {name}}}]\n\
+                 \x20 seclang: {{inline: 'SecRule REMOTE_USER x \"id:1,phase:1,deny\"'}}\n"
+            )
+        };
+        std::fs::write(dir.path().join("site.yaml"), site("shop") + "---\n" + &site("other")).unwrap();
+        let mut args = args("http://shop.example.com/");
+        args.dir = dir.path().to_owned();
+        let (_, found, explanation) = explained(&args).unwrap();
+        assert_eq!(found.len(), 2, "{found:?}");
+        let told: Vec<&Diagnostic> = found.iter().filter(|found| concerns(&explanation, found)).collect();
+        assert_eq!(told.len(), 1, "{told:?}");
+        let told = told[0].to_string();
+        assert!(
+            told.starts_with("warning: rule 1 never matches") && told.contains("WafPolicy/default/shop"),
+            "{told}"
+        );
     }
 
     #[test]

@@ -61,14 +61,14 @@ impl std::fmt::Display for Found {
 
 pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
     let files = list(&args.files)?;
-    let (found, rules) = find(&files)?;
+    let (found, read) = find(&files)?;
     let errors = found.iter().filter(|found| found.severity == "error").count();
     match args.output {
         Format::Json => exit::print(&to_json(&found)?)?,
         Format::Text => {
             found.iter().for_each(exit::complain);
             let warnings = found.len() - errors;
-            exit::print(&summary(rules, files.len(), errors, warnings))?;
+            exit::print(&read.summary(files.len(), errors, warnings))?;
         }
     }
     Ok(match errors {
@@ -77,19 +77,45 @@ pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
     })
 }
 
-fn summary(rules: usize, files: usize, errors: usize, warnings: usize) -> String {
-    format!(
-        "{} in {}: {}, {}\n",
-        count(rules, "rule"),
-        count(files, "file"),
-        count(errors, "error"),
-        count(warnings, "warning")
-    )
+/// What was read.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Read {
+    /// Rules, each chain counted once.
+    rules: usize,
+    /// What they call themselves (`SecComponentSignature`).
+    names: Vec<String>,
 }
 
-/// What there is to say of files that are one configuration, in the order of files and lines, and how many rules were
-/// read.
-fn find(files: &[PathBuf]) -> Result<(Vec<Found>, usize), Failure> {
+impl Read {
+    fn of(directives: &[Directive]) -> Self {
+        let mut this = Self::default();
+        for directive in directives {
+            match &directive.value {
+                DirectiveKind::Rule(_) => this.rules += 1,
+                DirectiveKind::ComponentSignature(name) if !this.names.contains(name) => this.names.push(name.clone()),
+                _ => {}
+            }
+        }
+        this
+    }
+
+    fn summary(&self, files: usize, errors: usize, warnings: usize) -> String {
+        let names = match self.names.as_slice() {
+            [] => String::new(),
+            names => format!(" ({})", names.join(", ")),
+        };
+        format!(
+            "{} in {}{names}: {}, {}\n",
+            count(self.rules, "rule"),
+            count(files, "file"),
+            count(errors, "error"),
+            count(warnings, "warning")
+        )
+    }
+}
+
+/// What there is to say of files that are one configuration, in the order of files and lines, and what was read.
+fn find(files: &[PathBuf]) -> Result<(Vec<Found>, Read), Failure> {
     let (mut errors, mut warnings): (Vec<Mistake>, Vec<Mistake>) = (Vec::new(), Vec::new());
     let mut directives = Vec::new();
     let mut beside: HashMap<String, (usize, PathBuf)> = HashMap::new();
@@ -116,7 +142,6 @@ fn find(files: &[PathBuf]) -> Result<(Vec<Found>, usize), Failure> {
             .map_or_else(|| Path::new(""), |(_, dir)| dir);
         bounded(&dir.join(name), LARGEST).map_err(|error| format!("`{name}` cannot be read: {error}"))
     };
-    let rules = rules(&directives);
     match RuleSet::compile_whole(&directives, &data, &|_| false) {
         Ok(set) => {
             for mut lookup in set.lookups().iter().cloned() {
@@ -135,15 +160,7 @@ fn find(files: &[PathBuf]) -> Result<(Vec<Found>, usize), Failure> {
     let warnings = warnings.into_iter().map(|warning| Found::new("warning", warning));
     let mut found: Vec<Found> = errors.chain(warnings).collect();
     found.sort_by_key(|found| (beside.get(&found.file).map(|(place, _)| *place), found.line));
-    Ok((found, rules))
-}
-
-/// How many rules there are, each chain counted once.
-fn rules(directives: &[Directive]) -> usize {
-    let rules = directives.iter();
-    rules
-        .filter(|directive| matches!(directive.value, DirectiveKind::Rule(_)))
-        .count()
+    Ok((found, Read::of(&directives)))
 }
 
 /// That a file is no text, with the line of the first byte that is none.
@@ -211,14 +228,14 @@ mod tests {
         for (name, text) in files {
             std::fs::write(dir.path().join(name), text).unwrap();
         }
-        let (found, rules) = find(&list(&[dir.path().to_owned()]).unwrap()).unwrap();
+        let (found, read) = find(&list(&[dir.path().to_owned()]).unwrap()).unwrap();
         let place = format!("{}/", dir.path().display());
         (
             found
                 .iter()
                 .map(|found| found.to_string().replace(&place, ""))
                 .collect(),
-            rules,
+            read.rules,
         )
     }
 
@@ -315,8 +332,19 @@ mod tests {
 
     #[test]
     fn one_of_a_thing_is_not_called_several() {
-        assert_eq!(summary(1, 1, 1, 1), "1 rule in 1 file: 1 error, 1 warning\n");
-        assert_eq!(summary(0, 2, 0, 3), "0 rules in 2 files: 0 errors, 3 warnings\n");
+        let one = Read {
+            rules: 1,
+            names: Vec::new(),
+        };
+        assert_eq!(one.summary(1, 1, 1), "1 rule in 1 file: 1 error, 1 warning\n");
+        let none = Read {
+            rules: 0,
+            names: vec!["mine/1".to_owned()],
+        };
+        assert_eq!(
+            none.summary(2, 0, 3),
+            "0 rules in 2 files (mine/1): 0 errors, 3 warnings\n"
+        );
     }
 
     #[test]

@@ -157,6 +157,39 @@ async fn the_policy_says_as_what_a_refusal_is_shown() {
 }
 
 #[tokio::test]
+async fn no_client_writes_into_the_head_of_a_redirect_and_one_that_leads_nowhere_refuses() {
+    let rule = "SecRule ARGS:to \"@rx .\" \"id:8,phase:1,redirect:'https://shop.test/?from=%{ARGS.to}'\"\n\
+                SecRule &ARGS:where \"@eq 1\" \"id:9,phase:1,redirect:%{ARGS.where}\"";
+    let (origin, plane) = plane(rule, |policy, _| policy.block_status = 404).await;
+    let mut client = plane.client().await;
+    let sent_on = client.get("shop.test", "/?to=a%0d%0aX-Written:+1", "").await;
+    assert_eq!(
+        (sent_on.status, sent_on.field("location"), sent_on.field("x-written")),
+        (302, Some("https://shop.test/?from=a%0D%0AX-Written:%201"), None)
+    );
+    for target in ["/?where=nowhere", "/?where=//elsewhere.test/"] {
+        let refused = client.get("shop.test", target, "").await;
+        assert_eq!((refused.status, refused.field("location")), (404, None), "{target}");
+    }
+    assert_eq!(origin.count(), 0);
+}
+
+#[tokio::test]
+async fn no_setting_of_own_rules_turns_a_policy_off() {
+    for setting in [
+        "SecRuleEngine Off",
+        "SecRuleEngine DetectionOnly",
+        "SecRequestBodyAccess Off",
+    ] {
+        let (origin, plane) = plane(&format!("{setting}\n{DEBUG}\n{ATTACK}"), |_, _| {}).await;
+        let mut client = plane.client().await;
+        assert_eq!(get(&mut client, "/?debug=1").await, 403, "{setting}");
+        assert_eq!(post(&mut client, "/", FORM, b"q=attack").await.0, 403, "{setting}");
+        assert_eq!(origin.count(), 0, "{setting}");
+    }
+}
+
+#[tokio::test]
 async fn a_form_body_and_a_json_body_are_judged_and_what_passes_arrives_unchanged() {
     let (origin, plane) = plane(ATTACK, |_, _| {}).await;
     let mut client = plane.client().await;

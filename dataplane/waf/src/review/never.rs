@@ -175,11 +175,11 @@ impl Place {
 
 /// The phase of a rule, which its last `phase` says.
 fn phase(rule: &Rule) -> Phase {
-    let phases = rule.actions.iter().filter_map(|action| match action.value {
+    let mut phases = rule.actions.iter().filter_map(|action| match action.value {
         Action::Phase(phase) => Some(phase),
         _ => None,
     });
-    phases.last().unwrap_or_default()
+    phases.next_back().unwrap_or_default()
 }
 
 const fn number(phase: Phase) -> u8 {

@@ -139,7 +139,7 @@ mod tests {
             assert_eq!(refusal(&name.to_uppercase()).is_some(), refused, "{name}");
             let set = setting(name, &[]);
             match is {
-                Standing::Refused(_) => assert_eq!(set.is_some(), false, "{name}"),
+                Standing::Refused(_) => assert!(set.is_none(), "{name}"),
                 Standing::Policy(_) | Standing::Only(..) => assert!(matches!(set, Some(Err(_))), "{name}: {set:?}"),
                 Standing::Idle(_) => assert!(set.is_some(), "{name}"),
                 Standing::Effective => {}

@@ -41,7 +41,7 @@ impl<'a> Decision<'a> {
 
     /// What is done, by default actions where the rule leaves it to them: a rule that says nothing does what the default
     /// action of its phase says, as `block` does.
-    pub(super) fn resolved(&self, defaults: &Decision<'a>) -> &'a Disruptive {
+    pub(super) fn resolved(&self, defaults: &Self) -> &'a Disruptive {
         match self.kind() {
             None | Some(Disruptive::Block) => defaults.kind().unwrap_or(&Disruptive::Pass),
             Some(kind) => kind,
