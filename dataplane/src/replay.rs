@@ -3,7 +3,8 @@
 //! Invariant: a request goes through the data plane's own gate, routes, lists, limits and rules, with the time of the log;
 //! what comes out is the audit lines that nodes would write. Nothing listens, no name is resolved, nothing is sent.
 //!
-//! Sampling is left out: rules look at every request. What a log does not have is left out as well: limits on connections are not asked, and rules over fields see those of the log.
+//! Lists of places whose database is not at hand are left out, and rules with `@geoLookup` then match nothing: that is told
+//! ([`Judge::left_out`]), and the rest of the policy is judged. Sampling is left out: rules look at every request. What a log does not have is left out as well: limits on connections are not asked, and rules over fields see those of the log.
 //! So that rules of the Core Rule Set about missing fields do not object, `User-Agent` and `Accept` are put in, and
 //! `Content-Length: 0` where a request of its method has one.
 
@@ -14,12 +15,13 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
 use breakwater_cache::key::Keyer;
-use breakwater_snapshot::unit::Unit;
-use breakwater_snapshot::{Blob, Rejection, Snapshot};
+use breakwater_snapshot::unit::{Places, Unit, WafPolicy};
+use breakwater_snapshot::{Blob, ObjectId, Rejection, Snapshot};
+use breakwater_waf::replay::UnjudgedPart;
 
 use crate::config::Assembler;
 use crate::error::CrsError;
-use crate::geo::Locations;
+use crate::geo::{Known, Locations};
 use crate::handler::replayed::{self, Unjudged};
 use crate::telemetry::LineLog;
 use crate::worker::{Worker, alone};
@@ -35,8 +37,19 @@ pub struct Judge {
     worker: Rc<Worker>,
     told: Receiver<Vec<u8>>,
     rejected: Vec<Rejection>,
+    left_out: Vec<LeftOut>,
+    unjudged: Vec<UnjudgedPart>,
     /// When the first request was, and the latest, Unix milliseconds.
     begun: Option<(u64, u64)>,
+}
+
+/// A part of a policy that is not judged, because there is no database to ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Whose.
+    pub policy: ObjectId,
+    /// In words, with the flag that names a database.
+    pub part: &'static str,
 }
 
 /// A request that was.
@@ -82,17 +95,36 @@ impl Judge {
         let (cache, tables) = (Arc::clone(&metrics.cache), Arc::clone(&metrics.tables));
         let marker = Keyer::new(u128::from(seed));
         let crs = crs.map(Arc::new);
-        let known = locations.known();
+        let (snapshot, left_out, unjudged) = judgeable(snapshot, locations.known());
+        // What asks for a database that is not there was left out; rules that do find nothing.
+        let known = Known {
+            countries: true,
+            asns: true,
+        };
         let mut assembler = Assembler::new(Arc::clone(&metrics), cache, tables, 443, marker, crs, known);
-        let (config, applied) = assembler.assemble(&unsampled(snapshot));
+        let (config, applied) = assembler.assemble(&snapshot);
         let worker = alone::worker(seed, &metrics, Arc::new(config));
         worker.locations.replace(Arc::clone(locations));
         Ok(Self {
             worker,
             told,
             rejected: applied.rejected,
+            left_out,
+            unjudged,
             begun: None,
         })
+    }
+
+    /// Parts of policies that are not judged for want of a database.
+    #[must_use]
+    pub fn left_out(&self) -> &[LeftOut] {
+        &self.left_out
+    }
+
+    /// What is not judged, by the reasons in audit lines: such parts, and limits on connections.
+    #[must_use]
+    pub fn unjudged(&self) -> &[UnjudgedPart] {
+        &self.unjudged
     }
 
     /// Objects that cannot be used; policies among them refuse everything, as on a node that never had them.
@@ -121,19 +153,58 @@ impl Judge {
     }
 }
 
-/// The same, but that rules look at every request: by chance a replay would find another thing each time.
-fn unsampled(snapshot: &Snapshot) -> Snapshot {
+/// The same, but that rules look at every request (by chance a replay would find another thing each time), and without
+/// what no database here answers for.
+fn judgeable(snapshot: &Snapshot, known: Known) -> (Snapshot, Vec<LeftOut>, Vec<UnjudgedPart>) {
+    let (mut left_out, mut unjudged) = (Vec::new(), Vec::new());
     let objects = snapshot.manifest().entries.iter().filter_map(|entry| {
         let mut blob = Blob::from_json(snapshot.blob(&entry.sha256)?).ok()?;
         if let Blob::Valid { unit } = &mut blob
             && let Unit::WafPolicy(policy) = &mut **unit
-            && let Some(rules) = &mut policy.rules
         {
-            rules.sampled_percent = None;
+            unjudged.extend(limits_on_connections(policy));
+            for (part, reason) in leave_out(policy, known) {
+                unjudged.extend(reason.map(|reason| UnjudgedPart { reason, detail: None }));
+                let policy = entry.id.clone();
+                left_out.push(LeftOut { policy, part });
+            }
         }
         Some((entry.id.clone(), entry.generation, blob))
     });
-    Snapshot::build(objects)
+    let snapshot = Snapshot::build(objects.collect::<Vec<_>>());
+    (snapshot, left_out, unjudged)
+}
+
+/// Takes out of a policy what cannot be judged, and says so: in words, and the reason in audit lines.
+fn leave_out(policy: &mut WafPolicy, known: Known) -> Vec<(&'static str, Option<&'static str>)> {
+    let mut out = Vec::new();
+    if !known.countries && !policy.countries.pass_all() {
+        policy.countries = Places::default();
+        out.push(("its lists of countries: give --geo-db FILE", Some("country")));
+    }
+    if !known.asns && !policy.asns.pass_all() {
+        policy.asns = Places::default();
+        out.push(("its lists of autonomous systems: give --asn-db FILE", Some("asn")));
+    }
+    let Some(rules) = &mut policy.rules else { return out };
+    rules.sampled_percent = None;
+    let asks = |text: &str| text.to_ascii_lowercase().contains("@geolookup");
+    if !known.countries && rules.seclang.iter().any(|source| asks(&source.text)) {
+        out.push((
+            "its rules with @geoLookup, which match nothing: give --geo-db FILE",
+            None,
+        ));
+    }
+    out
+}
+
+fn limits_on_connections(policy: &WafPolicy) -> impl Iterator<Item = UnjudgedPart> {
+    let limits = policy.limits.iter();
+    let on_connections = limits.filter(|limit| limit.connections.is_some() || limit.new_connections.is_some());
+    on_connections.map(|limit| UnjudgedPart {
+        reason: "limit",
+        detail: Some(limit.name.clone()),
+    })
 }
 
 /// The head of a request as a client would send it. None: what is in the log would be another request than it was.

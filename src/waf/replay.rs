@@ -69,7 +69,7 @@ struct Report<'a> {
     #[serde(flatten)]
     tally: &'a Tally,
     /// What has to be known of these figures.
-    notes: Vec<&'static str>,
+    notes: Vec<String>,
 }
 
 pub(crate) fn run(args: &ReplayArgs) -> Result<ExitCode, Failure> {
@@ -87,19 +87,19 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<ExitCode, Failure> {
             judge => judge,
         },
     };
-    let mut replay = Replay {
-        judge,
-        baseline,
-        host: args.host.as_deref(),
-        tally: Tally::default(),
-    };
+    let mut replay = Replay::new(judge, baseline, args.host.as_deref());
     replay.read(Lines::open(&args.log)?)?;
     let mut tally = replay.tally;
     tally.finish();
-    let report = Report {
-        notes: text::notes(&tally, args.baseline.is_some()),
-        tally: &tally,
-    };
+    let mut notes = text::notes(&tally, args.baseline.is_some());
+    let judges = std::iter::once(&replay.judge).chain(&replay.baseline);
+    let mut left_out: Vec<_> = judges
+        .flat_map(Judge::left_out)
+        .map(|left_out| format!("of {} this is not judged: {}", left_out.policy, left_out.part))
+        .collect();
+    left_out.dedup();
+    notes.extend(left_out);
+    let report = Report { notes, tally: &tally };
     exit::print(&match args.output {
         Format::Json => to_json(&report)?,
         Format::Text => text::report(&report, args.groups),
@@ -137,7 +137,20 @@ struct Replay<'a> {
     tally: Tally,
 }
 
-impl Replay<'_> {
+impl<'a> Replay<'a> {
+    fn new(judge: Judge, baseline: Option<Judge>, host: Option<&'a str>) -> Self {
+        let tally = Tally {
+            unjudged: judge.unjudged().to_vec(),
+            ..Tally::default()
+        };
+        Self {
+            judge,
+            baseline,
+            host,
+            tally,
+        }
+    }
+
     fn read(&mut self, mut lines: Lines) -> Result<(), Failure> {
         let mut window = Window::default();
         let mut told = Instant::now();
@@ -176,7 +189,7 @@ impl Replay<'_> {
             Ok(line) if line.host.is_none() && self.host.is_none() => {
                 self.tally.unread(number, "it has no host: name it with --host");
             }
-            Ok(line) => window.push(line, number),
+            Ok(line) => self.tally.late += u64::from(!window.push(line, number)),
             Err(error) => self.tally.unread(number, error.to_string()),
         }
     }
@@ -254,6 +267,13 @@ spec:
         )
     }
 
+    /// The audit line of a refusal.
+    fn refused(request_id: &str, at: &str, client: &str, uri: &str, reason: &str) -> String {
+        format!(
+            r#"{{"time":"2026-11-28T12:00:{at}Z","request_id":"{request_id}","client":"{client}","method":"GET","host":"site.test","uri":"{uri}","resource":"EdgeCache/default/site","policy":"WafPolicy/default/site","mode":"Enforce","action":"block","reason":"{reason}","status":403,"score":{{"inbound":0,"outbound":0}},"rules":[],"detail":"x"}}"#
+        )
+    }
+
     fn judge(spec: &str) -> Option<Judge> {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("site.yaml"), format!("{SITE}{spec}")).unwrap();
@@ -264,12 +284,7 @@ spec:
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("access.log");
         std::fs::write(&path, log.join("\n")).unwrap();
-        let mut replay = Replay {
-            judge: judge(spec).unwrap(),
-            baseline: baseline.map(|spec| judge(spec).unwrap()),
-            host: None,
-            tally: Tally::default(),
-        };
+        let mut replay = Replay::new(judge(spec).unwrap(), baseline.map(|spec| judge(spec).unwrap()), None);
         replay.read(Lines::open(&path).unwrap()).unwrap();
         replay.tally.finish();
         replay.tally
@@ -290,6 +305,7 @@ spec:
         let log = [
             access("r1", "00.000", "203.0.113.9", "/", "null"),
             access("r2", "00.000", "198.51.100.7", "/", "\"block\""),
+            refused("r2", "00.100", "198.51.100.7", "/", "address"),
             access("r3", "01.000", "203.0.113.9", "/x", "\"block\""),
             access("r4", "01.000", "198.51.100.7", "/", "null"),
         ];
@@ -301,6 +317,43 @@ spec:
             ("WafPolicy/default/site", "address", Some("203.0.113.0/24"))
         );
         assert_eq!(group.example.request_id.as_deref(), Some("r1"));
+    }
+
+    #[test]
+    fn a_refusal_of_which_the_log_has_no_reason_is_counted_apart() {
+        let log = [access("r1", "00.000", "203.0.113.9", "/", "\"block\"")];
+        let tally = replay("", None, &log);
+        assert_eq!((outcomes(&tally), tally.unknown.count), ([0, 0, 0, 0, 0], 1));
+    }
+
+    #[test]
+    fn a_request_that_is_in_two_logs_one_behind_the_other_is_judged_once() {
+        let log = [
+            access("r1", "00.000", "203.0.113.9", "/", "\"block\""),
+            access("r2", "09.000", "203.0.113.9", "/", "null"),
+            refused("r1", "00.010", "203.0.113.9", "/", "address"),
+        ];
+        let tally = replay("", None, &log);
+        assert_eq!((tally.lines, tally.judged, tally.late), (3, 2, 1));
+    }
+
+    #[test]
+    fn a_policy_whose_database_is_not_at_hand_is_judged_without_its_lists_of_places() {
+        let spec = "  countries: {allow: [DE], default: Deny}\n  asns: {deny: [64496]}\n  addresses: {deny: [198.51.100.0/24]}\n  seclang: {inline: 'SecRule REMOTE_ADDR \"@geoLookup\" \"id:1,phase:1,deny\"'}\n";
+        let log = [
+            access("r1", "00.000", "203.0.113.9", "/", "null"),
+            access("r2", "00.000", "198.51.100.7", "/", "null"),
+            refused("r3", "01.000", "203.0.113.9", "/", "country"),
+        ];
+        let tally = replay(spec, None, &log);
+        assert_eq!((outcomes(&tally), tally.unknown.count), ([1, 0, 0, 0, 1], 1));
+        let judge = judge(spec).unwrap();
+        let parts: Vec<_> = judge.left_out().iter().map(|left_out| left_out.part).collect();
+        assert!(
+            matches!(parts.as_slice(), [countries, asns, rules]
+                if countries.contains("--geo-db") && asns.contains("--asn-db") && rules.contains("@geoLookup")),
+            "{parts:?}"
+        );
     }
 
     #[test]

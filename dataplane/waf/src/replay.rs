@@ -8,9 +8,10 @@
 
 mod combined;
 mod line;
+mod seen;
 mod tally;
 mod window;
 
 pub use line::{Line, LineError, Objection};
-pub use tally::{Example, Group, Groups, MOST_GROUPS, MOST_UNREAD, Tally, Unread};
+pub use tally::{Example, Group, Groups, MOST_GROUPS, MOST_UNREAD, Tally, UnjudgedPart, Unread};
 pub use window::{Past, Window};

@@ -7,24 +7,39 @@ use breakwater_waf::replay::{Group, Groups, Tally};
 use super::Report;
 
 /// What has to be known of the figures.
-pub(super) fn notes(tally: &Tally, has_baseline: bool) -> Vec<&'static str> {
-    let mut notes = vec![
-        "bodies, most header fields and responses are not in a log: what a policy refuses for them is not found here",
-        "limits are judged by the times of the lines, and as if one node had served them all; limits on connections are not judged",
+pub(super) fn notes(tally: &Tally, has_baseline: bool) -> Vec<String> {
+    let told = [
+        (
+            true,
+            "bodies, most header fields and responses are not in a log: what a policy refuses for them is not found here",
+        ),
+        (
+            true,
+            "limits are judged by the times of the lines, and as if one node had served them all; limits on connections are not judged",
+        ),
+        (
+            tally.unknown.count > 0,
+            "who was refused for a reason that is not in the log is counted apart: audit lines have reasons; --baseline DIR compares two sets of manifests instead",
+        ),
+        (
+            tally.late > 0,
+            "of requests in two logs one behind the other the first lines decided: merge them by time (sort -m access.log audit.log)",
+        ),
+        (
+            tally.redacted > 0,
+            "of some requests only the audit log speaks, where values are hidden (***): rules did not see them; an access log has them",
+        ),
+        (
+            tally.shortened > 0,
+            "of some requests the log has only the beginning of the target",
+        ),
+        (
+            has_baseline,
+            "compared with the manifests of --baseline, not with what the log says was done",
+        ),
     ];
-    if tally.unknown.count > 0 {
-        notes.push("who may have been refused for what is not in the log is counted apart; --baseline DIR compares two sets of manifests instead");
-    }
-    if tally.redacted > 0 {
-        notes.push("of some requests only the audit log speaks, where values are hidden (***): rules did not see them; an access log has them");
-    }
-    if tally.shortened > 0 {
-        notes.push("of some requests the log has only the beginning of the target");
-    }
-    if has_baseline {
-        notes.push("compared with the manifests of --baseline, not with what the log says was done");
-    }
-    notes
+    let told = told.into_iter().filter(|(holds, _)| *holds);
+    told.map(|(_, note)| note.to_owned()).collect()
 }
 
 /// The report, with at most so many groups of each outcome.
@@ -43,6 +58,7 @@ pub(super) fn report(report: &Report<'_>, most: usize) -> String {
     for (number, what) in [
         (tally.unrouted, "requests of no resource"),
         (tally.malformed, "requests that are refused before any policy"),
+        (tally.late, "lines of requests that were judged by then"),
         (
             tally.shortened,
             "of those that were judged have only the beginning of their target",
@@ -61,7 +77,7 @@ pub(super) fn report(report: &Report<'_>, most: usize) -> String {
     groups(&mut out, "newly blocked", &tally.newly_blocked, most);
     groups(&mut out, "no longer blocked", &tally.no_longer_blocked, most);
     if tally.unknown.count > 0 {
-        groups(&mut out, "blocked by what may not be in the log", &tally.unknown, most);
+        groups(&mut out, "blocked for what the log does not say", &tally.unknown, most);
     }
     if tally.reported.count > 0 {
         groups(&mut out, "only reported or challenged", &tally.reported, most);

@@ -16,6 +16,18 @@ const CUT: char = '…';
 /// The length at which access lines cut a target. They may cut a few bytes earlier, between characters.
 const CUT_AT: usize = crate::audit::MAX_URI;
 
+/// Variables, by how their names begin, whose values are in no log.
+const UNLOGGED: [&str; 8] = [
+    "REQUEST_HEADERS",
+    "REQUEST_COOKIES",
+    "REQUEST_BODY",
+    "ARGS_POST",
+    "FILES",
+    "MULTIPART_",
+    "XML",
+    "RESPONSE_",
+];
+
 /// A line, as far as requests are concerned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
@@ -60,6 +72,8 @@ pub struct Objection {
     pub rules: Vec<u64>,
     /// 0: there are none.
     pub last_phase: u8,
+    /// A rule says that it found something where a log does not show it: in a field, a cookie, a body.
+    pub elsewhere: bool,
     /// The message of the first of them.
     pub message: Option<String>,
 }
@@ -159,7 +173,17 @@ struct RawRule {
     #[serde(default)]
     msg: String,
     #[serde(default)]
+    data: String,
+    #[serde(default)]
     phase: u8,
+}
+
+impl RawRule {
+    /// The Core Rule Set writes `Matched Data: … found within ARGS:q: …`.
+    fn is_about_what_is_not_in_a_log(&self) -> bool {
+        let mut places = self.data.split(" found within ").skip(1);
+        places.any(|place| UNLOGGED.iter().any(|variable| place.starts_with(variable)))
+    }
 }
 
 impl Raw {
@@ -182,6 +206,7 @@ impl Raw {
             detail: self.detail.as_deref().map(|detail| cut(detail, MAX_NAME).to_owned()),
             rules: self.rules.iter().take(MAX_RULES).map(|rule| rule.id).collect(),
             last_phase: self.rules.iter().map(|rule| rule.phase).max().unwrap_or_default(),
+            elsewhere: self.rules.iter().any(RawRule::is_about_what_is_not_in_a_log),
             message: self.rules.first().map(|rule| cut(&rule.msg, MAX_NAME).to_owned()),
         });
         let blocked_by = |objection: &Objection| objection.action == Action::Block;
@@ -248,6 +273,13 @@ mod tests {
         let objection = line.objections.first().unwrap();
         assert_eq!((objection.rules.as_slice(), objection.last_phase), (&[942_100][..], 2));
         assert!(line.blocked && line.redacted);
+        assert!(!objection.elsewhere);
+        let within = |variable: &str| {
+            let data = format!("\"data\":\"Matched Data: x found within {variable}: x\"");
+            let line = Line::parse(&AUDIT.replace("\"data\":\"\"", &data)).unwrap();
+            line.objections.first().unwrap().elsewhere
+        };
+        assert!(within("REQUEST_COOKIES:a") && within("REQUEST_HEADERS:User-Agent") && !within("ARGS:q"));
         let detected = Line::parse(&AUDIT.replace("\"block\"", "\"detect\"")).unwrap();
         assert!(!detected.blocked);
     }

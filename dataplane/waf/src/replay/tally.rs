@@ -37,7 +37,8 @@ pub struct Tally {
     pub newly_blocked: Groups,
     /// They were refused, and would not be.
     pub no_longer_blocked: Groups,
-    /// They were refused, and what the log has of them would not be; what was refused may be what it does not have.
+    /// They were refused, what the log has of them would not be, and it does not say that they were refused for that: it
+    /// says nothing of the reason, or it was in a body, a field, a response or a connection.
     pub unknown: Groups,
     /// They were refused, and would be.
     pub still_blocked: u64,
@@ -54,8 +55,22 @@ pub struct Tally {
     pub shortened: u64,
     /// Of those that were judged: values in their target are hidden.
     pub redacted: u64,
+    /// Lines of requests that were judged by then, in this log or another one before it.
+    pub late: u64,
     /// Lines that could not be read.
     pub unread: Unread,
+    /// What is not judged now: nothing is known of who was refused for it.
+    #[serde(skip)]
+    pub unjudged: Vec<UnjudgedPart>,
+}
+
+/// A part of a policy that is not judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnjudgedPart {
+    /// As in audit lines: `country`.
+    pub reason: &'static str,
+    /// A limit's name; none: whatever the detail.
+    pub detail: Option<String>,
 }
 
 /// Lines that could not be read.
@@ -150,10 +165,30 @@ impl Tally {
         match (was, blocks(now)) {
             (false, true) => self.newly_blocked.add(past, host, now),
             (true, true) => self.still_blocked += 1,
-            (true, false) if complete || is_repeatable(&past.line) => self.no_longer_blocked.add(past, host, before),
+            (true, false) if complete || self.is_repeatable(&past.line) => {
+                self.no_longer_blocked.add(past, host, before)
+            }
             (true, false) => self.unknown.add(past, host, before),
             (false, false) if now.is_empty() => self.passed += 1,
             (false, false) => self.reported.add(past, host, now),
+        }
+    }
+
+    /// Whether the log says what was refused, and has it: neither a body, nor a field, nor a response, nor a connection.
+    fn is_repeatable(&self, line: &Line) -> bool {
+        let has_body = !matches!(line.method.as_str(), "GET" | "HEAD" | "OPTIONS" | "DELETE");
+        let mut objections = line.objections.iter();
+        let Some(objection) = objections.find(|objection| objection.action == Action::Block) else {
+            return false;
+        };
+        match objection.reason.as_str() {
+            "rule" => !has_body && objection.last_phase <= 2 && !objection.elsewhere,
+            // A penalty is for other requests, whose bodies may have been the reason.
+            "header" | "body" | "protocol" | "penalty" => false,
+            reason => !self
+                .unjudged
+                .iter()
+                .any(|part| part.reason == reason && (part.detail.is_none() || part.detail == objection.detail)),
         }
     }
 
@@ -175,22 +210,6 @@ impl Tally {
 
 fn blocks(objections: &[Objection]) -> bool {
     objections.iter().any(|objection| objection.action == Action::Block)
-}
-
-/// Whether what was refused is in the log: neither a body, nor a field, nor a response.
-fn is_repeatable(line: &Line) -> bool {
-    let has_body = !matches!(line.method.as_str(), "GET" | "HEAD" | "OPTIONS" | "DELETE");
-    let mut blocking = line
-        .objections
-        .iter()
-        .filter(|objection| objection.action == Action::Block);
-    match blocking.next() {
-        None => !has_body,
-        Some(objection) => match objection.reason.as_str() {
-            "rule" => !has_body && objection.last_phase <= 2,
-            reason => !matches!(reason, "header" | "body" | "protocol"),
-        },
-    }
 }
 
 impl Groups {
@@ -289,6 +308,7 @@ mod tests {
             detail: Some("rule 949110".to_owned()),
             rules: rules.to_vec(),
             last_phase: 2,
+            elsewhere: false,
             message: Some("m".to_owned()),
         }
     }
@@ -352,6 +372,42 @@ mod tests {
             refused("GET", "header", 0),
         ]);
         assert_eq!((tally.no_longer_blocked.count, tally.unknown.count), (2, 3));
+    }
+
+    #[test]
+    fn a_refusal_whose_reason_the_log_does_not_have_is_not_called_lifted() {
+        let in_a_cookie = Objection {
+            elsewhere: true,
+            ..objection(Action::Block, "rule", &[942_100])
+        };
+        let limit = |name: &str| Objection {
+            detail: Some(name.to_owned()),
+            ..objection(Action::Block, "limit", &[])
+        };
+        let country = objection(Action::Block, "country", &[]);
+        let penalty = objection(Action::Block, "penalty", &[]);
+        let unjudged = |reason, detail: Option<&str>| UnjudgedPart {
+            reason,
+            detail: detail.map(str::to_owned),
+        };
+        let mut tally = Tally {
+            unjudged: vec![unjudged("country", None), unjudged("limit", Some("sockets"))],
+            ..Tally::default()
+        };
+        let unknown = [
+            vec![],
+            vec![in_a_cookie],
+            vec![limit("sockets")],
+            vec![country],
+            vec![penalty],
+        ];
+        for before in unknown {
+            tally.judged(&past("/", true, &before), "h", &before, &[], false);
+        }
+        assert_eq!((tally.no_longer_blocked.count, tally.unknown.count), (0, 5));
+        let before = [limit("requests")];
+        tally.judged(&past("/", true, &before), "h", &before, &[], false);
+        assert_eq!((tally.no_longer_blocked.count, tally.unknown.count), (1, 5));
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! Lines of one request, put together; requests in their order.
 //!
 //! A log that holds access lines and audit lines has several of a request, and they come within seconds. Lines of whole
-//! seconds are spread over theirs, evenly: limits would otherwise see a second's requests at one moment. Bounded: what
-//! waits goes on when there is too much of it.
+//! seconds are spread over theirs, evenly: limits would otherwise see a second's requests at one moment. Where the lines
+//! of a request are farther apart, as in two logs one behind the other, the first decide and the others are passed over:
+//! no request is judged twice. Bounded: what waits goes on when there is too much of it.
 
 use std::collections::{HashMap, VecDeque};
 
 use super::line::Line;
+use super::seen::Seen;
 
 /// How far lines of one request may be apart, milliseconds.
 const APART_MS: u64 = 2_000;
@@ -34,6 +36,8 @@ pub struct Window {
     /// Of those that wait, by their ids: their places, counted from the first request of all.
     places: HashMap<String, u64>,
     gone: u64,
+    /// Those that have gone.
+    seen: Seen,
     bytes: usize,
     newest_ms: u64,
     ended: bool,
@@ -42,22 +46,28 @@ pub struct Window {
 }
 
 impl Window {
-    /// Takes the line with this number.
-    pub fn push(&mut self, line: Line, number: u64) {
+    /// Takes the line with this number. False: its request has gone, and the line says nothing any more.
+    pub fn push(&mut self, line: Line, number: u64) -> bool {
         self.newest_ms = self.newest_ms.max(line.unix_ms);
         let known = line.request_id.as_ref().and_then(|id| self.places.get(id));
         let known = known.and_then(|place| usize::try_from(place - self.gone).ok());
-        if let Some(past) = known.and_then(|place| self.waiting.get_mut(place)) {
+        let known = known.and_then(|place| self.waiting.get_mut(place));
+        // Two access lines are two requests, whose client chose one id for both.
+        if let Some(past) = known.filter(|past| past.line.redacted || line.redacted) {
             self.bytes -= past.line.size();
             merge(&mut past.line, line);
             self.bytes += past.line.size();
-            return;
+            return true;
         }
         if let Some(id) = &line.request_id {
+            if self.seen.has(id, !line.redacted) {
+                return false;
+            }
             self.places.insert(id.clone(), self.gone + self.waiting.len() as u64);
         }
         self.bytes += line.size();
         self.waiting.push_back(Past { line, number });
+        true
     }
 
     /// No more lines come.
@@ -77,7 +87,10 @@ impl Window {
         self.gone += 1;
         self.bytes -= past.line.size();
         if let Some(id) = &past.line.request_id {
-            self.places.remove(id);
+            self.seen.remember(id, !past.line.redacted);
+            if self.places.get(id).is_some_and(|place| *place < self.gone) {
+                self.places.remove(id);
+            }
         }
         Some((past, at_ms))
     }
@@ -154,6 +167,7 @@ mod tests {
                 detail: None,
                 rules: vec![1],
                 last_phase: 2,
+                elsewhere: false,
                 message: None,
             }],
             ..line("r", 500)
@@ -181,6 +195,36 @@ mod tests {
         assert!(window.pop().is_none());
         window.push(line("c", 3501), 3);
         assert_eq!(all(&mut window), [("a".to_owned(), 1500)]);
+    }
+
+    #[test]
+    fn a_line_of_a_request_that_has_gone_is_passed_over() {
+        let mut window = Window::default();
+        let audit = |id: &str, unix_ms| Line {
+            redacted: true,
+            blocked: true,
+            ..line(id, unix_ms)
+        };
+        for (number, line) in (1..).zip([line("a", 1000), audit("b", 1500), line("c", 9000)]) {
+            assert!(window.push(line, number));
+        }
+        assert_eq!(all(&mut window), [("a".to_owned(), 1000), ("b".to_owned(), 1500)]);
+        assert!(!window.push(audit("a", 1000), 4) && !window.push(line("b", 1000), 5));
+        window.end();
+        assert_eq!(all(&mut window), [("c".to_owned(), 9000)]);
+    }
+
+    #[test]
+    fn requests_whose_client_chose_one_id_for_all_are_all_judged() {
+        let mut window = Window::default();
+        for (number, unix_ms) in [(1, 1500), (2, 1600), (3, 9500)] {
+            assert!(window.push(line("same", unix_ms), number));
+            while window.pop().is_some() {}
+        }
+        assert!(window.push(line("same", 9600), 4));
+        window.end();
+        let times: Vec<_> = all(&mut window).into_iter().map(|(_, at_ms)| at_ms).collect();
+        assert_eq!((times, window.places.len()), (vec![9500, 9600], 0));
     }
 
     #[test]
