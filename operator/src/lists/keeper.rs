@@ -4,11 +4,12 @@
 //! What a [`Shelf`] shows may lag behind what was written: for half a minute the keeper goes by what it wrote.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use super::fetch::Fetched;
 use super::record::PART;

@@ -352,3 +352,52 @@ async fn a_replica_that_does_not_lead_fetches_nothing() {
     }
     assert!(memory.keys().is_empty());
 }
+
+/// A list that was fetched once, and whether it is there after so much time of the keeper's, with these URLs wanted.
+async fn stays(memory: &Memory, url: &str, after: Duration) -> bool {
+    tokio::time::sleep(after).await;
+    memory.keys().contains(&key(url))
+}
+
+fn fetched(url: &str) -> Record {
+    let outcome = Ok(Fetched::List {
+        packed: vec![0],
+        entries: 1,
+        validators: Validators::default(),
+    });
+    Record::after(None, url, outcome, jiff::Timestamp::now()).0
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_no_policy_names_any_more_is_deleted_after_an_hour_by_the_leader() {
+    const UNUSED: &str = "http://lists.test/unused.txt";
+    const USED: &str = "http://lists.test/used.txt";
+    let hour = Duration::from_secs(3600);
+    for leads in [false, true] {
+        let day = 24 * hour;
+        let (want, wanted) = watch::channel(Wanted::from([(USED.to_owned(), day), (UNUSED.to_owned(), day)]));
+        let records = [USED, UNUSED].map(|url| (key(url), fetched(url)));
+        let memory = Memory {
+            wanted,
+            kept: Arc::new(Mutex::new(records.into())),
+            lists: Arc::default(),
+            told: watch::Sender::new(0),
+            leads,
+        };
+        let metrics = ListMetrics::new("test").unwrap();
+        let keeper = tokio::spawn(keep(memory.clone(), Fetcher::new(true), metrics));
+        assert!(stays(&memory, UNUSED, 2 * hour).await, "a policy names it");
+        let one = || Wanted::from([(USED.to_owned(), day)]);
+        want.send_replace(one());
+        assert!(stays(&memory, UNUSED, hour / 2).await, "an edit may be undone");
+        want.send_modify(|wanted| {
+            let _ = wanted.insert(UNUSED.to_owned(), day);
+        });
+        assert!(stays(&memory, UNUSED, hour / 4).await);
+        want.send_replace(one());
+        assert!(stays(&memory, UNUSED, hour * 3 / 4).await, "the hour begins anew");
+        assert_eq!(stays(&memory, UNUSED, hour / 2).await, !leads);
+        assert!(stays(&memory, USED, 2 * hour).await);
+        keeper.abort();
+    }
+}

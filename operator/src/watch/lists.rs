@@ -52,3 +52,58 @@ fn by_name(slot: &Slot<Piece>) -> BTreeMap<&str, &Piece> {
 fn record<'a>(pieces: &BTreeMap<&str, &'a Piece>, key: &str) -> Option<&'a Record> {
     pieces.get(head_name(key).as_str())?.record.as_ref()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use axum::Router;
+    use axum::http::{Method, Uri};
+    use axum::response::IntoResponse as _;
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::Client;
+
+    use super::*;
+    use crate::lease::Leadership;
+    use crate::lists::Shelf as _;
+    use crate::lists::config_maps::{ConfigMapShelf, head_name};
+    use crate::watch::slot::Event;
+
+    #[tokio::test]
+    async fn a_list_is_deleted_with_its_parts_and_no_other() {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let told = Arc::clone(&asked);
+        let api = Router::new().fallback(move |method: Method, uri: Uri| {
+            let told = Arc::clone(&told);
+            async move {
+                told.lock().unwrap().push(format!("{method} {}", uri.path()));
+                let body = r#"{"apiVersion":"v1","kind":"Status","status":"Success"}"#;
+                ([("content-type", "application/json")], body).into_response()
+            }
+        });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, api).await });
+        let config = kube::Config::new(format!("http://{address}").parse().unwrap());
+        let client = Client::try_from(config).unwrap();
+
+        let watched = Watched::default();
+        let (unused, used) = ("a".repeat(32), "b".repeat(32));
+        let unused_part = format!("{}-0123456789abcdef-0", head_name(&unused));
+        for name in [head_name(&unused), unused_part.clone(), head_name(&used)] {
+            let mut map = ConfigMap::default();
+            map.metadata.name = Some(name.clone());
+            let key = ("own".to_owned(), name);
+            let event = Event::Apply(key, Piece::read(&map));
+            let _ = watched.0.objects.lock().lists.event(event);
+        }
+        let shelf = ConfigMapShelf::new(client, "own", watched, Leadership::always());
+        assert_eq!(shelf.keys(), [unused.clone(), used].into());
+        shelf.forget(&unused).await.unwrap();
+        let deleted = |name: &str| format!("DELETE /api/v1/namespaces/own/configmaps/{name}");
+        assert_eq!(
+            *asked.lock().unwrap(),
+            [deleted(&head_name(&unused)), deleted(&unused_part)]
+        );
+    }
+}
