@@ -88,8 +88,14 @@ fn object(node: &Node, schema: &Value, field: &str, line: usize, out: &mut Vec<V
     for (key, value) in entries {
         let child = format!("{field}.{}", key.name);
         match properties.get(&key.name) {
-            // An API server drops a field without value.
-            Some(_) if matches!(value.content, Content::Null) => {}
+            // An API server drops a field without value; where that means another thing than the field with nothing in it,
+            // it is not what was meant.
+            Some(schema) if matches!(value.content, Content::Null) => {
+                if let Some(message) = no_value(&key.name, schema) {
+                    let (line, field) = (key.line, child);
+                    out.push(Violation { line, field, message });
+                }
+            }
             Some(schema) => check(value, schema, &child, key.line, out),
             None => out.push(Violation {
                 line: key.line,
@@ -115,6 +121,20 @@ fn object(node: &Node, schema: &Value, field: &str, line: usize, out: &mut Vec<V
             });
         }
     }
+}
+
+/// What to say of an object without a value, as in `crs:`, unless it means the same as `{}`.
+fn no_value(name: &str, schema: &Value) -> Option<String> {
+    if schema["type"] != "object" || !schema["properties"].is_object() || schema.get("default").is_some() {
+        return None;
+    }
+    let needs_more = schema["required"]
+        .as_array()
+        .is_some_and(|required| !required.is_empty());
+    Some(match needs_more {
+        true => format!("`{name}:` has no value, so it counts as left out: give it its fields, or remove the line"),
+        false => format!("`{name}:` has no value, so it counts as left out: write `{name}: {{}}`, or remove the line"),
+    })
 }
 
 /// A mapping whose keys the user chooses.

@@ -303,6 +303,29 @@ fn values_that_cannot_be_read_are_all_told_at_once() {
 }
 
 #[test]
+fn an_object_without_a_value_is_refused_where_it_means_another_thing_than_an_empty_one() {
+    let policy = "apiVersion: breakwater.dev/v1alpha1\nkind: WafPolicy\nmetadata: {name: p}\nspec:\n  targetRefs: [{group: breakwater.dev, kind: EdgeCache, name: shop}]\n";
+    for part in [
+        "crs",
+        "body",
+        "challenge",
+        "penalty",
+        "sampling",
+        "seclang",
+        "countries",
+    ] {
+        let text = format!("{}---\n{policy}  {part}:\n", site("shop"));
+        let line = text.lines().count();
+        assert_eq!(errors(&text), [(line, format!("spec.{part}"))], "{part}");
+    }
+    // As good as `{}`.
+    for part in ["addresses", "audit", "block", "limits"] {
+        let text = format!("{}---\n{policy}  {part}:\n", site("shop"));
+        assert_eq!(errors(&text), [], "{part}");
+    }
+}
+
+#[test]
 fn a_fault_is_not_made_up_from_what_another_one_left_out() {
     for (text, only) in [
         (

@@ -262,6 +262,26 @@ pub struct WafPolicy {
     pub redact: Redact,
 }
 
+impl WafPolicy {
+    /// Whether it has nothing that would refuse or report a request. What it says of the client's address holds all the
+    /// same.
+    pub fn refuses_nothing(&self) -> bool {
+        let addresses = &self.addresses;
+        let passes = addresses.default_allow && addresses.deny.is_empty() && addresses.deny_lists.is_empty();
+        passes
+            && self.countries.pass_all()
+            && self.asns.pass_all()
+            && self.uris.deny.is_empty()
+            && self.headers.is_empty()
+            && self.limits.is_empty()
+            && self
+                .challenge
+                .as_ref()
+                .is_none_or(|challenge| challenge.paths.is_empty())
+            && self.rules.is_none()
+    }
+}
+
 /// Whether a policy blocks or reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mode {

@@ -381,10 +381,14 @@ fn policy_view(id: &ObjectId, policy: &WafPolicy, request: &Request) -> (PolicyV
             .challenge
             .as_ref()
             .and_then(|challenge| challenge_text(challenge, policy, request)),
-        rules: policy
-            .rules
-            .as_ref()
-            .map_or_else(Vec::new, |rules| rules::notes(rules, request)),
+        rules: match &policy.rules {
+            Some(rules) => rules::notes(rules, request),
+            None if policy.refuses_nothing() => vec![Note {
+                about: "nothing".to_owned(),
+                effect: "it enforces nothing: no list, limit or rule is in it".to_owned(),
+            }],
+            None => Vec::new(),
+        },
     };
     (view, refusal)
 }

@@ -19,6 +19,9 @@ use crate::{Judgement, Object, Reason, url_list, value, waf_places, waf_rules};
 /// Most refusals that a penalty can ask for.
 const MAX_STRIKES: u32 = 1_000_000;
 
+/// What is said of a policy without parts. An API server drops `crs:` without a value, before anybody sees it.
+const ENFORCES_NOTHING: &str = "the policy enforces nothing: it has no crs, seclang, list, limit or header rule; crs: without a value is as good as absent, write crs: {} for the Core Rule Set";
+
 /// Reads every field but the targets.
 pub(crate) fn read(object: &Object<crds::WafPolicySpec>, index: &Index<'_>, findings: &mut Findings) -> WafPolicy {
     let spec = &object.spec;
@@ -106,7 +109,7 @@ pub(crate) fn read(object: &Object<crds::WafPolicySpec>, index: &Index<'_>, find
         );
     }
     let redact = &spec.audit.redact;
-    WafPolicy {
+    let policy = WafPolicy {
         targets: Vec::new(),
         order: 0,
         mode: match spec.mode {
@@ -133,7 +136,11 @@ pub(crate) fn read(object: &Object<crds::WafPolicySpec>, index: &Index<'_>, find
                 |name| value::header(name.as_str()),
             )),
         },
+    };
+    if findings.invalid().is_none() && policy.refuses_nothing() && policy.client.trusted_proxies.is_empty() {
+        findings.warning("spec", ENFORCES_NOTHING);
     }
+    policy
 }
 
 fn header_rules(list: &[crds::HeaderRule], field: &str, findings: &mut Findings) -> Vec<HeaderRule> {

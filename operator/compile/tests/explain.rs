@@ -501,4 +501,41 @@ spec:
         "a client on neither list is refused"
     );
     assert_eq!(told(&unknown, "asns.deny"), "a client of 64496 is refused");
+    for (list, flag) in [("countries", "--geo-db"), ("asns", "--asn-db")] {
+        let effect = told(&unknown, list);
+        assert!(effect.contains(flag) && effect.contains("503"), "{effect}");
+    }
+    let asked = ask("198.51.100.1", Some("SE"), Some(64_497));
+    let mut lists = asked.policies[0].lists.iter();
+    assert!(lists.all(|view| view.list.contains('.')));
+}
+
+#[test]
+fn a_policy_without_any_part_is_told_to_enforce_nothing() {
+    const IDLE: &str = r#"
+kind: EdgeCache
+metadata: {name: shop, created: 1}
+spec: {hostnames: [shop.example.com], origin: {urls: ["http://10.0.0.5"]}}
+---
+kind: WafPolicy
+metadata: {name: idle, created: 2}
+spec:
+  targetRefs: [{kind: EdgeCache, name: shop}]
+"#;
+    let request = Request {
+        method: "GET".to_owned(),
+        host: "shop.example.com".to_owned(),
+        path: "/".to_owned(),
+        ..Request::default()
+    };
+    let explanation = explain(&compile(&support::world(IDLE)).snapshot, &request, |_| None, class);
+    let effects: Vec<_> = explanation.policies[0]
+        .rules
+        .iter()
+        .map(|note| note.effect.as_str())
+        .collect();
+    assert!(
+        matches!(effects.as_slice(), [one] if one.contains("enforces nothing")),
+        "{effects:?}"
+    );
 }

@@ -1,6 +1,6 @@
 //! What `explain` says of lists of countries and autonomous systems.
 //!
-//! Where a client is, only a database knows; where none was asked, the lists are told and no refusal.
+//! Where a client is, only a database knows; where none was asked, the lists are told, and what a node without one does.
 
 use std::fmt::Display;
 
@@ -17,8 +17,34 @@ pub(super) fn lists(
     refusals: &mut Vec<String>,
 ) {
     let country = request.country.map(|country| country.to_string());
+    let asks = |what: &str, flag: &str| {
+        format!(
+            "no database of {what} was asked ({flag} FILE): a node without one rejects the policy, and answers 503 where it was never in force"
+        )
+    };
+    let told = |of_client: bool, lists: &mut Vec<ListView>, name: &str, effect: String| {
+        if !of_client && lists.iter().any(|view| view.list.starts_with(&format!("{name}."))) {
+            lists.push(ListView {
+                list: name.to_owned(),
+                entry: None,
+                effect,
+            });
+        }
+    };
     one("countries", &policy.countries, country, listed, lists, refusals);
+    told(
+        request.country.is_some(),
+        lists,
+        "countries",
+        asks("countries", "--geo-db"),
+    );
     one("asns", &policy.asns, request.asn, listed, lists, refusals);
+    told(
+        request.asn.is_some(),
+        lists,
+        "asns",
+        asks("autonomous systems", "--asn-db"),
+    );
 }
 
 fn one<T: PartialEq + Display>(
