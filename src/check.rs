@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use breakwater_compile::{Severity, compile};
 use clap::{Args, ValueEnum};
 
+use crate::crs::{catalog, read_crs};
 use crate::exit::{self, Failure};
 use crate::manifests::{self, Diagnostic, Loaded, Services};
 
@@ -15,6 +16,9 @@ pub(crate) struct CheckArgs {
     /// Directory of manifests: its *.yaml and *.yml files, not those of directories below; or one file
     #[arg(short = 'f', long = "filename", value_name = "DIR")]
     dir: PathBuf,
+    /// Directory of the OWASP Core Rule Set that nodes have, to look at exclusions [default: as for `up`]
+    #[arg(long, value_name = "DIR")]
+    crs_dir: Option<PathBuf>,
     /// How to print what was found
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     output: Format,
@@ -31,7 +35,9 @@ pub(crate) enum Format {
 
 pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
     let loaded = load(&args.dir)?;
-    let output = compile(&loaded.world());
+    let mut world = loaded.world();
+    world.crs = catalog(read_crs(args.crs_dir.clone())?.as_ref());
+    let output = compile(&world);
     let found = loaded.report(&output, Services::Elsewhere);
     match args.output {
         Format::Json => exit::print(&to_json(&found)?)?,

@@ -9,8 +9,8 @@ use breakwater_compile::{
     CacheView, Explanation, Note, PolicyView, Request, Severity, TlsView, WebSocketView, compile, explain,
 };
 use breakwater_dataplane::geo::Locations;
-use breakwater_dataplane::{crs_dir, read_crs};
 use breakwater_snapshot::unit::{self, Mode};
+use breakwater_waf::bundle::Crs;
 use breakwater_waf::geo::{Country, Locate as _, UNKNOWN_ASN};
 use breakwater_wire::device::{self, Classes};
 use breakwater_wire::etag::EntityTag;
@@ -19,6 +19,7 @@ use breakwater_wire::{accept_encoding, forwarded};
 use clap::Args;
 
 use crate::check::{self, Format};
+use crate::crs::{catalog, read_crs};
 use crate::exit::{self, Failure};
 use crate::manifests::{Diagnostic, Loaded, Services};
 
@@ -40,7 +41,7 @@ pub(crate) struct ExplainArgs {
     /// The client's address, to see what lists say to it
     #[arg(long, value_name = "IP")]
     client: Option<IpAddr>,
-    /// Directory of the OWASP Core Rule Set that nodes have, to name its version [default: as for `up`]
+    /// Directory of the OWASP Core Rule Set that nodes have, to name its version and to look at exclusions [default: as for `up`]
     #[arg(long, value_name = "DIR")]
     crs_dir: Option<PathBuf>,
     /// Database of countries that nodes have, to see what lists of them say to the client
@@ -70,10 +71,13 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<ExitCode, Failure> {
 /// The manifests, what is found in them, and what they do with the request.
 fn explained(args: &ExplainArgs) -> Result<(Loaded, Vec<Diagnostic>, Explanation), Failure> {
     let mut request = request(args)?;
-    request.crs = crs_version(args.crs_dir.clone())?;
+    let crs = read_crs(args.crs_dir.clone())?;
+    request.crs = crs.as_ref().and_then(Crs::version).map(str::to_owned);
     locate(args, &mut request)?;
     let loaded = check::load(&args.dir)?;
-    let output = compile(&loaded.world());
+    let mut world = loaded.world();
+    world.crs = catalog(crs.as_ref());
+    let output = compile(&world);
     let found = loaded.report(&output, Services::Elsewhere);
     let explanation = explain(
         &output.snapshot,
@@ -104,17 +108,6 @@ fn locate(args: &ExplainArgs, request: &mut Request) -> Result<(), Failure> {
         request.asn = Some(locations.asn(client).unwrap_or(UNKNOWN_ASN));
     }
     Ok(())
-}
-
-/// Of a directory that was named, or else of the one `up` would use.
-fn crs_version(given: Option<PathBuf>) -> Result<Option<String>, Failure> {
-    let must = given.is_some();
-    let Some(dir) = crs_dir(given) else { return Ok(None) };
-    match read_crs(&dir) {
-        Ok(crs) => Ok(crs.version().map(str::to_owned)),
-        Err(error) if must => Err(Failure::environment(error.to_string(), "name another with --crs-dir")),
-        Err(_) => Ok(None),
-    }
 }
 
 fn request(args: &ExplainArgs) -> Result<Request, Failure> {

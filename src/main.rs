@@ -3,6 +3,7 @@
 mod cache;
 mod check;
 mod crds;
+mod crs;
 mod dataplane;
 mod exit;
 mod explain;

@@ -1,12 +1,14 @@
 //! `breakwater operator`: watches, compiles, publishes, reports status.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use breakwater_operator::lease::LeaseConfig;
 use breakwater_operator::{Operator, Options};
 use clap::{ArgAction, Args};
 
+use crate::crs::{catalog, read_crs};
 use crate::exit::Failure;
 use crate::stop::Stop;
 
@@ -30,6 +32,10 @@ pub(crate) struct OperatorArgs {
     /// The only namespace to watch [default: all]
     #[arg(long, value_name = "NAME")]
     watch_namespace: Option<String>,
+    /// Directory of the OWASP Core Rule Set, to warn of exclusions that have no effect: the one that nodes have [default:
+    /// as for `dataplane`, so that of the image]
+    #[arg(long, value_name = "DIR")]
+    crs_dir: Option<PathBuf>,
     /// Fetch lists of addresses from the operator's own machine too, such as a container beside it in its pod
     #[arg(long)]
     lists_from_loopback: bool,
@@ -59,6 +65,7 @@ async fn operate(args: OperatorArgs) -> Result<ExitCode, Failure> {
     let mut stop = Stop::new()?;
     let mut options = Options::new(args.listen, args.admin, args.identity.clone());
     options.namespace.clone_from(&args.namespace);
+    options.crs = catalog(read_crs(args.crs_dir)?.as_ref());
     options.lists_from_loopback = args.lists_from_loopback;
     options.watch_namespace = args.watch_namespace;
     options.peers = args.peers;

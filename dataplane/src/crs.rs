@@ -77,8 +77,8 @@ pub fn read_crs(dir: &Path) -> Result<Crs, CrsError> {
 }
 
 /// The version of a Core Rule Set, for people.
-pub(crate) fn describe(crs: &Crs) -> String {
-    crs.version().unwrap_or("unknown").to_owned()
+pub(crate) fn describe(crs: &Crs) -> &str {
+    crs.version().unwrap_or("unknown")
 }
 
 fn list(dir: &Path) -> Result<Vec<PathBuf>, CrsError> {

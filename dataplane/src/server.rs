@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use breakwater_cache::Cache;
 use breakwater_cache::key::Keyer;
 use breakwater_snapshot::{Digest, ObjectId, Peers, PrefetchProgress, Rejection, Snapshot};
+use breakwater_waf::bundle::Crs;
 use breakwater_waf::limit::Tables;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -137,7 +138,7 @@ pub struct DataPlane {
     cache_limit: u64,
     addresses: Vec<SocketAddr>,
     listeners: Vec<Listen>,
-    crs_version: Option<String>,
+    crs: Option<Arc<Crs>>,
     disk: Option<Disk>,
     reads: Option<Arc<Reads>>,
     /// The databases of places, and their files.
@@ -169,7 +170,7 @@ impl DataPlane {
         let inherited = inherited.unwrap_or_default().claim(&options.listen);
         let workers = options.workers.max(1);
         let crs = options.crs_dir.as_deref().map(crate::read_crs).transpose()?;
-        let crs_version = crs.as_ref().map(crate::crs::describe);
+        let crs = crs.map(Arc::new);
         let databases = Files::open(options.geo_db.clone(), options.asn_db.clone())?;
         let access = &options.access_log;
         let access_log = (!access.to.is_empty())
@@ -246,7 +247,7 @@ impl DataPlane {
             tables,
             options.https_port,
             Keyer::new(seed),
-            crs.map(Arc::new),
+            crs.clone(),
             databases.current().known(),
         );
         let (control, _) = watch::channel(Control {
@@ -276,7 +277,7 @@ impl DataPlane {
             cache_limit: cache.stats().ram.limit,
             addresses: listeners.iter().map(|listen| listen.address).collect(),
             listeners,
-            crs_version,
+            crs,
             disk,
             reads,
             databases: Mutex::new(databases),
@@ -400,7 +401,12 @@ impl DataPlane {
 
     /// The version of the Core Rule Set that was read at the start, for people; none: there is none.
     pub fn crs_version(&self) -> Option<&str> {
-        self.crs_version.as_deref()
+        self.crs().map(crate::crs::describe)
+    }
+
+    /// The Core Rule Set that was read at the start; none: there is none.
+    pub fn crs(&self) -> Option<&Crs> {
+        self.crs.as_deref()
     }
 
     /// Opens the files of logs again: someone moved them away.

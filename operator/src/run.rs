@@ -4,6 +4,7 @@
 //! within [`Options::deadline`].
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kube::Client;
@@ -13,6 +14,7 @@ use tokio::task::JoinSet;
 
 use breakwater_compile::{Memo, Output, compile_again};
 use breakwater_snapshot::Kind;
+use breakwater_waf::catalog::Catalog;
 
 use crate::debounce::Debounce;
 use crate::lease::{Elector, Leadership, LeaseConfig};
@@ -34,6 +36,8 @@ pub struct Options {
     pub admin: SocketAddr,
     /// The operator's own namespace, where it keeps lists of addresses.
     pub namespace: String,
+    /// The rules of the Core Rule Set, for warnings about exclusions; none: they are not known here.
+    pub crs: Option<Arc<Catalog>>,
     /// Whether lists may be fetched from this machine.
     pub lists_from_loopback: bool,
     /// The one namespace to watch, instead of all.
@@ -61,6 +65,7 @@ impl Options {
             listen,
             admin,
             namespace: "breakwater-system".to_owned(),
+            crs: None,
             lists_from_loopback: false,
             watch_namespace: None,
             identity: identity.into(),
@@ -197,6 +202,7 @@ impl Operator {
             publisher.clone(),
             compiles,
             metrics,
+            options.crs,
         ));
 
         stop.await;
@@ -225,13 +231,15 @@ async fn compile_changes(
     publisher: Publisher,
     compiles: watch::Sender<Option<Compiled>>,
     metrics: Metrics,
+    crs: Option<Arc<Catalog>>,
 ) {
     watched.synced().await;
     let mut changed = watched.changed();
     let mut memo = Memo::default();
     loop {
         changed.mark_unchanged();
-        let world = watched.world();
+        let mut world = watched.world();
+        world.crs.clone_from(&crs);
         watched.select_nodes_by(&world);
         let begun = Instant::now();
         let mut remembered = std::mem::take(&mut memo);

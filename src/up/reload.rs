@@ -4,15 +4,18 @@
 //! objects it last held; an object that is wrong keeps its last good version; the rest is applied.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use breakwater_compile::{Memo, compile_again};
 use breakwater_dataplane::follow::LastGoodCopy;
 use breakwater_dataplane::{Applied, DataPlane};
 use breakwater_snapshot::{Digest, Snapshot};
+use breakwater_waf::catalog::Catalog;
 
 use super::lists::Lists;
 use super::secrets::Secrets;
+use crate::crs::catalog;
 use crate::exit::{Failure, complain};
 use crate::manifests::{Diagnostic, Loaded, Services, load};
 
@@ -30,6 +33,8 @@ pub(super) struct Reloader {
     secrets: Secrets,
     /// Those behind URLs.
     lists: Lists,
+    /// The rules of the Core Rule Set, once the data plane has read it.
+    crs: Option<Arc<Catalog>>,
     memo: Memo,
     digest: Option<Digest>,
     said: Vec<String>,
@@ -52,6 +57,7 @@ impl Reloader {
             loaded,
             secrets,
             lists,
+            crs: None,
             memo: Memo::default(),
             digest: None,
             said: Vec::new(),
@@ -67,6 +73,7 @@ impl Reloader {
     /// are. While a file cannot be read, the objects it may have held are taken from the earlier run: a policy is not lost
     /// by a slip of the pen before a restart.
     pub(super) async fn start(&mut self, data_plane: &DataPlane) -> usize {
+        self.crs = catalog(data_plane.crs());
         let earlier = self.state.as_mut().and_then(LastGoodCopy::load);
         if let Some(snapshot) = &earlier {
             data_plane.apply(snapshot).await;
@@ -147,6 +154,7 @@ impl Reloader {
         let mut world = self.loaded.world();
         world.secrets.extend(self.secrets.read().cloned());
         self.lists.fill(&mut world);
+        world.crs.clone_from(&self.crs);
         let output = compile_again(&world, &mut self.memo);
         let lines: Vec<_> = self
             .loaded

@@ -92,7 +92,7 @@ impl Assembler {
             realms: Realms::default(),
             servers: Servers::default(),
             loaded: Loaded {
-                crs: crs.as_deref().map(crate::crs::describe),
+                crs: crs.as_deref().map(|crs| crate::crs::describe(crs).to_owned()),
                 ..Loaded::default()
             },
             rule_sets: RuleSets::new(crs, databases),

@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::engine::{CompileError, RuleSet};
+use crate::engine::{self, CompileError, RuleSet};
 use crate::review;
 use crate::seclang::{self, Action, Directive, DirectiveKind, ParseError, Position, Setting, Target};
 use crate::told::Remark;
@@ -87,6 +87,11 @@ impl Crs {
             })
     }
 
+    /// All its directives.
+    pub(crate) fn directives(&self) -> impl Iterator<Item = &Directive> {
+        self.setup.iter().chain(&self.rules)
+    }
+
     /// How many rules it has.
     #[must_use]
     pub fn rules(&self) -> usize {
@@ -134,6 +139,12 @@ impl Own {
     #[must_use]
     pub fn rules(&self) -> &[Directive] {
         &self.rules
+    }
+
+    /// The directives that change rules before them.
+    #[must_use]
+    pub fn changes(&self) -> &[Directive] {
+        &self.changes
     }
 }
 
@@ -239,11 +250,7 @@ pub fn compile(crs: Option<&Crs>, own: &Own) -> Result<Compiled, Vec<Mistake>> {
 /// Everything in its order.
 fn directives(crs: Option<&Crs>, own: &Own) -> Result<Vec<Directive>, Vec<Mistake>> {
     let ids: BTreeSet<u32> = own.rules.iter().filter_map(id_of).collect();
-    let source = Source {
-        name: BASE_NAME,
-        text: BASE,
-    };
-    let base = parse_all(&[source]).map_err(mistakes)?;
+    let base = base().map_err(mistakes)?;
     let base = base
         .into_iter()
         .filter(|directive| id_of(directive).is_none_or(|id| !ids.contains(&id)));
@@ -253,6 +260,15 @@ fn directives(crs: Option<&Crs>, own: &Own) -> Result<Vec<Directive>, Vec<Mistak
     let all = setup.chain(&own.rules).chain(rules).chain(&own.changes);
     directives.extend(all.filter(|directive| !is_the_policys(directive)).cloned());
     Ok(directives)
+}
+
+/// The directives that every rule set begins with.
+pub(crate) fn base() -> Result<Vec<Directive>, Vec<ParseError>> {
+    let source = Source {
+        name: BASE_NAME,
+        text: BASE,
+    };
+    parse_all(&[source])
 }
 
 /// Reads a target as an exclusion has it: `ARGS:q`, `REQUEST_COOKIES:/^sess/`, `REQUEST_BODY`.
@@ -266,7 +282,9 @@ pub fn target(text: &str) -> Result<Target, String> {
             text.len()
         ));
     }
-    Target::parse(text)
+    let target = Target::parse(text)?;
+    engine::check_target(&target)?;
+    Ok(target)
 }
 
 fn parse_all(sources: &[Source<'_>]) -> Result<Vec<Directive>, Vec<ParseError>> {
@@ -335,6 +353,8 @@ mod tests {
             "ARGS:a|ARGS:b",
             "NOPE:q",
             "ARGS q",
+            "ARGS:/(/",
+            "ARGS:/(?=q)/",
             &"A".repeat(300),
         ] {
             assert!(target(text).is_err(), "{text}");

@@ -142,6 +142,11 @@ pub struct Exclusion {
     pub targets: Vec<Target>,
 }
 
+/// Whether a target of an exclusion can be used: a pattern in it has to compile.
+pub(crate) fn check_target(target: &Target) -> Result<(), String> {
+    compile::select_target(target).map(drop)
+}
+
 /// Who talks to whom.
 #[derive(Clone, Copy, Debug)]
 pub struct Connection<'a> {

@@ -33,6 +33,7 @@ pub mod audit;
 pub mod block;
 pub mod body;
 pub mod bundle;
+pub mod catalog;
 mod client;
 pub mod detect;
 pub mod engine;

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use breakwater_ftw::{Logged, Test};
+use breakwater_waf::bundle::{self, Crs, Own, Source};
 use breakwater_waf::engine::{Bound, Overlay, RuleSet};
 
 #[path = "crs/exchange.rs"]
@@ -124,6 +125,60 @@ fn the_core_rule_set_compiles_without_an_error() {
     let told = rules.warnings().iter().chain(rules.left_out());
     let told: Vec<String> = told.map(ToString::to_string).collect();
     assert!(told.is_empty(), "{told:#?}");
+}
+
+/// What the documentation gives as an example, with the Core Rule Set or without.
+fn documented(with_example: bool) -> Arc<Bound> {
+    let crs = rules::directory();
+    let dir = crs.join("rules");
+    let read = |path: &PathBuf| std::fs::read_to_string(path).unwrap();
+    let texts: Vec<(String, String)> = rules::files(&dir)
+        .iter()
+        .map(|path| (path.display().to_string(), read(path)))
+        .collect();
+    let sources: Vec<Source<'_>> = texts.iter().map(|(name, text)| Source { name, text }).collect();
+    let data = std::fs::read_dir(&dir).unwrap().flatten().map(|entry| entry.path());
+    let data = data.filter(|path| path.extension().is_some_and(|extension| extension == "data"));
+    let data = data.map(|path| {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        (name, std::fs::read(&path).unwrap())
+    });
+    let crs = Crs::parse(None, &sources, data.collect()).unwrap();
+    let text = include_str!("../../../docs/waf.md");
+    let mut lines = text.lines().map(str::trim);
+    let example = lines.find(|line| line.starts_with("SecAction \"id:900200,")).unwrap();
+    let own = Source {
+        name: "docs/waf.md",
+        text: if with_example { example } else { "" },
+    };
+    let compiled = bundle::compile(Some(&crs), &Own::parse(&[own]).unwrap()).unwrap();
+    // As a policy has it.
+    let overlay = Overlay {
+        variables: vec![("crs_setup_version".to_owned(), "policy".to_owned())],
+        ..Overlay::default()
+    };
+    Arc::new(Bound::new(&Arc::new(compiled.rules), &overlay))
+}
+
+#[test]
+fn methods_are_refused_until_the_line_of_the_documentation_opens_them() {
+    let ids = |bound: &Arc<Bound>, method: &str| -> Vec<u32> {
+        let request = format!(
+            "{method} /items/7 HTTP/1.1\r\nHost: shop.example.com\r\nUser-Agent: Mozilla/5.0\r\nAccept: */*\r\nContent-Length: 0\r\n\r\n"
+        );
+        let report = exchange::run(bound, request.as_bytes());
+        report.matches.iter().map(|found| found.id).collect()
+    };
+    let (closed, open) = (documented(false), documented(true));
+    for method in ["PUT", "PATCH", "DELETE"] {
+        let refused = ids(&closed, method);
+        assert!(
+            refused.contains(&911_100) && refused.contains(&949_110),
+            "{method}: {refused:?}"
+        );
+        assert_eq!(ids(&open, method), [0; 0], "{method}");
+    }
+    assert!(ids(&open, "PROPFIND").contains(&911_100));
 }
 
 #[test]

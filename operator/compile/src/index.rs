@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use breakwater_crds::{self as crds, PortRef};
 use breakwater_snapshot::unit::Endpoint;
 use breakwater_snapshot::{Kind, ObjectId};
+use breakwater_waf::catalog::Catalog;
 
 use crate::findings::Findings;
 use crate::value::positive_millis;
@@ -17,6 +18,8 @@ pub(crate) struct Index<'a> {
     config_maps: HashMap<(&'a str, &'a str), &'a ConfigMap>,
     /// Lists of addresses by URL.
     pub(crate) url_lists: &'a UrlLists,
+    /// The rules of the Core Rule Set, where they are known.
+    pub(crate) crs: Option<&'a Catalog>,
 }
 
 impl<'a> Index<'a> {
@@ -41,6 +44,7 @@ impl<'a> Index<'a> {
             slices,
             config_maps: config_maps(world),
             url_lists: &world.url_lists,
+            crs: world.crs.as_deref(),
         }
     }
 

@@ -40,6 +40,7 @@ mod tls;
 pub mod url_list;
 mod value;
 mod verdict;
+mod waf_effects;
 mod waf_groups;
 mod waf_places;
 mod waf_policy;

@@ -3,6 +3,7 @@
 use breakwater_crds as crds;
 use breakwater_snapshot::unit::{BodyType, Crs, RuleExclusion, RuleSelection, Rules, SecLangSource};
 use breakwater_waf::bundle::{self, Mistake, Own, Source};
+use breakwater_waf::catalog::Catalog;
 use breakwater_waf::review::{Fields, review};
 use breakwater_waf::seclang::{Action, Directive, DirectiveKind, Phase, Rule};
 
@@ -10,6 +11,7 @@ use crate::edge_cache::collect;
 use crate::findings::Findings;
 use crate::index::Index;
 use crate::value;
+use crate::waf_effects;
 use crate::waf_groups;
 use crate::waf_policy::sorted;
 
@@ -53,7 +55,17 @@ pub(crate) fn read(
         reject_larger,
         inspect_response,
     };
-    own_rules(&sources, crs.is_some(), &fields, findings);
+    let own = own_rules(&sources, crs.is_some(), &fields, findings);
+    if let (Some(crs), Some(own)) = (crs, own)
+        && !(crs.exclusions.is_empty() && crs.modes.is_empty() && own.changes().is_empty())
+    {
+        let rules = waf_effects::Rules {
+            crs: index.crs,
+            own: &Catalog::of_own(&own),
+        };
+        waf_effects::check(crs, &rules, findings);
+        waf_effects::removals(&own, &rules, findings);
+    }
     Some(Rules {
         crs: crs.map(|crs| core(crs, findings)),
         disabled_groups: crs.and_then(|crs| crs.groups.as_ref()).map_or_else(Vec::new, |groups| {
@@ -201,7 +213,7 @@ fn exclusions(list: &[crds::RuleExclusion], findings: &mut Findings) -> Vec<Rule
     out
 }
 
-fn selection(spec: &crds::RuleSelector, field: &str, findings: &mut Findings) -> Vec<RuleSelection> {
+pub(crate) fn selection(spec: &crds::RuleSelector, field: &str, findings: &mut Findings) -> Vec<RuleSelection> {
     let mut ids: Vec<(u32, u32)> = spec.ids.iter().map(|id| (*id, *id)).collect();
     ids.extend(spec.groups.iter().flat_map(|group| waf_groups::ids(*group)));
     for (i, text) in spec.ranges.iter().enumerate() {
@@ -217,7 +229,7 @@ fn selection(spec: &crds::RuleSelector, field: &str, findings: &mut Findings) ->
     ids.into_iter().chain(tags).collect()
 }
 
-fn range(text: &str) -> Result<(u32, u32), String> {
+pub(crate) fn range(text: &str) -> Result<(u32, u32), String> {
     let parsed = text.split_once('-').and_then(|(from, to)| {
         let (from, to) = (from.trim().parse().ok()?, to.trim().parse().ok()?);
         (from <= to).then_some((from, to))
@@ -250,17 +262,19 @@ fn sources(namespace: &str, spec: &crds::SecLang, index: &Index<'_>, findings: &
 }
 
 /// Reads the rules as nodes do, as far as that goes without the Core Rule Set, and says all that is wrong at once: each
-/// with its place, the field and the line, or the ConfigMap, for that is not in the policy's manifest, and the line.
-fn own_rules(sources: &[SecLangSource], with_crs: bool, fields: &Fields, findings: &mut Findings) {
+/// with its place, the field and the line, or the ConfigMap, for that is not in the policy's manifest, and the line. None
+/// where something is.
+fn own_rules(sources: &[SecLangSource], with_crs: bool, fields: &Fields, findings: &mut Findings) -> Option<Own> {
     if sources.is_empty() {
-        return;
+        return Some(Own::default());
     }
     let size: usize = sources.iter().map(|source| source.text.len()).sum();
     if size > MAX_SECLANG {
-        return findings.error(
+        findings.error(
             "spec.seclang",
             format!("{size} bytes of rules are too many: 1Mi at most, over all sources"),
         );
+        return None;
     }
     let texts: Vec<Source<'_>> = sources
         .iter()
@@ -297,6 +311,7 @@ fn own_rules(sources: &[SecLangSource], with_crs: bool, fields: &Fields, finding
             .position(|source| source.name == *mistake.position.source);
         (source, mistake.position.line)
     };
+    let sound = errors.is_empty();
     errors.sort_by_key(place);
     warnings.sort_by_key(place);
     for Mistake { position, message } in errors {
@@ -305,6 +320,7 @@ fn own_rules(sources: &[SecLangSource], with_crs: bool, fields: &Fields, finding
     for Mistake { position, message } in warnings {
         findings.warning(position.to_string(), message);
     }
+    sound.then_some(own)
 }
 
 /// That rules of the phases of responses do not run, where responses are not inspected.

@@ -3,11 +3,13 @@
 //! Order means nothing: any permutation of the same objects compiles to the same bytes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use breakwater_crds::{CachePurgeSpec, EdgeCacheSpec, RecordedPurge, WafPolicySpec, WsRouteSpec};
 use breakwater_snapshot::{Kind, ObjectId};
 use breakwater_waf::address::list;
+use breakwater_waf::catalog::Catalog;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -39,6 +41,8 @@ pub struct World {
     pub config_maps: Vec<ConfigMap>,
     /// Lists of addresses that policies name by URL.
     pub url_lists: UrlLists,
+    /// The rules of the Core Rule Set that nodes probably have, for warnings about exclusions; none: it is not known here.
+    pub crs: Option<Arc<Catalog>>,
     /// Labels of Nodes cannot be seen, so that none is selected by them.
     pub blind_to_nodes: bool,
 }

@@ -1,0 +1,160 @@
+//! What is said of exclusions and modes that do nothing, or more than was meant, and of policies that do nothing.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use breakwater_compile::{Severity, compile};
+use breakwater_waf::bundle::{Crs, Source};
+use breakwater_waf::catalog::Catalog;
+use support::world;
+
+const CRS: &str = r#"
+SecComponentSignature "OWASP_CRS/4.28.0"
+SecAction "id:901100,phase:1,pass,nolog,tag:'OWASP_CRS'"
+SecRule ARGS|REQUEST_COOKIES "@rx union" "id:942100,phase:2,block,tag:'attack-sqli',tag:'OWASP_CRS'"
+SecRule REQUEST_METHOD "@rx ^PUT$" "id:911100,phase:1,block,tag:'OWASP_CRS'"
+SecRule TX:blocking_inbound_anomaly_score "@ge 5" "id:949110,phase:2,deny,tag:'OWASP_CRS'"
+SecRule TX:blocking_outbound_anomaly_score "@ge 4" "id:959100,phase:4,deny,tag:'OWASP_CRS'"
+"#;
+
+fn catalog() -> Arc<Catalog> {
+    let source = Source {
+        name: "crs.conf",
+        text: CRS,
+    };
+    Arc::new(Catalog::of_crs(&Crs::parse(None, &[source], BTreeMap::new()).unwrap()))
+}
+
+/// What is said of a policy with this spec, as `severity field: message`.
+fn told(spec: &str, crs: Option<Arc<Catalog>>) -> Vec<String> {
+    let policy = format!(
+        "kind: EdgeCache\nmetadata: {{name: shop}}\nspec: {{hostnames: [a.example], origin: {{urls: [\"http://10.0.0.1\"]}}}}\n---\nkind: WafPolicy\nmetadata: {{name: p}}\nspec:\n  targetRefs: [{{group: breakwater.dev, kind: EdgeCache, name: shop}}]\n{spec}"
+    );
+    let mut world = world(&policy);
+    world.crs = crs;
+    let verdicts = compile(&world).verdicts;
+    let policy = verdicts.iter().find(|verdict| verdict.id.name == "p").unwrap();
+    let problems = policy.problems.iter();
+    problems
+        .map(|problem| {
+            let severity = match problem.severity {
+                Severity::Error => "error",
+                Severity::Warning => "warning",
+            };
+            format!("{severity} {}: {}", problem.field, problem.message)
+        })
+        .collect()
+}
+
+fn exclusion(text: &str) -> Vec<String> {
+    told(&format!("  crs: {{exclusions: [{text}]}}\n"), Some(catalog()))
+}
+
+#[test]
+fn a_target_whose_pattern_does_not_compile_is_an_error_at_its_field() {
+    let told = exclusion("{rules: {ids: [942100]}, targets: ['ARGS:/(/']}");
+    assert!(
+        matches!(told.as_slice(), [one] if one.starts_with("error spec.crs.exclusions[0].targets[0]: the name /(/")),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn ids_ranges_and_tags_that_no_rule_has_are_warned_of_with_the_version_that_was_looked_at() {
+    let told = exclusion(
+        "{rules: {ids: [942100, 942999], ranges: [943000-943999, 911000-942000], tags: [attack-sql, attack-sqli]}}",
+    );
+    let fields =
+        ["ids[1]", "ranges[0]", "tags[0]"].map(|field| format!("warning spec.crs.exclusions[0].rules.{field}: "));
+    assert_eq!(told.len(), fields.len(), "{told:?}");
+    for (told, field) in told.iter().zip(&fields) {
+        assert!(told.starts_with(field) && told.contains("OWASP_CRS/4.28.0"), "{told}");
+    }
+}
+
+#[test]
+fn a_target_that_no_chosen_rule_looks_at_is_warned_of() {
+    let told = exclusion("{rules: {ids: [942100]}, targets: ['ARGS:q', 'REQUEST_HEADERS:X']}");
+    assert!(
+        matches!(told.as_slice(), [one] if one.starts_with("warning spec.crs.exclusions[0].targets[1]: it has no effect")),
+        "{told:?}"
+    );
+    let own = "  seclang: {inline: 'SecRule REQUEST_BODY \"@rx x\" \"id:7,phase:2,deny\"'}\n  crs: {exclusions: [{rules: {ids: [7]}, targets: [REQUEST_BODY]}]}\n";
+    assert_eq!(told_of(own), Vec::<String>::new());
+}
+
+fn told_of(spec: &str) -> Vec<String> {
+    told(spec, Some(catalog()))
+}
+
+#[test]
+fn without_the_rules_that_refuse_nothing_is_refused_and_that_is_said() {
+    for (text, stops) in [
+        ("{rules: {ids: [949110]}}", "no request is refused"),
+        ("{rules: {ranges: ['959000-959999']}}", "no response is refused"),
+        (
+            "{rules: {ids: [949110]}, targets: ['TX:blocking_inbound_anomaly_score']}",
+            "no request is refused",
+        ),
+    ] {
+        let told = exclusion(text);
+        assert!(
+            matches!(told.as_slice(), [one] if one.starts_with("warning spec.crs.exclusions[0]: ") && one.contains(stops)),
+            "{text}: {told:?}"
+        );
+    }
+    let all = exclusion("{rules: {tags: [OWASP_CRS]}}");
+    assert_eq!(all.len(), 3, "{all:?}");
+    assert!(all.iter().any(|told| told.contains("901100")), "{all:?}");
+    assert_eq!(
+        exclusion("{rules: {tags: [OWASP_CRS]}, targets: ['ARGS:q']}"),
+        Vec::<String>::new()
+    );
+    let mode = told_of("  crs: {modes: [{rules: {ids: [949110]}, mode: DetectOnly}]}\n");
+    assert!(
+        matches!(mode.as_slice(), [one] if one.starts_with("warning spec.crs.modes[0]: it lets report only rule 949110")),
+        "{mode:?}"
+    );
+    let removed = told_of("  crs: {}\n  seclang: {inline: SecRuleRemoveById 949000-949999}\n");
+    assert!(
+        matches!(removed.as_slice(), [one] if one.starts_with("warning spec.seclang.inline:1: it removes rule 949110")),
+        "{removed:?}"
+    );
+}
+
+#[test]
+fn without_the_core_rule_set_at_hand_nothing_is_said_of_what_may_be_in_it() {
+    let text = "{rules: {ids: [942999, 12], tags: [x]}, targets: ['REQUEST_HEADERS:X']}, {rules: {ids: [949110]}}";
+    let told = told(&format!("  crs: {{exclusions: [{text}]}}\n"), None);
+    assert!(
+        matches!(told.as_slice(), [id, refuses]
+            if id.starts_with("warning spec.crs.exclusions[0].rules.ids[1]: no rule has the id 12") && refuses.contains("949110")),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn a_policy_without_any_part_is_said_to_enforce_nothing() {
+    // What an API server makes of `crs:` without a value.
+    for spec in [
+        "",
+        "  mode: Enforce\n  penalty: {after: {count: 1, per: 1m}, for: 1m}\n",
+        "  addresses: {allow: [192.0.2.1]}\n",
+    ] {
+        let told = told_of(spec);
+        assert!(
+            told.iter()
+                .any(|told| told.starts_with("warning spec: the policy enforces nothing")),
+            "{spec}: {told:?}"
+        );
+    }
+    for spec in [
+        "  crs: {}\n",
+        "  uris: {deny: [{type: Exact, value: /x}]}\n",
+        "  addresses: {default: Deny}\n",
+    ] {
+        assert_eq!(told_of(spec), Vec::<String>::new(), "{spec}");
+    }
+}
