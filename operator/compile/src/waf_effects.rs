@@ -19,9 +19,9 @@ use crate::waf_rules::range;
 const OF_CRS: [(u32, u32); 2] = [(900_000, 999_999), (9_500_000, 9_999_999)];
 
 /// Rules that compare the scores of the others with the thresholds and refuse, and what stops without them.
-const REFUSING: [(&[(u32, u32)], &str); 2] = [
-    (&[(949_000, 949_999)], "no request is refused for its score"),
-    (&[(959_000, 959_999)], "no response is refused for its score"),
+const REFUSING: [(u32, &str); 2] = [
+    (949_110, "no request is refused for its score"),
+    (959_100, "no response is refused for its score"),
 ];
 
 /// Rules that set scores, thresholds and paranoia levels up.
@@ -178,9 +178,8 @@ impl Rules<'_> {
 
     /// Warns where refusals stop.
     fn blocking(&self, chosen: &Chosen, field: &str, place: &str, does: &str, findings: &mut Findings) {
-        for (ids, stops) in REFUSING {
-            let mut ids = ids.iter().filter_map(|ids| self.first_of(chosen, *ids));
-            if let Some(id) = ids.next() {
+        for (id, stops) in REFUSING {
+            if self.first_of(chosen, (id, id)).is_some() {
                 findings.warning(
                     field,
                     format!("{does} rule {id}, which refuses for what the others found: {stops}{place}"),

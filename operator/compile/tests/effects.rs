@@ -1,5 +1,7 @@
 //! What is said of exclusions and modes that do nothing, or more than was meant, and of policies that do nothing.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use std::collections::BTreeMap;
@@ -15,6 +17,8 @@ SecComponentSignature "OWASP_CRS/4.28.0"
 SecAction "id:901100,phase:1,pass,nolog,tag:'OWASP_CRS'"
 SecRule ARGS|REQUEST_COOKIES "@rx union" "id:942100,phase:2,block,tag:'attack-sqli',tag:'OWASP_CRS'"
 SecRule REQUEST_METHOD "@rx ^PUT$" "id:911100,phase:1,block,tag:'OWASP_CRS'"
+SecRule TX:DETECTION_PARANOIA_LEVEL "@lt 1" "id:949011,phase:1,pass,nolog,tag:'OWASP_CRS',skipAfter:END"
+SecMarker END
 SecRule TX:blocking_inbound_anomaly_score "@ge 5" "id:949110,phase:2,deny,tag:'OWASP_CRS'"
 SecRule TX:blocking_outbound_anomaly_score "@ge 4" "id:959100,phase:4,deny,tag:'OWASP_CRS'"
 "#;
@@ -105,6 +109,7 @@ fn without_the_rules_that_refuse_nothing_is_refused_and_that_is_said() {
             "{text}: {told:?}"
         );
     }
+    assert_eq!(exclusion("{rules: {ids: [949011]}}"), Vec::<String>::new());
     let all = exclusion("{rules: {tags: [OWASP_CRS]}}");
     assert_eq!(all.len(), 3, "{all:?}");
     assert!(all.iter().any(|told| told.contains("901100")), "{all:?}");
