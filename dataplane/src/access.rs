@@ -12,7 +12,6 @@ use breakwater_waf::audit::{self, Action, Event};
 use breakwater_waf::limit::ConnectionGuard;
 use breakwater_waf::policy::{
     Clearance, FieldSource, Finding, Identity, Outcome, Reason, RequestView, Verdict, Work, admit_all, evaluate_all,
-    evaluate_path_all,
 };
 use breakwater_wire::forwarded::client_address;
 use breakwater_wire::http1::Fields;
@@ -79,19 +78,15 @@ pub(crate) fn judge(
         client: subject.client,
         shown: &shown,
     };
+    let other_paths = subject.path.other_readings();
     let view = view
+        .with_other_paths(&other_paths)
         .with_fields(&shown)
         .with_locations(&**locations)
         .with_clearance(&proofs);
     let policies = || resource.protections.iter().map(|protection| &protection.policy);
     let now_ms = worker.clock.now_ms();
     let mut verdict = evaluate_all(policies(), &view, now_ms);
-    if subject.path.has_separators() && matches!(verdict.outcome, Outcome::Pass) {
-        // The origin may take `%2F` for `/`, or `//` for one; what it would then serve must not be on a deny list either.
-        let other = evaluate_path_all(policies(), &view, &subject.path.with_separators());
-        verdict.outcome = other.outcome;
-        verdict.detections.extend(other.detections);
-    }
     if resource.counts_connections
         && let Some(guard) = guard
         && matches!(verdict.outcome, Outcome::Pass)

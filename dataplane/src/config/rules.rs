@@ -13,6 +13,7 @@ use breakwater_waf::bundle::{self, Crs, Own, Source};
 use breakwater_waf::engine::{Bound, BoundExclusion, Exclusion, Overlay, RuleSet, Stores};
 use breakwater_waf::seclang::RuleRange;
 use breakwater_waf::uri::UriSet;
+use breakwater_wire::path::normalize;
 
 use super::bodies::BodyLimits;
 use super::build::patterns;
@@ -48,11 +49,16 @@ impl Rules {
         &self.overlays.everywhere
     }
 
-    /// What rules do not see besides, of this request.
+    /// What rules do not see besides, of this request; `path` is normal. Whatever a server takes it for has to be among the
+    /// paths of an exclusion.
     pub(crate) fn exclusions<'r>(&'r self, method: &str, path: &str) -> impl Iterator<Item = &'r Arc<BoundExclusion>> {
         let somewhere = self.overlays.somewhere.iter();
+        let others = match somewhere.len() {
+            0 => Vec::new(),
+            _ => normalize(path).map_or_else(|_| Vec::new(), |path| path.other_readings()),
+        };
         somewhere
-            .filter(move |scoped| scoped.holds(method, path))
+            .filter(move |scoped| scoped.holds(method, path) && others.iter().all(|path| scoped.holds(method, path)))
             .map(|scoped| &scoped.exclusion)
     }
 
@@ -357,14 +363,33 @@ mod tests {
 
     #[test]
     fn a_draw_decides_who_is_judged_and_so_many_of_a_hundred_are() {
-        for (percent, judged) in [(None, 100), (Some(0), 0), (Some(1), 1), (Some(30), 30), (Some(99), 99)] {
+        for (percent, judged) in [
+            (None, 100),
+            (Some(0), 0),
+            (Some(1), 1),
+            (Some(30), 30),
+            (Some(50), 50),
+            (Some(99), 99),
+            (Some(100), 100),
+        ] {
             let mut unit = unit(RULE);
             unit.sampled_percent = percent;
             let rules = RuleSets::default().build("p", &unit, 403).unwrap();
             let draws = (0..100).map(|n| u64::MAX / 100 * n + u64::MAX / 200);
             assert_eq!(draws.filter(|draw| rules.samples(*draw)).count(), judged, "{percent:?}");
-            assert_eq!(rules.samples(u64::MAX), percent.is_none(), "{percent:?}");
+            assert_eq!(rules.samples(u64::MAX), judged == 100, "{percent:?}");
         }
+    }
+
+    #[test]
+    fn of_draws_from_a_seeded_source_about_half_are_judged_at_half() {
+        let mut unit = unit(RULE);
+        unit.sampled_percent = Some(50);
+        let rules = RuleSets::default().build("p", &unit, 403).unwrap();
+        let mut random = fastrand::Rng::with_seed(7);
+        let judged = (0..10_000).filter(|_| rules.samples(random.u64(..))).count();
+        // Four standard deviations.
+        assert!((4800..=5200).contains(&judged), "{judged}");
     }
 
     #[test]
@@ -409,6 +434,10 @@ mod tests {
         assert_eq!(held("GET", "/search/x").len(), 1);
         assert_eq!(held("POST", "/search").len(), 2);
         assert_eq!(held("GET", "/search"), held("PUT", "/search/y"));
+        assert_eq!(held("GET", "/search/x;y"), held("GET", "/search"));
+        for path in ["/search;x", "/x;/search", "/search%2Fx"] {
+            assert_eq!(held("POST", path).len(), 0, "{path}");
+        }
         for n in 0..600 {
             let path = format!("/p{n}");
             assert_eq!(held("GET", &path), held("GET", &path));

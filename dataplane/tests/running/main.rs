@@ -74,6 +74,7 @@ mod waf_bodies;
 mod waf_body_types;
 mod waf_challenges;
 mod waf_floods;
+mod waf_paths;
 mod waf_places;
 mod waf_responses;
 mod waf_room;

@@ -150,15 +150,6 @@ impl Policy {
         verdict
     }
 
-    /// What the path lists alone say of `path`, in either mode: for a second reading of a request's path, such as one that
-    /// takes `%2F` for `/`. None for a policy that never was valid: that one refuses in [`Policy::evaluate`].
-    #[must_use]
-    pub fn denies_path(&self, path: &str) -> Option<Finding> {
-        let live = self.live()?;
-        let detail = Detail::Path(live.denied_path(path)?);
-        Some(self.finding(self.identity.mode, Reason::Uri, live.block_status, detail))
-    }
-
     /// Takes note that a request of `client` was refused by this policy, whatever part of it did, but for the penalty
     /// itself; whether the client is refused at once from now on. A policy that only detects refuses nothing, and takes
     /// no note.
@@ -203,15 +194,13 @@ impl Policy {
         if !listed {
             self.judge_place(live, request, verdict)?;
         }
-        if let Some(path) = live.denied_path(request.path) {
+        if let Some(path) = request.paths().find_map(|path| live.denied_path(path)) {
             self.report(verdict, Reason::Uri, live.block_status, Detail::Path(path))?;
         }
         if let Some(text) = live.headers.objection(request.fields) {
             self.report(verdict, Reason::Header, live.block_status, Detail::Field(text))?;
         }
-        if live.challenge.is_some()
-            && let Some(finding) = self.challenges_path(request, request.path)
-        {
+        if let Some(finding) = self.challenged(live, request) {
             finding.put(verdict)?;
         }
         if !live.limits.rates.is_empty() {
@@ -309,29 +298,8 @@ pub fn evaluate_all<P: AsRef<Policy>>(
     verdict
 }
 
-/// What the path lists and challenges of several policies say of a second reading of a request's path
-/// ([`Policy::denies_path`], [`Policy::challenges_path`]), until one blocks.
-#[must_use]
-pub fn evaluate_path_all<P: AsRef<Policy>>(
-    policies: impl IntoIterator<Item = P>,
-    request: &RequestView<'_>,
-    path: &str,
-) -> Verdict {
-    let mut verdict = Verdict::default();
-    for policy in policies {
-        let policy = policy.as_ref();
-        let found = policy.denies_path(path);
-        let Some(finding) = found.or_else(|| policy.challenges_path(request, path)) else {
-            continue;
-        };
-        if finding.put(&mut verdict).is_break() {
-            break;
-        }
-    }
-    verdict
-}
-
 impl Live {
+    /// What denies one reading of a path.
     fn denied_path(&self, path: &str) -> Option<Arc<str>> {
         let index = self.deny.matches(path)?;
         if self.allow.matches(path).is_some() {

@@ -7,9 +7,11 @@
 //!
 //! What cannot be made unambiguous is refused: encoded NUL, an invalid percent-encoding, and segments that
 //! are `.` or `..` only to some origins: behind an encoded slash or a backslash (`/a/..%2fb`, `/a\..\b`) or
-//! in front of a path parameter (`/..;x/`). `%2F`, `%5C`, `\` and `//` elsewhere are legitimate and are kept;
-//! [`NormalPath::has_separators`] tells that [`NormalPath::with_separators`] is another reading that a deny
-//! list has to match too: many servers take the first three for `/`, and several slashes for one. One level of decoding only: `%252e` is the text `%2e`.
+//! in front of a path parameter (`/..;x/`). `%2F`, `%5C`, `\`, `//` and `;` elsewhere are legitimate and are kept.
+//! Servers differ in what they make of them: many take the first three for `/`, and several slashes for one, and many cut
+//! a segment at its `;` (Tomcat, Jetty). [`NormalPath::other_readings`] are the paths they come to: what protects a path
+//! has to match any of them, what makes an exception has to match all. One level of decoding only: `%252e` is the text
+//! `%2e`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,7 +22,8 @@ pub struct NormalPath<'p> {
     path: Cow<'p, str>,
     raw: &'p str,
     had_dot_segments: bool,
-    has_separators: bool,
+    /// It has what servers read in different ways.
+    has_readings: bool,
 }
 
 impl<'p> NormalPath<'p> {
@@ -42,21 +45,29 @@ impl<'p> NormalPath<'p> {
         self.path
     }
 
-    /// The path has `%2F`, `%5C`, `\` or `//`, which some origins take for `/`.
+    /// The paths that other servers take it for, without the normal form itself: with `%2F`, `%5C` and `\` as `/` and
+    /// several slashes as one, with each segment cut at its first `;` or `%3B`, and both, in either order. None has a dot
+    /// segment. At most four, and no allocation where there is none.
     #[must_use]
-    pub fn has_separators(&self) -> bool {
-        self.has_separators
-    }
-
-    /// The path as an origin reads it that takes `%2F`, `%5C` and `\` for `/`, and several slashes for one.
-    #[must_use]
-    pub fn with_separators(&self) -> Cow<'_, str> {
-        if self.has_separators {
-            let separated = self.path.replace("%2F", "/").replace("%5C", "/").replace('\\', "/");
-            Cow::Owned(merge_slashes(&separated))
-        } else {
-            Cow::Borrowed(&self.path)
+    pub fn other_readings(&self) -> Vec<String> {
+        let mut readings = Vec::new();
+        if !self.has_readings {
+            return readings;
         }
+        let separated = with_separators(&self.path);
+        let cut = without_parameters(&self.path);
+        let all = [
+            merge_slashes(&without_parameters(&separated)),
+            merge_slashes(&with_separators(&cut)),
+            merge_slashes(&cut),
+            merge_slashes(&separated),
+        ];
+        for reading in all {
+            if reading != *self.path && !readings.contains(&reading) {
+                readings.push(reading);
+            }
+        }
+        readings
     }
 }
 
@@ -121,7 +132,7 @@ pub fn normalize(raw: &str) -> Result<NormalPath<'_>, PathError> {
             path: Cow::Borrowed(raw),
             raw,
             had_dot_segments: false,
-            has_separators: false,
+            has_readings: false,
         });
     }
     if !raw.starts_with('/') {
@@ -134,7 +145,7 @@ pub fn normalize(raw: &str) -> Result<NormalPath<'_>, PathError> {
         path: Cow::Borrowed(raw),
         raw,
         had_dot_segments: false,
-        has_separators: double_slash,
+        has_readings: double_slash,
     })
 }
 
@@ -169,7 +180,7 @@ fn normalize_marked(raw: &str) -> Result<NormalPath<'_>, PathError> {
         path
     };
     Ok(NormalPath {
-        has_separators: has_separators || path.contains("//"),
+        has_readings: has_separators || path.contains("//") || path.contains(';') || path.contains("%3B"),
         path,
         raw,
         had_dot_segments: dots,
@@ -217,6 +228,22 @@ fn decode(raw: &str) -> Result<(Cow<'_, str>, bool), PathError> {
     } else {
         Ok((Cow::Owned(out), separators))
     }
+}
+
+fn with_separators(path: &str) -> String {
+    path.replace("%2F", "/").replace("%5C", "/").replace('\\', "/")
+}
+
+/// Each segment without its parameters (RFC 3986 section 3.3).
+fn without_parameters(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    for segment in path.split_inclusive('/') {
+        let (name, end) = segment.strip_suffix('/').map_or((segment, ""), |name| (name, "/"));
+        let cut = [name.find(';'), name.find("%3B")].into_iter().flatten().min();
+        out.push_str(cut.and_then(|at| name.get(..at)).unwrap_or(name));
+        out.push_str(end);
+    }
+    out
 }
 
 fn merge_slashes(path: &str) -> String {
@@ -371,27 +398,34 @@ mod tests {
     }
 
     #[test]
-    fn several_slashes_are_kept_and_have_another_reading() {
-        for (raw, other) in [
-            ("//admin", "/admin"),
-            ("/a///b//", "/a/b/"),
-            ("/a%2f/b", "/a/b"),
-            ("/x/.//admin", "/x/admin"),
+    fn what_servers_read_in_different_ways_is_kept_and_has_other_readings() {
+        for (raw, path, others) in [
+            ("/a/b/", "/a/b/", &[][..]),
+            ("//admin", "//admin", &["/admin"]),
+            ("/a///b//", "/a///b//", &["/a/b/"]),
+            ("/x/.//admin", "/x//admin", &["/x/admin"]),
+            ("/group%2fproject", "/group%2Fproject", &["/group/project"]),
+            ("/a\\b%5Cc", "/a\\b%5Cc", &["/a/b/c"]),
+            ("/a%2f/b", "/a%2F/b", &["/a/b"]),
+            ("/admin;x", "/admin;x", &["/admin"]),
+            ("/admin%3bx;y", "/admin%3Bx;y", &["/admin"]),
+            ("/;x/admin;a=b;c/s;", "/;x/admin;a=b;c/s;", &["/admin/s"]),
+            ("/a/..b;/c", "/a/..b;/c", &["/a/..b/c"]),
+            ("/;", "/;", &["/"]),
+            ("/é;é/ü", "/é;é/ü", &["/é/ü"]),
+            ("//a;b", "//a;b", &["/a", "/a;b"]),
+            // What is cut depends on what comes first.
+            ("/a;x%2Fb%2Fc", "/a;x%2Fb%2Fc", &["/a/b/c", "/a", "/a;x/b/c"]),
+            (
+                "/a%2Fb;x%2Fc/d",
+                "/a%2Fb;x%2Fc/d",
+                &["/a/b/c/d", "/a/b/d", "/a%2Fb/d", "/a/b;x/c/d"],
+            ),
         ] {
-            let path = normalize(raw).expect(raw);
-            assert!(path.has_separators(), "{raw}");
-            assert_eq!(path.with_separators(), other, "{raw}");
+            let normal = normalize(raw).expect(raw);
+            assert_eq!(normal.as_str(), path);
+            assert_eq!(normal.other_readings(), others, "{raw}");
         }
-        assert!(!normalize("/a/b/").expect("valid").has_separators());
-    }
-
-    #[test]
-    fn encoded_separators_in_names_are_kept_and_reported() {
-        let path = normalize("/group%2fproject").expect("valid");
-        assert_eq!(path.as_str(), "/group%2Fproject");
-        assert!(path.has_separators());
-        assert_eq!(path.with_separators(), "/group/project");
-        assert_eq!(normalize("/a\\b%5Cc").expect("valid").with_separators(), "/a/b/c");
     }
 
     #[test]

@@ -38,9 +38,9 @@ pub struct Request {
     pub port: Option<u16>,
     /// The path, normalised, without query.
     pub path: String,
-    /// The path as an origin may read it that takes encoded slashes and backslashes for `/` and several slashes for
-    /// one, where that differs: deny lists see both.
-    pub other_path: Option<String>,
+    /// What origins may take the path for instead: those that take encoded slashes and backslashes for `/`, several
+    /// slashes for one, or cut parameters off its segments. What protects paths matches any of them.
+    pub other_paths: Vec<String>,
     /// The query, without `?`.
     pub query: Option<String>,
     /// Header fields: name in lower case, value.
@@ -55,6 +55,13 @@ pub struct Request {
     pub asn: Option<u32>,
     /// The version of the Core Rule Set that nodes have, where it is known.
     pub crs: Option<String>,
+}
+
+impl Request {
+    /// The path in each reading.
+    fn paths(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.path).chain(&self.other_paths).map(String::as_str)
+    }
 }
 
 impl Request {
@@ -357,7 +364,7 @@ fn policy_view(id: &ObjectId, policy: &WafPolicy, request: &Request) -> (PolicyV
         .limits
         .iter()
         .filter(|limit| {
-            let path = limit.paths.is_empty() || first(&limit.paths, &request.path).is_some();
+            let path = limit.paths.is_empty() || request.paths().any(|path| first(&limit.paths, path).is_some());
             path && (limit.methods.is_empty() || limit.methods.contains(&request.method))
         })
         .map(|limit| LimitView {
@@ -494,17 +501,21 @@ fn with_lists(nets: &[IpNet], lists: &[String]) -> Vec<IpNet> {
 }
 
 fn uri_lists(policy: &WafPolicy, request: &Request, lists: &mut Vec<ListView>, refusals: &mut Vec<String>) {
-    let allowed = first(&policy.uris.allow, &request.path).map(describe);
-    let denied = first(&policy.uris.deny, &request.path)
-        .or_else(|| first(&policy.uris.deny, request.other_path.as_deref()?))
+    let allows = |path| first(&policy.uris.allow, path);
+    let denies = |path| first(&policy.uris.deny, path);
+    let refused = request
+        .paths()
+        .filter(|path| allows(path).is_none())
+        .find_map(denies)
         .map(describe);
+    let allowed = allows(&request.path).map(describe);
+    let denied = refused.clone().or_else(|| denies(&request.path).map(describe));
+    let passes = match refused {
+        None => "the path passes uris.deny unread",
+        Some(_) => "the path passes, and what a server may take it for does not",
+    };
     for (list, paths, entry, effect) in [
-        (
-            "uris.allow",
-            &policy.uris.allow,
-            &allowed,
-            "the path passes uris.deny unread",
-        ),
+        ("uris.allow", &policy.uris.allow, &allowed, passes),
         ("uris.deny", &policy.uris.deny, &denied, "the path is refused"),
     ] {
         if paths.is_empty() {
@@ -519,7 +530,7 @@ fn uri_lists(policy: &WafPolicy, request: &Request, lists: &mut Vec<ListView>, r
             },
         });
     }
-    if let (None, Some(entry)) = (allowed, denied) {
+    if let Some(entry) = refused {
         refusals.push(format!("uris.deny {entry}"));
     }
 }
@@ -550,7 +561,7 @@ fn limit_text(limit: &Limit) -> String {
 }
 
 fn challenge_text(challenge: &Challenge, policy: &WafPolicy, request: &Request) -> Option<String> {
-    let whom = if first(&challenge.paths, &request.path).is_some() {
+    let whom = if request.paths().any(|path| first(&challenge.paths, path).is_some()) {
         "every client that addresses.allow does not have"
     } else if policy.limits.iter().any(|limit| limit.challenges) {
         "a client over a limit"

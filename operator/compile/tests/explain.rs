@@ -80,7 +80,6 @@ fn ask(path: &str, change: impl FnOnce(&mut Request)) -> Explanation {
         method: "GET".to_owned(),
         host: "shop.example.com".to_owned(),
         path: path.to_owned(),
-        other_path: None,
         query,
         ..Request::default()
     };

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::{Challenge, Clearance, Detail, Finding, Policy, Reason, RequestView, Work};
+use super::{Challenge, Clearance, Detail, Finding, Live, Policy, Reason, RequestView, Work};
 use crate::ConfigError;
 use crate::uri::UriSet;
 
@@ -29,12 +29,17 @@ impl WorkBox {
 }
 
 impl Policy {
-    /// Whether the policy's challenge is in the way of `request` if `path` is its path. Nobody on the allow list is asked.
+    /// Whether it has a challenge, for some paths or for who exceeds a limit.
     #[must_use]
-    pub fn challenges_path(&self, request: &RequestView<'_>, path: &str) -> Option<Finding> {
-        let live = self.live()?;
+    pub fn has_challenge(&self) -> bool {
+        self.live().is_some_and(|live| live.challenge.is_some())
+    }
+
+    /// The policy's challenge, if it is in the way of `request`. Nobody on the allow list is asked.
+    pub(super) fn challenged(&self, live: &Live, request: &RequestView<'_>) -> Option<Finding> {
         let challenge = live.challenge.as_ref()?;
-        let pattern = challenge.paths.value(challenge.paths.matches(path)?)?;
+        let pattern = request.paths().find_map(|path| challenge.paths.matches(path))?;
+        let pattern = challenge.paths.value(pattern)?;
         if live.addresses.allow.contains(request.client).is_some() || self.is_cleared(challenge, request) {
             return None;
         }

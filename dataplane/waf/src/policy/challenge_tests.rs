@@ -55,7 +55,8 @@ fn who_has_not_done_the_work_is_asked_on_its_paths_only() {
         "nobody knows of its work"
     );
     assert_eq!(decided(&policy.evaluate(&at("/apps"), 0)), None);
-    let second = evaluate_path_all([&policy], &at("//app"), "/app");
+    let others = ["/app".to_owned()];
+    let second = policy.evaluate(&at("/app;x").with_other_paths(&others), 0);
     assert_eq!(decided(&second), asked);
 }
 

@@ -97,7 +97,7 @@ impl Limits {
 impl Scope {
     pub(super) fn holds(&self, request: &RequestView<'_>) -> bool {
         (self.methods.is_empty() || self.methods.iter().any(|method| method == request.method))
-            && (self.paths.is_empty() || self.paths.matches(request.path).is_some())
+            && (self.paths.is_empty() || request.paths().any(|path| self.paths.matches(path).is_some()))
     }
 
     /// Whether it holds every request.

@@ -120,7 +120,8 @@ fn a_denied_path_is_refused_unless_an_allowed_pattern_matches_it() {
 }
 
 #[test]
-fn another_reading_of_a_path_is_held_against_the_path_lists_alone() {
+fn a_path_is_denied_if_it_is_in_any_reading_and_allowed_in_none_but_that_one() {
+    let others = |paths: &[&str]| -> Vec<String> { paths.iter().map(|path| (*path).to_owned()).collect() };
     for mode in [Mode::Enforce, Mode::DetectOnly] {
         let policy = build(|config| {
             config.mode = mode;
@@ -129,15 +130,30 @@ fn another_reading_of_a_path_is_held_against_the_path_lists_alone() {
             config.uris.allow = vec![Pattern::new(Kind::Exact, "/admin/health")];
         })
         .unwrap();
-        let finding = policy.denies_path("/admin/users").unwrap();
-        assert_eq!(
-            (finding.reason, finding.status, finding.policy.mode),
-            (Reason::Uri, 404, mode)
-        );
-        assert!(policy.denies_path("/admin/health").is_none());
-        assert!(policy.denies_path("/").is_none());
+        for (path, readings, denied) in [
+            ("//admin/users", &["/admin/users"][..], true),
+            ("/admin;x/users", &["/a", "/admin/users"], true),
+            ("//admin/health", &["/admin/health"], false),
+            ("/admin/health", &["/admin/other"], true),
+            ("/admin/health;x", &["/admin/health"], true),
+            ("/a;x", &["/a"], false),
+        ] {
+            let readings = others(readings);
+            let verdict = policy.evaluate(&view(CLIENT, "GET", path).with_other_paths(&readings), 0);
+            let found = match mode {
+                Mode::Enforce => blocked(&verdict)
+                    .map(|(reason, status, _)| (reason, status))
+                    .into_iter()
+                    .collect(),
+                Mode::DetectOnly => detected(&verdict)
+                    .iter()
+                    .map(|reason| (*reason, 404))
+                    .collect::<Vec<_>>(),
+            };
+            let expected: Vec<_> = denied.then_some((Reason::Uri, 404)).into_iter().collect();
+            assert_eq!(found, expected, "{path}");
+        }
     }
-    assert!(Policy::fail_closed("edge/shop", "bad").denies_path("/").is_none());
 }
 
 #[test]
@@ -150,14 +166,11 @@ fn a_policy_that_only_detects_does_not_hide_one_that_blocks_another_reading() {
         Arc::new(policy.unwrap())
     };
     let policies = [deny(Mode::DetectOnly), deny(Mode::Enforce)];
-    let verdict = evaluate_path_all(&policies, &view(CLIENT, "GET", "//"), "/admin");
+    let others = ["/admin".to_owned()];
+    let verdict = evaluate_all(&policies, &view(CLIENT, "GET", "//admin").with_other_paths(&others), 0);
     assert_eq!(
         (blocked(&verdict), detected(&verdict)),
         (Some((Reason::Uri, 403, "/admin".into())), vec![Reason::Uri])
-    );
-    assert_eq!(
-        blocked(&evaluate_path_all(&policies, &view(CLIENT, "GET", "//"), "/")),
-        None
     );
 }
 

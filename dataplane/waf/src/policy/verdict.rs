@@ -21,8 +21,11 @@ pub struct RequestView<'a> {
     pub method: &'a str,
     /// The host asked for, lower case, without port.
     pub host: &'a str,
-    /// The path, normalised as the server behind will read it.
+    /// The path, normalised.
     pub path: &'a str,
+    /// What the server behind may take the path for instead. What a policy objects to in one of them it objects to, and an
+    /// exception holds for the reading it matches alone.
+    pub other_paths: &'a [String],
     /// The query, without its question mark, as sent.
     pub query: Option<&'a str>,
     /// The header fields; rules over them see none where they are not shown.
@@ -57,11 +60,23 @@ impl<'a> RequestView<'a> {
             method,
             host,
             path,
+            other_paths: &[],
             query,
             fields: None,
             locations: None,
             clearance: None,
         }
+    }
+
+    /// The same with what else its path may be.
+    #[must_use]
+    pub fn with_other_paths(self, other_paths: &'a [String]) -> Self {
+        Self { other_paths, ..self }
+    }
+
+    /// The path in each reading.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &'a str> {
+        std::iter::once(self.path).chain(self.other_paths.iter().map(String::as_str))
     }
 
     /// The same with what is known of its client's work.

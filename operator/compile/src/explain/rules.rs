@@ -84,7 +84,7 @@ fn body(inspect: u64, reject_larger: bool) -> String {
 }
 
 fn holds(exclusion: &RuleExclusion, request: &Request) -> bool {
-    (exclusion.paths.is_empty() || first(&exclusion.paths, &request.path).is_some())
+    (exclusion.paths.is_empty() || request.paths().all(|path| first(&exclusion.paths, path).is_some()))
         && (exclusion.methods.is_empty() || exclusion.methods.contains(&request.method))
 }
 
