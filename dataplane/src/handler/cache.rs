@@ -181,13 +181,16 @@ impl<'a> Request<'a> {
     fn new(worker: &'a Rc<Worker>, job: &'a Job, peer: IpAddr, site: &'a Site, content: bool) -> Self {
         let values = values_of(&job.request.headers);
         let authority = authority(worker, job);
+        let mut meta = RequestMeta::new(&job.request.method, content, &site.policy, &values);
+        // The origin is asked for the whole (`forward::end_to_end`), like for anybody.
+        meta.range &= !job.resource().inspects_responses;
         Self {
             came: worker.clock.timestamp(),
             worker,
             job,
             peer,
             site,
-            meta: RequestMeta::new(&job.request.method, content, &site.policy, &values),
+            meta,
             target: hit::target(worker, site, authority, &job.path, job.request.query(), &values),
             held: RefCell::default(),
             promotes: Cell::new(false),

@@ -28,6 +28,9 @@ const MAX_LOOPS: usize = 8;
 const SURROGATE_CAPABILITY: HeaderName = HeaderName::from_static("surrogate-capability");
 const CAPABILITY: &str = "breakwater=\"Surrogate/1.0\"";
 
+/// What browsers of old called `Range`, and some servers still read.
+const REQUEST_RANGE: HeaderName = HeaderName::from_static("request-range");
+
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The fields for the origin.
@@ -87,6 +90,13 @@ pub(super) fn fields(job: &Job, peer: IpAddr) -> Result<HeaderMap, OriginError> 
 pub(super) fn end_to_end(job: &Job) -> HeaderMap {
     let mut fields = job.request.headers.clone();
     strip_hop_by_hop(&mut fields);
+    if job.resource().inspects_responses {
+        // Rules see whole responses: in pieces of a client's choice they would miss what they look for. A server may
+        // ignore `Range` (RFC 9110 section 14.2).
+        for name in [header::RANGE, header::IF_RANGE, REQUEST_RANGE] {
+            fields.remove(name);
+        }
+    }
     fields.remove(header::CONTENT_LENGTH);
     fields.remove(header::EXPECT);
     fields

@@ -76,6 +76,7 @@ mod waf_challenges;
 mod waf_floods;
 mod waf_paths;
 mod waf_places;
+mod waf_ranges;
 mod waf_responses;
 mod waf_room;
 mod waf_rules;

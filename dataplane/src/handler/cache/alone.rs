@@ -51,7 +51,7 @@ impl Request<'_> {
     pub(super) fn part(&self) -> Option<Lookup> {
         let fields = &self.job.request.headers;
         let range = parse_single(fields.get(header::RANGE)?.as_bytes())?;
-        if self.meta.method != MethodClass::Get || fields.contains_key(header::IF_RANGE) {
+        if !self.meta.range || self.meta.method != MethodClass::Get || fields.contains_key(header::IF_RANGE) {
             return None;
         }
         let now = self.worker.clock.timestamp();

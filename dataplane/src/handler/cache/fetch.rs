@@ -131,9 +131,10 @@ impl Fetch {
         }
         let asked = self.worker.clock.timestamp();
         let stale = self.stale.as_ref().filter(|(object, _)| validate::can_validate(object));
-        // What is compressed here has other bytes than what the origin would go on with.
+        // What is compressed here has other bytes than what the origin would go on with, and rules want to see the whole.
+        let may_go_on = !site.compresses() && !self.config.resource(self.index).inspects_responses;
         let begun = match &self.stale {
-            None if !site.compresses() => rest::begun(&self),
+            None if may_go_on => rest::begun(&self),
             _ => None,
         };
         let wanted = match (stale, &begun) {
