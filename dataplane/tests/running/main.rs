@@ -71,6 +71,7 @@ mod upstream_tls_faults;
 mod waf;
 mod waf_audit;
 mod waf_bodies;
+mod waf_body_faults;
 mod waf_body_types;
 mod waf_challenges;
 mod waf_floods;

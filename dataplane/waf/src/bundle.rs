@@ -18,7 +18,11 @@ use crate::seclang::{self, Action, Directive, DirectiveKind, ParseError, Positio
 use crate::told::Remark;
 
 /// What ModSecurity's recommended configuration has, without what a host decides: which parser a body goes through, and
-/// that a body which is not what its type says is refused, and that bounds of the engine which were reached are told. A policy's own rule with one of these ids takes its place.
+/// that a body which is not what its type says is refused, and that bounds of the engine which were reached are told. A
+/// policy's own rule with one of these ids takes its place.
+///
+/// There, rule 200003 refuses whatever sets MULTIPART_STRICT_ERROR, a boundary in quotes too. RFC 2046 section 5.1.1 has
+/// them, and clients send them; here it refuses what sets anything else, and says what.
 const BASE: &str = r#"
 SecRuleEngine On
 SecRequestBodyAccess On
@@ -28,7 +32,8 @@ SecRule REQUEST_HEADERS:Content-Type "@rx ^(?:application(?:/soap\+|/)|text/)xml
 SecRule REQUEST_HEADERS:Content-Type "@rx ^application/json" "id:200001,phase:1,t:none,t:lowercase,pass,nolog,ctl:requestBodyProcessor=JSON"
 SecRule REQUEST_HEADERS:Content-Type "@rx ^application/[a-z0-9.-]+[+]json" "id:200006,phase:1,t:none,t:lowercase,pass,nolog,ctl:requestBodyProcessor=JSON"
 SecRule REQBODY_ERROR "!@eq 0" "id:200002,phase:2,t:none,log,deny,status:400,msg:'Failed to parse request body',logdata:'%{REQBODY_ERROR_MSG}',severity:'CRITICAL'"
-SecRule MULTIPART_STRICT_ERROR "!@eq 0" "id:200003,phase:2,t:none,log,deny,status:400,msg:'Multipart request body failed strict validation',severity:'CRITICAL'"
+SecRule MULTIPART_STRICT_ERROR "!@eq 0" "id:200003,phase:2,t:none,log,deny,status:400,msg:'Multipart request body failed strict validation',severity:'CRITICAL',logdata:'%{tx.strict_error_flags}',chain"
+  SecRule MULTIPART_BOUNDARY_WHITESPACE|MULTIPART_DATA_AFTER|MULTIPART_DATA_BEFORE|MULTIPART_FILE_LIMIT_EXCEEDED|MULTIPART_HEADER_FOLDING|MULTIPART_INVALID_HEADER_FOLDING|MULTIPART_INVALID_PART|MULTIPART_INVALID_QUOTING|MULTIPART_LF_LINE|MULTIPART_MISSING_SEMICOLON "!@eq 0" "t:none,setvar:'tx.strict_error_flags=%{tx.strict_error_flags} %{MATCHED_VAR_NAME}'"
 SecRule MULTIPART_UNMATCHED_BOUNDARY "@eq 1" "id:200004,phase:2,t:none,log,deny,status:400,msg:'Multipart parser detected a possible unmatched boundary',severity:'CRITICAL'"
 SecRule TX:/^MSC_/ "!@eq 0" "id:200005,phase:5,t:none,log,pass,msg:'A bound of the rule engine was reached: %{MATCHED_VAR_NAME}',severity:'WARNING'"
 "#;

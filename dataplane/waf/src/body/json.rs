@@ -3,7 +3,8 @@
 //! Names are libmodsecurity's: `json`, then `.key` for a member (`.empty-key` where the key is empty) and `.array_N` for
 //! an element. Only scalars have a value; `null` has an empty one, numbers and booleans are as written. Equal names are
 //! all kept. As libmodsecurity's parser (yajl) has it, strings are UTF-8 without raw control characters, and half of a
-//! surrogate pair is `?`.
+//! surrogate pair is `?`. Unlike there, one byte order mark before the document is passed over, as RFC 8259 section 8.1
+//! allows: some clients send it, and what follows is read all the same.
 //!
 //! Invariants: memory is linear in the body, for the names' bytes are limited too (each is as long as its path is deep);
 //! nesting takes a stack of its own, not the thread's. An empty body is no error, as there.
@@ -14,9 +15,11 @@ use super::{Arguments, BodyError, Limits};
 /// as much as its names are long.
 const NAME_BYTES: (usize, usize) = (4, 256 << 10);
 
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 pub(super) fn parse(input: &[u8], limits: Limits) -> Arguments<'static> {
     let mut reader = Reader {
-        rest: input,
+        rest: input.strip_prefix(BYTE_ORDER_MARK).unwrap_or(input),
         length: input.len(),
         limits,
         stack: Vec::new(),

@@ -67,6 +67,14 @@ fn a_scalar_is_a_document_and_nothing_is_none() {
 }
 
 #[test]
+fn one_byte_order_mark_is_passed_over() {
+    is("\u{feff}{\"a\": 1}", &[("json.a", "1")]);
+    is("\u{feff}", &[]);
+    fails("\u{feff}\u{feff}{}", "not JSON at byte 3: there must be a value");
+    fails(" \u{feff}{}", "not JSON at byte 1: there must be a value");
+}
+
+#[test]
 fn equal_names_are_all_kept_and_an_empty_one_has_a_name() {
     is(
         r#"{"a":1,"a":2,"":3}"#,
@@ -102,7 +110,6 @@ fn what_is_not_json_is_named_with_its_place() {
     fails("[1}", "not JSON at byte 2: there must be `,` or `]`");
     fails("1 2", "not JSON at byte 2: there is more behind its end");
     fails("[1]]", "not JSON at byte 3: there is more behind its end");
-    fails("\u{feff}1", "not JSON at byte 0: there must be a value");
     fails("'a'", "not JSON at byte 0: there must be a value");
     fails("\"a", "not JSON at byte 2: it ends within a string");
     fails(

@@ -80,7 +80,7 @@ pub(super) fn read(content_type: &[u8], flags: &mut MultipartFlags) -> Result<Bo
     }
     // Some put a charset behind it, which no RFC has; that is let pass.
     let boundary = match memchr::memchr(b';', boundary) {
-        Some(end) if !has_valid_characters(boundary) => boundary.split_at(end).0,
+        Some(end) if !flags.boundary_quoted && !has_valid_characters(boundary) => boundary.split_at(end).0,
         _ => boundary,
     };
     if !has_valid_characters(boundary) {
