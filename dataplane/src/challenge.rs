@@ -5,9 +5,13 @@
 //! over the policy, the host, the client's address (an IPv6 /64) and the time until which it is good, so that a cookie is
 //! good for nobody else, nowhere else and not for longer; looking at one costs one MAC and one hash.
 //!
+//! The cookie is between a client and this proxy: [`Cookies`] keeps it from origins.
+//!
 //! Keys are made of those by which nodes know each other, so that what one node asked for another accepts; before a node
 //! has any of those, and where there are none, it has one of its own. They never leave the process but for that one,
 //! which a directory may keep over restarts.
+
+mod cookies;
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -25,6 +29,7 @@ use parking_lot::Mutex;
 use ring::{digest, hmac};
 
 use crate::peer::handshake::random;
+pub(crate) use cookies::Cookies;
 
 /// What keys for challenges are made with of others.
 const LABEL: &[u8] = b"breakwater challenge\0";
@@ -39,6 +44,9 @@ const CHALLENGE: usize = 32;
 
 /// Digits of a number that solves a challenge.
 const MOST_DIGITS: usize = 16;
+
+/// Cookies of one policy that a request is looked at for: a browser that has several, for different paths, sends all.
+const MOST_COOKIES: usize = 4;
 
 /// How far the clocks of nodes may be apart, seconds.
 const APART_S: u64 = 60;
@@ -126,7 +134,7 @@ impl Keys {
         &self,
         about: About<'_>,
         work: Work,
-        mut cookies: impl Iterator<Item = &'c [u8]>,
+        cookies: impl Iterator<Item = &'c [u8]>,
         now: u64,
     ) -> Option<bool> {
         let name = about.cookie();
@@ -134,9 +142,18 @@ impl Keys {
             let (cookie, value) = std::str::from_utf8(pair).ok()?.trim().split_once('=')?;
             (cookie == name).then_some(value)
         };
-        // A browser has one; whoever sends more is not looked at more often.
-        let first = cookies.find_map(|field| field.split(|byte| *byte == b';').find_map(value));
-        first.map(|value| is_solved(self, about, work, value, now))
+        let values = cookies.flat_map(|field| field.split(|byte| *byte == b';').filter_map(value));
+        let proofs = values
+            .take(MOST_COOKIES)
+            .map(|value| is_solved(self, about, work, value, now));
+        let mut said = None;
+        for proved in proofs {
+            said = Some(proved);
+            if proved {
+                break;
+            }
+        }
+        said
     }
 
     fn all(&self) -> Arc<Vec<Key>> {
@@ -161,8 +178,7 @@ pub(crate) struct About<'a> {
 impl About<'_> {
     /// The cookie of this policy.
     fn cookie(&self) -> String {
-        let digest = Digest::of(self.policy.as_bytes()).to_string();
-        format!("bw_{}", digest.get(..NAME).unwrap_or(&digest))
+        cookie_of(self.policy)
     }
 
     /// What has to be put before the number.
@@ -179,6 +195,12 @@ impl About<'_> {
         context.update(&until.to_be_bytes());
         hex(context.sign().as_ref(), CHALLENGE)
     }
+}
+
+/// The name of the cookie of a policy, `WafPolicy/namespace/name`.
+pub(crate) fn cookie_of(policy: &str) -> String {
+    let digest = Digest::of(policy.as_bytes()).to_string();
+    format!("bw_{}", digest.get(..NAME).unwrap_or(&digest))
 }
 
 /// Whether a cookie's value, `KEY.UNTIL.NUMBER`, is the work that was asked for.

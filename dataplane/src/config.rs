@@ -25,6 +25,7 @@ use breakwater_wire::peer::{OWNER, PARENT};
 use http::{HeaderMap, HeaderName};
 
 use crate::access::ClientRule;
+use crate::challenge::Cookies;
 use crate::filter::{Compression, Filters};
 use crate::prefetch;
 use crate::route::Router;
@@ -64,6 +65,8 @@ pub(crate) struct Resource {
     pub(crate) has_rules: bool,
     /// Whether rules look at responses.
     pub(crate) inspects_responses: bool,
+    /// What clients prove by that they have worked.
+    pub(crate) cookies: Cookies,
     pub(crate) client: ClientRule,
     pub(crate) kind: ResourceKind,
     /// The object's, as of the manifest in force.
@@ -99,8 +102,10 @@ impl Resource {
     }
 
     /// Writes into a request's fields what is chosen for its client, in place of what the client says: the coding, and the
-    /// class of its device. The hit path reads the same without writing it (`handler/hit`).
+    /// class of its device; and takes out what is for this proxy alone. The hit path reads the same without writing it
+    /// (`handler/hit`).
     pub(crate) fn settle(&self, fields: &mut HeaderMap) {
+        self.cookies.strip(fields);
         if let Some(compression) = self.compression() {
             compression.negotiate(fields);
         }

@@ -136,7 +136,7 @@ fn no_bytes_at_random_are_a_proof_and_each_is_looked_at_without_harm() {
 }
 
 #[test]
-fn the_first_cookie_of_the_policy_is_looked_at_wherever_it_stands() {
+fn the_first_four_cookies_of_the_policy_are_looked_at_wherever_they_stand() {
     let keys = Keys::random();
     let client = about("192.0.2.1");
     let good = format!("a=1; {}={}; b", client.cookie(), solve(&keys, client));
@@ -144,7 +144,11 @@ fn the_first_cookie_of_the_policy_is_looked_at_wherever_it_stands() {
     let proves = |fields: &[&str]| keys.prove(client, WORK, fields.iter().map(|field| field.as_bytes()), NOW);
     assert_eq!(proves(&[]), None);
     assert_eq!(proves(&["x=y", &good]), Some(true));
-    assert_eq!(proves(&[&bad, &good]), Some(false));
+    assert_eq!(proves(&[&bad]), Some(false));
+    assert_eq!(proves(&[&bad, &good, &bad]), Some(true));
+    let three = [bad.as_str(); 3].join(";");
+    assert_eq!(proves(&[&three, &good]), Some(true));
+    assert_eq!(proves(&[&three, &bad, &good]), Some(false));
 }
 
 #[test]

@@ -21,6 +21,7 @@ use super::rules::RuleSets;
 use super::{Config, Protection, Resource, ResourceKind, Route};
 use crate::Applied;
 use crate::access::ClientRule;
+use crate::challenge::{Cookies, cookie_of};
 use crate::geo::Known;
 use crate::route::Router;
 use crate::telemetry::Metrics;
@@ -359,6 +360,12 @@ impl Assembler {
                 .iter()
                 .filter_map(|p| p.rules.as_ref())
                 .any(|rules| rules.inspect_response.is_some()),
+            cookies: Cookies::new(
+                protections
+                    .iter()
+                    .filter(|p| p.policy.has_challenge())
+                    .map(|p| cookie_of(&p.policy.identity().name)),
+            ),
             protections,
             generation,
             origin: self.origin(&id.to_string(), kind.origin()),

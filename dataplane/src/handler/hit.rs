@@ -34,12 +34,18 @@ pub(super) fn answer(worker: &Worker, site: &Site, routed: &Routed<'_, '_>, out:
         None => "",
     };
     let device = device(site, head);
+    let cookies = &routed.resource().cookies;
     let settled = |name: &HeaderName, give: &mut dyn FnMut(&[u8])| match device {
         _ if compression.is_some() && *name == header::ACCEPT_ENCODING => give(accepted.as_bytes()),
         Some(class) if *name == device::FIELD => give(class.as_bytes()),
+        _ if *name == header::COOKIE && !cookies.is_empty() => received(name, &mut |line| {
+            if let Some(left) = cookies.without(line) {
+                give(&left);
+            }
+        }),
         _ => received(name, give),
     };
-    let as_sent = compression.is_none() && device.is_none();
+    let as_sent = compression.is_none() && device.is_none() && cookies.is_empty();
     let values: &FieldValues<'_> = if as_sent { &received } else { &settled };
     let meta = RequestMeta::from_head(head, &site.policy);
     let path = routed.path.as_str();

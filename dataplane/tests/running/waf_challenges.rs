@@ -3,7 +3,10 @@
 use breakwater_snapshot::unit::{Challenge, EdgeCache, Field, Limit, RequestRate, Unit, WafPolicy};
 use breakwater_snapshot::{Kind, PeerKey, Peers};
 
-use crate::support::{Origin, Plane, Response, answer, edge_cache, id, limit, objects, prefix, waf_policy, ws_route};
+use crate::support::http2::{Http2, head};
+use crate::support::{
+    Origin, Plane, Response, answer, claims, edge_cache, id, limit, objects, prefix, waf_policy, ws_route,
+};
 
 const BROWSER: &str = "Accept: text/html,*/*;q=0.8\r\n";
 
@@ -112,11 +115,115 @@ async fn who_cannot_show_a_page_reads_that_it_is_a_challenge() {
     assert_eq!(origin.count(), 0);
 }
 
+/// A Cookie line with the pair of `solve` alone.
+fn pair(cookie: &str) -> &str {
+    cookie.trim_end().strip_prefix("Cookie: a=b; ").unwrap()
+}
+
+#[tokio::test]
+async fn the_origin_does_not_get_the_cookie_of_a_challenge_and_gets_all_else_as_it_came() {
+    let origin = Origin::fixed(answer(200, "", "app")).await;
+    let plane = plane(&origin, policy(|_| {})).await;
+    let page = get(&plane, "192.0.2.1", "/app", "").await;
+    let solved = solve(&page);
+    let pass = pair(&solved);
+    let (name, _) = pass.split_once('=').unwrap();
+    for (sent, passed) in [
+        (format!("Cookie: {pass}\r\n"), None),
+        (format!("Cookie: {pass};\r\n"), None),
+        (format!("Cookie: a=b; {pass}\r\n"), Some("a=b")),
+        (format!("Cookie: {pass}; a=b\r\n"), Some("a=b")),
+        (format!("Cookie: a=b;{pass};  c=\"d\"; e\r\n"), Some("a=b;  c=\"d\"; e")),
+        (
+            format!("Cookie: {name}=old; a=b; {pass}; x{name}=1\r\n"),
+            Some("a=b; x".to_owned() + name + "=1").as_deref(),
+        ),
+        (
+            format!("Cookie: a=b\r\nCookie: {pass}\r\nCookie: c=d\r\n"),
+            Some("a=b, c=d"),
+        ),
+    ]
+    .map(|(sent, passed)| (sent, passed.map(str::to_owned)))
+    {
+        assert_eq!(get(&plane, "192.0.2.1", "/app", &sent).await.status, 200, "{sent}");
+        assert_eq!(origin.last().field("cookie"), passed, "{sent}");
+        // Past the paths of the challenge too: a browser sends it everywhere.
+        assert_eq!(get(&plane, "192.0.2.1", "/", &sent).await.status, 200, "{sent}");
+        assert_eq!(origin.last().field("cookie"), passed, "{sent}");
+    }
+    // Over HTTP/2 pairs come one by one.
+    let mut client = Http2::connect(plane.address(), &[]).await;
+    let mut fields = head("GET", "shop.test", "/app").to_vec();
+    fields.extend([
+        ("x-forwarded-for", "192.0.2.1"),
+        ("cookie", "a=b"),
+        ("cookie", pass),
+        ("cookie", "c=d"),
+    ]);
+    let stream = client.request(&fields, true).await;
+    assert_eq!(client.answer(stream).await.status, 200);
+    assert_eq!(origin.last().field("cookie").as_deref(), Some("a=b; c=d"));
+    // Where nobody is challenged a cookie is nobody's but the origin's.
+    let unchallenged = self::plane(&origin, policy(|policy| policy.challenge = None)).await;
+    let line = format!("Cookie: a=b; {pass}\r\n");
+    assert_eq!(get(&unchallenged, "192.0.2.1", "/app", &line).await.status, 200);
+    assert_eq!(origin.last().field("cookie"), Some(format!("a=b; {pass}")));
+}
+
+#[tokio::test]
+async fn the_handshake_of_a_websocket_goes_on_without_the_cookie_of_a_challenge() {
+    let origin = Origin::fixed(answer(404, "", "")).await;
+    let mut asks = policy(|_| {});
+    asks.targets.push(id(Kind::WsRoute, "chat"));
+    asks.challenge.as_mut().unwrap().paths = vec![prefix("/")];
+    let mut site = edge_cache(origin.address);
+    site.claims = claims("*", "/app");
+    let mut route = ws_route(origin.address);
+    route.claims = claims("*", "/ws");
+    let plane = Plane::running([
+        ("site", Unit::EdgeCache(site)),
+        ("chat", Unit::WsRoute(route)),
+        ("policy", Unit::WafPolicy(asks)),
+    ])
+    .await;
+    let solved = solve(&get(&plane, "192.0.2.1", "/app", "").await);
+    let lines = format!(
+        "{solved}Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    );
+    let refused = get(&plane, "192.0.2.1", "/ws", &lines).await;
+    assert_eq!((refused.status, origin.count()), (404, 1), "{refused:?}");
+    assert_eq!(origin.last().field("cookie").as_deref(), Some("a=b"));
+}
+
+#[tokio::test]
+async fn a_stale_cookie_of_another_path_does_not_lock_out_who_did_the_work() {
+    let origin = origin().await;
+    let plane = plane(&origin, policy(|_| {})).await;
+    let solved = solve(&get(&plane, "192.0.2.1", "/app", "").await);
+    let pass = pair(&solved);
+    let (name, _) = pass.split_once('=').unwrap();
+    let stale = format!("{name}=12345678.1.1; ");
+    for (count, status) in [(1, 200), (3, 200), (4, 403)] {
+        let line = format!("Cookie: {}{pass}\r\n", stale.repeat(count));
+        assert_eq!(get(&plane, "192.0.2.1", "/app", &line).await.status, status, "{count}");
+        let line = format!("{}Cookie: {pass}\r\n", format!("Cookie: {name}=x\r\n").repeat(count));
+        assert_eq!(get(&plane, "192.0.2.1", "/app", &line).await.status, status, "{count}");
+    }
+}
+
 #[tokio::test]
 async fn the_other_reading_of_a_path_is_asked_for_too() {
     let origin = origin().await;
     let plane = plane(&origin, policy(|_| {})).await;
-    for target in ["//app", "/%61pp", "/x/../app", "/app%2Fx"] {
+    for target in [
+        "//app",
+        "/%61pp",
+        "/x/../app",
+        "/app%2Fx",
+        "/app;x",
+        "/;x/app",
+        "/app;jsessionid=1/x",
+    ] {
         let page = get(&plane, "192.0.2.1", target, "").await;
         assert_eq!(page.status, 403, "{target}");
         assert_eq!(
