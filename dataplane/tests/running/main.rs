@@ -42,6 +42,7 @@ mod http2_abuse;
 mod http2_bodies;
 mod http2_smuggling;
 mod https;
+mod log_files;
 mod loops;
 mod overload;
 mod parent_edges;

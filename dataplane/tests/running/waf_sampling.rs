@@ -50,6 +50,16 @@ async fn of_requests_that_are_sampled_some_are_judged_and_some_are_not() {
 }
 
 #[tokio::test]
+async fn with_a_sample_of_all_requests_none_is_passed_over() {
+    let (origin, plane) = plane(ATTACK, |_, rules| rules.sampled_percent = Some(100)).await;
+    let mut client = plane.client().await;
+    for _ in 0..200 {
+        assert_eq!(get(&mut client, "/?q=attack").await, 403);
+    }
+    assert_eq!((origin.count(), plane.metric(UNSAMPLED).await), (0, 0.0));
+}
+
+#[tokio::test]
 async fn the_response_to_a_request_that_is_passed_over_is_not_judged() {
     let origin = Origin::fixed(answer(200, "Content-Type: text/html\r\n", "a secret")).await;
     let plane = Plane::start().await;
