@@ -108,6 +108,28 @@ mod tests {
     }
 
     #[test]
+    fn whatever_is_sent_every_other_pair_is_left_and_none_of_these() {
+        let pieces = [";", " ", "=", "a=b", "bw_1=", "bw_2=x", "bw_", "1", "\"", "\t"];
+        let mut random = fastrand::Rng::with_seed(7);
+        let cookies = cookies();
+        let others = |value: &[u8]| -> Vec<Vec<u8>> {
+            let others = pairs(value).filter(|pair| !cookies.is_one(pair));
+            others.map(|pair| pair.trim_ascii().to_vec()).collect()
+        };
+        for _ in 0..20_000 {
+            let count = random.usize(0..12);
+            let value: String = (0..count).map(|_| pieces[random.usize(..pieces.len())]).collect();
+            let left = cookies.without(value.as_bytes());
+            let left = left.as_deref().unwrap_or_default();
+            assert!(!cookies.are_in(left), "{value:?}");
+            let (mut before, mut after) = (others(value.as_bytes()), others(left));
+            before.retain(|pair| !pair.is_empty());
+            after.retain(|pair| !pair.is_empty());
+            assert_eq!(before, after, "{value:?}");
+        }
+    }
+
+    #[test]
     fn of_several_fields_those_with_nothing_left_go() {
         let mut fields = HeaderMap::new();
         for line in ["a=b", "bw_1=x", "c=d; bw_2=y"] {

@@ -171,6 +171,25 @@ async fn the_origin_does_not_get_the_cookie_of_a_challenge_and_gets_all_else_as_
 }
 
 #[tokio::test]
+async fn what_varies_with_cookies_is_stored_without_the_cookie_of_a_challenge() {
+    let varies = answer(200, "Cache-Control: max-age=60\r\nVary: Cookie\r\n", "app");
+    let origin = Origin::fixed(varies).await;
+    let plane = plane(&origin, policy(|_| {})).await;
+    for client in ["192.0.2.1", "192.0.2.2", "192.0.2.1"] {
+        let cookie = solve(&get(&plane, client, "/app", "").await);
+        assert_eq!(get(&plane, client, "/app", &cookie).await.text(), "app");
+        assert!(get(&plane, client, "/app", &cookie).await.is_hit());
+    }
+    assert!(
+        get(&plane, "192.0.2.3", "/", "Cookie: a=b\r\n")
+            .await
+            .cache_status()
+            .contains("miss")
+    );
+    assert_eq!(origin.count(), 2);
+}
+
+#[tokio::test]
 async fn the_handshake_of_a_websocket_goes_on_without_the_cookie_of_a_challenge() {
     let origin = Origin::fixed(answer(404, "", "")).await;
     let mut asks = policy(|_| {});

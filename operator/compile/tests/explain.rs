@@ -119,6 +119,27 @@ fn policies_come_oldest_first_and_only_one_that_enforces_refuses() {
 }
 
 #[test]
+fn a_path_is_judged_by_what_servers_may_take_it_for() {
+    let read_as = |path: &str, other: &str| {
+        let other = vec![other.to_owned()];
+        ask(path, |request| request.other_paths = other)
+    };
+    let refused = Some("404 by WafPolicy/default/block: uris.deny Prefix /admin");
+    assert_eq!(read_as("/admin;x", "/admin").refused.as_deref(), refused);
+    assert_eq!(read_as("/admin/health", "/admin/other").refused.as_deref(), refused);
+    assert_eq!(read_as("/admin;x/health", "/admin/health").refused, None);
+    let exclusions = |explanation: &Explanation| {
+        let notes = explanation.policies.iter().flat_map(|policy| &policy.rules);
+        notes.filter(|note| note.about.ends_with("exclusions[0]")).count()
+    };
+    assert_eq!(exclusions(&ask("/search", |_| {})), 1);
+    assert_eq!(exclusions(&read_as("/search/x;y", "/search/x")), 1);
+    assert_eq!(exclusions(&read_as("/x;/search", "/x/search")), 0);
+    assert_eq!(exclusions(&read_as("/search;x", "/search")), 0);
+    assert!(read_as("/search;x", "/search").policies[1].challenge.is_some());
+}
+
+#[test]
 fn the_allow_list_is_read_before_the_deny_list() {
     assert_eq!(ask("/admin/health", |_| {}).refused, None);
     let client = |ip: &str| {
