@@ -135,10 +135,7 @@ async fn an_exclusion_holds_only_where_every_reading_is_on_its_paths() {
 #[tokio::test]
 async fn routes_and_keys_tell_paths_apart_by_their_parameters() {
     let origin =
-        Origin::start(
-            |request| async move { answer(200, "Cache-Control: max-age=60\r\n", request.target().to_owned()) },
-        )
-        .await;
+        Origin::start(|request| async move { answer(200, "Cache-Control: max-age=60\r\n", request.target()) }).await;
     let plane = Plane::before(&origin).await;
     let ask = async |target: &str| -> Response { plane.client().await.get("shop.test", target, "").await };
     assert_eq!(ask("/page").await.text(), "/page");
