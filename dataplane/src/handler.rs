@@ -56,7 +56,13 @@ pub(crate) use withdrawn::withdrawn;
 /// What became of a request within the poll.
 pub(crate) enum Answer {
     /// Answered: the head, and perhaps the body, is in the output; the rest of the body is in `body`.
-    Written { body: Vec<Bytes>, close: bool },
+    Written {
+        /// The head is a field block of HTTP/2, which it may be in answer to a request over HTTP/2: so many bytes. None: it
+        /// is in HTTP/1 form.
+        block: Option<usize>,
+        body: Vec<Bytes>,
+        close: bool,
+    },
     /// It needs more than memory.
     Leave(Box<Job>),
 }
@@ -179,10 +185,11 @@ pub(crate) fn answer(shared: &mut Shared, head: &RequestHead<'_>, out: &mut Vec<
     }
     if let ResourceKind::Cache(site) = &resource.kind
         && head.framing == Framing::None
-        && let Some(body) = hit::answer(&worker, site, &routed, out)
+        && let Some(hit) = hit::answer(&worker, site, &routed, out)
     {
         return Answer::Written {
-            body,
+            block: hit.block,
+            body: hit.body,
             close: !head.keep_alive || worker.draining.get(),
         };
     }

@@ -123,6 +123,8 @@ pub(crate) struct Worker {
     pub(crate) page: RefCell<Vec<u8>>,
     /// Request heads of HTTP/2 are unpacked here; borrowed only within a poll.
     pub(crate) http2: RefCell<http2::Scratch>,
+    /// Heads of stored responses for HTTP/2; borrowed only within a poll.
+    pub(crate) blocks: RefCell<http2::Blocks>,
     /// What WebSocket relays share.
     pub(crate) relays: breakwater_websocket::Worker,
     pub(crate) drain: Drain,
@@ -169,6 +171,7 @@ impl Worker {
             write: RefCell::new(Vec::with_capacity(READ_BUFFER)),
             page: RefCell::default(),
             http2: RefCell::default(),
+            blocks: RefCell::default(),
             relays: relays(&clock),
             drain: Drain::default(),
             deadlines: Rc::new(RefCell::new(Deadlines::new())),

@@ -310,7 +310,7 @@ impl<S: Transport> Http2<S> {
                 let mut page = worker.page.borrow_mut();
                 page.clear();
                 match handler::answer(shared, &head, &mut page) {
-                    Answer::Written { body, .. } => self.respond(stream, &page, body, output),
+                    Answer::Written { block, body, .. } => self.respond(stream, &page, block, body, output),
                     Answer::Leave(job) => {
                         let channel = self.streams.begin_exchange(stream, end_stream, waker);
                         self.leaving_requests.push((channel, job));
@@ -323,7 +323,7 @@ impl<S: Transport> Http2<S> {
                 let mut page = worker.page.borrow_mut();
                 page.clear();
                 respond::plain(&mut page, worker, error.status(), &error.to_string());
-                self.respond(stream, &page, Vec::new(), output);
+                self.respond(stream, &page, None, Vec::new(), output);
             }
             Event::Data {
                 stream,
@@ -347,11 +347,19 @@ impl<S: Transport> Http2<S> {
         }
     }
 
-    /// Answers from memory: `page` is the head in HTTP/1 form and the beginning of the body, `body` the rest.
-    fn respond(&mut self, id: StreamId, page: &[u8], body: Vec<Bytes>, output: &mut Output<'_>) {
-        let (head, mut start) = split_head(page);
+    /// Answers from memory: `page` is the head, a field block of `block` bytes or in HTTP/1 form, and the beginning of the
+    /// body; `body` is the rest.
+    fn respond(&mut self, id: StreamId, page: &[u8], block: Option<usize>, body: Vec<Bytes>, output: &mut Output<'_>) {
+        let (head, mut start) = match block {
+            Some(length) => page.split_at_checked(length).unwrap_or_default(),
+            None => split_head(page),
+        };
         let no_body = start.is_empty() && body.is_empty();
-        if self.codec.send_head(id, head, no_body, &mut output.frames).is_err() {
+        let sent = match block {
+            Some(_) => self.codec.send_block(id, head, no_body, &mut output.frames),
+            None => self.codec.send_head(id, head, no_body, &mut output.frames),
+        };
+        if sent.is_err() {
             self.codec.send_reset(id, ErrorCode::InternalError, &mut output.frames);
             return;
         }

@@ -332,7 +332,7 @@ fn serve(bytes: &[u8], shared: &mut Shared, worker: &Worker, turns: &mut u32) ->
                 let len = head.len;
                 *turns -= 1;
                 match answer(shared, &head, &mut out) {
-                    Answer::Written { body, close } => {
+                    Answer::Written { body, close, .. } => {
                         served.consumed += len;
                         served.body = body;
                         if close {

@@ -9,19 +9,17 @@ use breakwater_wire::conditional::Preconditions;
 use breakwater_wire::device;
 use breakwater_wire::forwarded;
 use breakwater_wire::http1::{RequestHead, Version};
-use bytes::Bytes;
 use http::header::{self, HeaderName};
 
-use super::stored::{Reply, connection};
+use super::stored::{Reply, Written, connection};
 use super::{Routed, entry, peer};
 use crate::config::Site;
 use crate::filter::Compression;
 use crate::telemetry::{CacheResult, access_log};
 use crate::worker::Worker;
 
-/// Answers from the store, or leaves the request to an exchange (none). The content that was not copied into `out` is
-/// returned.
-pub(super) fn answer(worker: &Worker, site: &Site, routed: &Routed<'_, '_>, out: &mut Vec<u8>) -> Option<Vec<Bytes>> {
+/// Answers from the store, or leaves the request to an exchange (none).
+pub(super) fn answer(worker: &Worker, site: &Site, routed: &Routed<'_, '_>, out: &mut Vec<u8>) -> Option<Written> {
     let head = routed.head;
     // What `Connection` names is compared after it is gone.
     if !matches!(head.method, "GET" | "HEAD") || head.upgrade || head.names_fields {
@@ -87,9 +85,9 @@ pub(super) fn answer(worker: &Worker, site: &Site, routed: &Routed<'_, '_>, out:
         filters,
         word: word.as_deref().map(|word| (word, site.asked_name())),
     }
-    .write(out);
+    .write(out, (head.version == Version::Http2).then_some(&worker.blocks));
     if !of_client {
-        return Some(written.body);
+        return Some(written);
     }
     let cells = &routed.local().cells;
     cells.requests.add(written.status);
@@ -104,7 +102,7 @@ pub(super) fn answer(worker: &Worker, site: &Site, routed: &Routed<'_, '_>, out:
             ..entry(worker, routed)
         }));
     }
-    Some(written.body)
+    Some(written)
 }
 
 /// The target of a request that is not looked up.

@@ -65,6 +65,7 @@ impl Ours<'_> {
             }));
         }
         Answer::Written {
+            block: None,
             body: Vec::new(),
             close,
         }
@@ -132,6 +133,7 @@ pub(super) fn unrouted_page(
     }
     .write(out, worker);
     Answer::Written {
+        block: None,
         body: Vec::new(),
         close,
     }
@@ -144,6 +146,7 @@ pub(super) fn unrouted(worker: &Worker, out: &mut Vec<u8>, status: u16, message:
     worker.cells.unrouted.add(status);
     respond::plain(out, worker, status, message);
     Answer::Written {
+        block: None,
         body: Vec::new(),
         close: true,
     }

@@ -36,6 +36,7 @@ pub(super) fn answer(shared: &Shared, head: &RequestHead<'_>, out: &mut Vec<u8>)
     {
         respond::thank_peer(out, &worker);
         return Answer::Written {
+            block: None,
             body: Vec::new(),
             close: !head.keep_alive || worker.draining.get(),
         };
@@ -85,14 +86,16 @@ pub(super) fn answer(shared: &Shared, head: &RequestHead<'_>, out: &mut Vec<u8>)
         }
         respond::thank_peer(out, &worker);
         return Answer::Written {
+            block: None,
             body: Vec::new(),
             close: !head.keep_alive || worker.draining.get(),
         };
     }
-    if let Some(body) = hit::answer(&worker, site, &routed, out) {
+    if let Some(hit) = hit::answer(&worker, site, &routed, out) {
         counts.served.add();
         return Answer::Written {
-            body,
+            block: hit.block,
+            body: hit.body,
             close: !head.keep_alive || worker.draining.get(),
         };
     }
@@ -102,6 +105,7 @@ pub(super) fn answer(shared: &Shared, head: &RequestHead<'_>, out: &mut Vec<u8>)
 fn refuse(worker: &Worker, out: &mut Vec<u8>, status: u16, message: &str) -> Answer {
     respond::refuse_peer(out, worker, status, message);
     Answer::Written {
+        block: None,
         body: Vec::new(),
         close: true,
     }

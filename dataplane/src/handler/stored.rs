@@ -4,11 +4,14 @@
 
 mod ranges;
 
+use std::cell::RefCell;
+
 use breakwater_cache::cache_status;
 use breakwater_cache::object::Object;
 use breakwater_wire::cache_status::CacheStatus;
 use breakwater_wire::conditional::{self, Preconditions, Validators};
 use breakwater_wire::http1::encode::{write_decimal, write_status_line};
+use breakwater_wire::http2::{Blocks, write_field, write_status};
 use breakwater_wire::range::{ContentRange, if_range_holds};
 use bytes::Bytes;
 
@@ -56,6 +59,8 @@ pub(super) struct Reply<'a> {
 /// What was written.
 pub(super) struct Written {
     pub(super) status: u16,
+    /// The head is a field block of HTTP/2 of so many bytes.
+    pub(super) block: Option<usize>,
     /// Where in the whole content this part begins.
     pub(super) start: u64,
     /// What follows the output: the content, where it was not copied, and is not on the disk.
@@ -76,8 +81,8 @@ enum Part {
 }
 
 impl Reply<'_> {
-    /// Appends the head, and small content, to `out`.
-    pub(super) fn write(&self, out: &mut Vec<u8>) -> Written {
+    /// Appends the head, and small content, to `out`. `blocks`: the head may be a field block of HTTP/2.
+    pub(super) fn write(&self, out: &mut Vec<u8>, blocks: Option<&RefCell<Blocks>>) -> Written {
         let object = self.object;
         let from = out.len();
         let part = self.part();
@@ -89,13 +94,19 @@ impl Reply<'_> {
             Part::Ranges(multipart) => (206, 0, multipart.len()),
             Part::Unsatisfiable => (416, 0, 0),
         };
-        match part {
-            Part::Whole => self.whole_head(out),
-            _ => self.partial_head(&part, status, length, out),
-        }
-        self.own_fields(out);
-        if let Some(filters) = self.filters {
-            filters.edit_head(out, from);
+        let block = match (&part, blocks) {
+            (Part::Whole, Some(blocks)) => self.block(&mut blocks.borrow_mut(), out),
+            _ => None,
+        };
+        if block.is_none() {
+            match part {
+                Part::Whole => self.whole_head(out),
+                _ => self.partial_head(&part, status, length, out),
+            }
+            self.own_fields(out);
+            if let Some(filters) = self.filters {
+                filters.edit_head(out, from);
+            }
         }
         let length = if self.method == "HEAD" { 0 } else { length };
         let (body, stretches) = match part {
@@ -105,6 +116,7 @@ impl Reply<'_> {
         };
         Written {
             status,
+            block,
             start,
             body,
             stretches,
@@ -147,15 +159,40 @@ impl Reply<'_> {
         }
     }
 
+    /// The head of the whole response as a field block, with what [`Reply::own_fields`] adds. None, and nothing written, where
+    /// the head is changed as text on its way.
+    fn block(&self, blocks: &mut Blocks, out: &mut Vec<u8>) -> Option<usize> {
+        if self.word.is_some() || self.filters.is_some_and(Filters::edits_responses) {
+            return None;
+        }
+        let from = out.len();
+        write_status(out, self.object.status);
+        if let Some(hsts) = self.hsts {
+            let value = hsts.value().as_bytes();
+            write_field(out, "strict-transport-security", |out| out.extend_from_slice(value));
+        }
+        if blocks.write(field_lines(&self.object.head), out).is_none() {
+            out.truncate(from);
+            return None;
+        }
+        write_field(out, "age", |out| write_decimal(out, self.age));
+        write_field(out, "cache-status", |out| {
+            self.cache_status.write(cache_status::NAME, out)
+        });
+        write_field(out, "x-request-id", |out| {
+            out.extend_from_slice(self.request_id.as_bytes())
+        });
+        Some(out.len() - from)
+    }
+
     fn whole_head(&self, out: &mut Vec<u8>) {
         let head = &self.object.head;
         let Some(hsts) = self.hsts else {
             return out.extend_from_slice(head);
         };
         // Before what the origin may have said itself: the first one counts (RFC 6797 section 8.1).
-        let status_line = head.iter().position(|b| *b == b'\n').map_or(0, |end| end + 1);
-        let (status_line, fields) = head.split_at(status_line);
-        out.extend_from_slice(status_line);
+        let fields = field_lines(head);
+        out.extend_from_slice(head.get(..head.len() - fields.len()).unwrap_or_default());
         out.extend_from_slice(hsts.line());
         out.extend_from_slice(fields);
     }
@@ -234,6 +271,12 @@ impl Reply<'_> {
         }
         slice(self.object, start, length)
     }
+}
+
+/// What follows the status line of a stored head.
+fn field_lines(head: &[u8]) -> &[u8] {
+    let status_line = memchr::memchr(b'\n', head).map_or(0, |end| end + 1);
+    head.get(status_line..).unwrap_or_default()
 }
 
 /// `length` bytes of content from `start`.

@@ -44,6 +44,40 @@ async fn a_miss_and_a_hit_are_answered() {
 }
 
 #[tokio::test]
+async fn a_hit_has_the_fields_it_has_over_http1_however_often_it_is_sent() {
+    let lines = "Cache-Control: max-age=60\r\nETag: \"1\"\r\nX-Own: A b\r\nSet-Thing: x\r\nSet-Thing: y\r\n";
+    let origin = Origin::fixed(answer(200, lines, "hello")).await;
+    let plane = Plane::before(&origin).await;
+    let mut first = plane.client().await;
+    first.get("shop.test", "/a", "").await;
+    let mut second = Http2::connect(plane.address(), &[]).await;
+    let own = ["age", "cache-status", "x-request-id"];
+    let told = |fields: &[(String, String)]| -> Vec<_> {
+        let regular = fields.iter().filter(|(name, _)| !name.starts_with(':'));
+        let lower = regular.map(|(name, value)| (name.to_ascii_lowercase(), value.clone()));
+        lower
+            .map(|(name, value)| {
+                if own.contains(&&*name) {
+                    (name, String::new())
+                } else {
+                    (name, value)
+                }
+            })
+            .collect()
+    };
+    let expected = told(first.get("shop.test", "/a", "").await.fields());
+    assert!(
+        expected.contains(&("x-own".to_owned(), "A b".to_owned())),
+        "{expected:?}"
+    );
+    for _ in 0..4 {
+        let hit = second.ask(&head("GET", "shop.test", "/a")).await;
+        assert!(hit.is_hit());
+        assert_eq!((told(hit.fields()), hit.text().as_str()), (expected.clone(), "hello"));
+    }
+}
+
+#[tokio::test]
 async fn what_http1_stored_answers_http2_and_the_other_way_round() {
     let (origin, plane) = storing().await;
     let mut first = plane.client().await;

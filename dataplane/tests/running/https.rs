@@ -3,6 +3,7 @@
 use breakwater_snapshot::Kind;
 use breakwater_snapshot::unit::{EdgeCache, Hsts, PurgeSelector, Tls, Unit};
 
+use crate::support::http2::{Http2, head};
 use crate::support::{
     Authority, Dialer, Origin, Plane, Request, Response, answer, claims, edge_cache, id, objects, purge, tls,
     waf_policy,
@@ -198,6 +199,16 @@ async fn every_answer_over_tls_carries_the_routes_hsts_and_it_comes_first() {
         .ask("POST", "shop.test", "/a", "Content-Length: 0\r\n", b"")
         .await;
     check(&response, "POST");
+    let dialer = Dialer::new(&authority).change(|config| config.alpn_protocols = vec![b"h2".to_vec()]);
+    let mut http2 = Http2::over(dialer.connect(&plane, "shop.test").await.stream, &[]).await;
+    for path in ["/a", "/own", "/own", "/own", "/passed"] {
+        let answer = http2.ask(&head("GET", "shop.test", path)).await;
+        assert_eq!(
+            answer.field("strict-transport-security"),
+            Some(HSTS),
+            "{path}: {answer:?}"
+        );
+    }
     let clear = plane.client().await.get("shop.test", "/a", "").await;
     assert_eq!(clear.field("strict-transport-security"), None, "never in clear text");
 }

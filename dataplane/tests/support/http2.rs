@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::within;
@@ -40,6 +40,10 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    pub(crate) fn fields(&self) -> &[(String, String)] {
+        &self.fields
+    }
+
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
         let found = self.fields.iter().find(|(field, _)| field == name);
         found.map(|(_, value)| value.as_str())
@@ -56,8 +60,8 @@ impl Answer {
 }
 
 /// A connection.
-pub(crate) struct Http2 {
-    pub(crate) stream: TcpStream,
+pub(crate) struct Http2<S = TcpStream> {
+    pub(crate) stream: S,
     received: Vec<u8>,
     next: u32,
     /// What came on each stream.
@@ -75,18 +79,24 @@ pub(crate) struct Http2 {
 impl Http2 {
     /// Connects with prior knowledge; `settings` are the client's.
     pub(crate) async fn connect(address: SocketAddr, settings: &[(u16, u32)]) -> Self {
-        Self::over(TcpStream::connect(address).await.unwrap(), settings).await
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self::over(stream, settings).await
     }
 
     /// As [`Self::connect`], with little room for what was not read yet.
     pub(crate) async fn connect_narrow(address: SocketAddr, settings: &[(u16, u32)]) -> Self {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(16 * 1024).unwrap();
-        Self::over(socket.connect(address).await.unwrap(), settings).await
-    }
-
-    async fn over(stream: TcpStream, settings: &[(u16, u32)]) -> Self {
+        let stream = socket.connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
+        Self::over(stream, settings).await
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Http2<S> {
+    /// Begins on a stream that is there.
+    pub(crate) async fn over(stream: S, settings: &[(u16, u32)]) -> Self {
         let mut client = Self {
             stream,
             received: Vec::new(),

@@ -8,6 +8,7 @@
 //!
 //! [`RequestHead`]: crate::http1::RequestHead
 
+mod blocks;
 mod budget;
 mod connection;
 mod error;
@@ -19,6 +20,7 @@ mod priority;
 mod request;
 mod stream;
 
+pub use blocks::{Blocks, write_field, write_status};
 pub use connection::{Connection, Event, Sent};
 pub use error::{ConnectionError, ErrorCode, SendError, StreamError};
 pub use limits::Limits;

@@ -233,7 +233,7 @@ impl Request<'_> {
                 .as_ref()
                 .and_then(|word| Some((word.to_str().ok()?, self.site.asked_name()))),
         }
-        .write(&mut out);
+        .write(&mut out, None);
         if written.length > 0 && object.body.extents().is_some() {
             let mut stretches = written.stretches;
             if stretches.is_empty() {

@@ -20,6 +20,7 @@ use crate::http1::{Fields, GateError, RequestHead};
 use block::Block;
 use data::DataFrame;
 use receive::Step;
+pub(super) use send::write_lines;
 
 /// Streams we have reset whose late frames are ignored.
 const REMEMBERED: usize = 16;

@@ -46,6 +46,34 @@ impl Connection {
         Ok(())
     }
 
+    /// Sends a final response head that is a field block already, put together with
+    /// [`write_status`](crate::http2::write_status), [`write_field`](crate::http2::write_field) and
+    /// [`Blocks`](crate::http2::Blocks). `end_stream`: there is no body.
+    ///
+    /// # Errors
+    /// [`SendError::Closed`] when the stream is gone, [`SendError::Malformed`] when it had its final head. `out` is then as
+    /// it was.
+    pub fn send_block(
+        &mut self,
+        stream: StreamId,
+        block: &[u8],
+        end_stream: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<(), SendError> {
+        let open = self.streams.get_mut(stream).ok_or(SendError::Closed)?;
+        if std::mem::replace(&mut open.head_sent, true) {
+            return Err(SendError::Malformed);
+        }
+        let start = self.begin_headers(stream, out);
+        out.extend_from_slice(block);
+        self.owes_table_update = false;
+        end_headers(out, start, end_stream);
+        if end_stream {
+            self.end_response(stream, out);
+        }
+        Ok(())
+    }
+
     /// Sends fields behind the body, as lines of HTTP/1.1. They end the stream.
     ///
     /// # Errors
@@ -244,7 +272,7 @@ fn split_status(head: &[u8]) -> Option<([u8; 3], &[u8])> {
 }
 
 /// Encodes field lines up to the empty line or the end.
-fn write_lines(mut lines: &[u8], out: &mut Vec<u8>) -> Option<()> {
+pub(in crate::http2) fn write_lines(mut lines: &[u8], out: &mut Vec<u8>) -> Option<()> {
     if !are_lines(lines) {
         return None;
     }

@@ -29,6 +29,14 @@ pub(in crate::http2) fn status(out: &mut Vec<u8>, digits: [u8; 3]) {
 
 /// Writes a field that is not indexed; a `Set-Cookie` is marked never to be. `name` is a token in lower case.
 pub(in crate::http2) fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    self::name(out, name);
+    integer::write(out, 0, 7, value.len());
+    out.extend_from_slice(value);
+}
+
+/// Begins such a field: its value is what has to follow.
+#[inline]
+pub(in crate::http2) fn name(out: &mut Vec<u8>, name: &[u8]) {
     match static_table::index_of(name) {
         0 => {
             out.push(0);
@@ -38,6 +46,4 @@ pub(in crate::http2) fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
         55 => integer::write(out, 0x10, 4, 55),
         index => integer::write(out, 0, 4, usize::from(index)),
     }
-    integer::write(out, 0, 7, value.len());
-    out.extend_from_slice(value);
 }

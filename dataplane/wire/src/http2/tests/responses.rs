@@ -41,6 +41,34 @@ fn a_head_of_http1_becomes_a_block() {
 }
 
 #[test]
+fn a_block_that_was_put_together_is_a_head() {
+    let mut block = Vec::new();
+    write_status(&mut block, 206);
+    Blocks::default()
+        .write(b"Date: x\r\nX-Own: y\r\nConnection: close\r\n", &mut block)
+        .expect("lines");
+    write_field(&mut block, "age", |out| out.extend_from_slice(b"5"));
+    let expected = pairs(&[(":status", "206"), ("date", "x"), ("x-own", "y"), ("age", "5")]);
+    let mut peer = Peer::new();
+    // A client with a table of its own size is told that none is used, here as well.
+    peer.feed(&frame(SETTINGS, 0, 0, &[0, 1, 0, 0, 0, 9]));
+    peer.frames();
+    for (stream, end) in [(1, false), (3, true)] {
+        peer.request(stream, &GET, true);
+        let send = |peer: &mut Peer| peer.connection.send_block(stream, &block, end, &mut peer.out);
+        assert_eq!(send(&mut peer), Ok(()));
+        let again = send(&mut peer);
+        assert_eq!(again, Err(if end { SendError::Closed } else { SendError::Malformed }));
+        let frames = peer.frames();
+        assert_eq!(frames.len(), 1);
+        let flags = END_HEADERS | if end { END_STREAM } else { 0 };
+        assert_eq!((frames[0].kind, frames[0].flags), (HEADERS, flags));
+        assert_eq!(peer.fields(&frames[0].payload), expected);
+        assert_eq!(frames[0].payload.len(), block.len() + usize::from(stream == 1));
+    }
+}
+
+#[test]
 fn every_status_arrives() {
     for status in [200, 204, 206, 301, 304, 400, 404, 421, 500, 503, 599] {
         let head = format!("HTTP/1.1 {status} Whatever\r\n\r\n");
