@@ -47,7 +47,10 @@ fn digits(number: u64) -> [u8; LEN / 2] {
     for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
         *pair = [byte >> 4, byte & 15];
     }
-    digits.map(|digit| digit + if digit < 10 { b'0' } else { b'a' - 10 })
+    for digit in &mut digits {
+        *digit += if *digit < 10 { b'0' } else { b'a' - 10 };
+    }
+    digits
 }
 
 /// An id as text.

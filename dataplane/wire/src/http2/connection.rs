@@ -246,17 +246,19 @@ impl Connection {
         let before = input.len();
         let step = self.advance(input, &mut scratch.strings, out);
         self.without_reset = self.without_reset.saturating_sub(before - input.len());
-        let event = match step {
-            Ok(Step::More) => Ok(None),
-            Ok(Step::Event(event)) => Ok(Some(event)),
-            Ok(Step::Block(block)) => self.read_block(&block, input, scratch, out).map(Some),
-            Err(error) => Err(error),
+        // Events are large, and leave from where they are made.
+        let error = match step {
+            Ok(Step::More) => return Ok(None),
+            Ok(Step::Event(event)) => return Ok(Some(event)),
+            Ok(Step::Block(block)) => match self.read_block(&block, input, scratch, out) {
+                Ok(event) => return Ok(Some(event)),
+                Err(error) => error,
+            },
+            Err(error) => error,
         };
-        if let Err(error) = event {
-            self.failed = Some(error);
-            self.goaway(error.code(), out);
-        }
-        event
+        self.failed = Some(error);
+        self.goaway(error.code(), out);
+        Err(error)
     }
 
     /// Whether a header block has begun and not ended: the client owes the rest soon.
