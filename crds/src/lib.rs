@@ -69,4 +69,4 @@ pub use waf_rules::{
 };
 pub use waf_sampling::Sampling;
 pub use waf_scope::LimitScope;
-pub use ws_route::{Handshake, WsKeepalive, WsLimits, WsRoute, WsRouteSpec, WsTimeouts};
+pub use ws_route::{Handshake, WsDrain, WsDrainMode, WsKeepalive, WsLimits, WsRoute, WsRouteSpec, WsTimeouts};

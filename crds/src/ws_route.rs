@@ -68,6 +68,10 @@ pub struct WsRouteSpec {
     /// Pings to both sides.
     #[serde(default)]
     pub keepalive: WsKeepalive,
+    /// What becomes of open connections when the WsRoute is deleted, when the server behind them is no longer one of the
+    /// backend's, and when a node shuts down. No other change of a configuration ends a connection.
+    #[serde(default)]
+    pub drain: WsDrain,
 }
 
 /// Which opening handshakes are let through.
@@ -173,6 +177,50 @@ impl Default for WsKeepalive {
         Self {
             interval: Self::interval(),
             timeout: Self::timeout(),
+        }
+    }
+}
+
+/// What becomes of open connections that nobody serves any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "!has(self.spread) || self.spread.matches('[1-9]')",
+    "message": "this would close all connections at once: write at least 1ms",
+    "fieldPath": ".spread",
+}]))]
+pub struct WsDrain {
+    /// Close: when the WsRoute is deleted, or the server behind a connection is no longer one of the backend's, the
+    /// connection is closed within the spread. Keep: it lasts as long as both sides want, and its timeouts allow.
+    #[serde(default)]
+    pub mode: WsDrainMode,
+    /// The time over which closing is spread evenly, so that clients do not all come back at once. A node that shuts down
+    /// closes connections over this time in either mode, or over a shorter one if it has not as long.
+    #[serde(default = "WsDrain::spread")]
+    pub spread: Duration,
+}
+
+/// Whether connections that nobody serves any more are closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum WsDrainMode {
+    /// They are closed, spread over a time.
+    #[default]
+    Close,
+    /// They last as long as they last.
+    Keep,
+}
+
+impl WsDrain {
+    fn spread() -> Duration {
+        "20s".into()
+    }
+}
+
+impl Default for WsDrain {
+    fn default() -> Self {
+        Self {
+            mode: WsDrainMode::default(),
+            spread: Self::spread(),
         }
     }
 }

@@ -64,7 +64,8 @@ fn ws_route() -> Value {
     json!({
         "hostnames": ["chat.example.com"],
         "backend": {"urls": ["http://127.0.0.1:9001", "http://[::1]:80/"]},
-        "handshake": {"origins": ["https://chat.example.com"], "subprotocols": ["graphql-transport-ws"], "timeout": "10s"}
+        "handshake": {"origins": ["https://chat.example.com"], "subprotocols": ["graphql-transport-ws"], "timeout": "10s"},
+        "drain": {"mode": "Keep", "spread": "1m"}
     })
 }
 
@@ -317,6 +318,20 @@ fn each_broken_rule_is_refused_with_its_message() {
             "/handshake/subprotocols",
             json!(["a b"]),
             "not a subprotocol",
+        ),
+        (
+            "WsRoute",
+            ws_route(),
+            "/drain",
+            json!({"spread": "0s"}),
+            "all connections at once",
+        ),
+        (
+            "WsRoute",
+            ws_route(),
+            "/drain",
+            json!({"spread": "soon"}),
+            "not a duration",
         ),
         (
             "CachePurge",

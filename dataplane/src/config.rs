@@ -234,8 +234,17 @@ pub(crate) struct WebSocketRoute {
     pub(crate) handshake_timeout_ms: u64,
     pub(crate) settings: breakwater_websocket::Settings,
     pub(crate) limits: unit::WsLimits,
+    /// What becomes of its connections when nobody serves them any more.
+    pub(crate) drain: unit::Drain,
     /// Counts open connections against the limits, over all workers.
     pub(crate) counts: Arc<build::WebSocketCounts>,
+}
+
+impl WebSocketRoute {
+    /// Its servers, as [`crate::upstream::Server`]s show themselves.
+    pub(crate) fn servers(&self) -> impl Iterator<Item = String> {
+        self.backend.endpoints.iter().map(unit::Endpoint::to_string)
+    }
 }
 
 impl Config {
@@ -249,6 +258,14 @@ impl Config {
         self.resources.iter().filter_map(|resource| match &resource.kind {
             ResourceKind::Cache(site) => Some((resource, site)),
             ResourceKind::WebSocket(_) => None,
+        })
+    }
+
+    /// The WsRoutes, with their names as `Kind/namespace/name`.
+    pub(crate) fn web_sockets(&self) -> impl Iterator<Item = (&str, &WebSocketRoute)> {
+        self.resources.iter().filter_map(|resource| match &resource.kind {
+            ResourceKind::WebSocket(route) => Some((&*resource.label, &**route)),
+            ResourceKind::Cache(_) => None,
         })
     }
 

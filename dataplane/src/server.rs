@@ -255,7 +255,7 @@ impl DataPlane {
             config: Arc::new(Config::default()),
             locations: Arc::clone(databases.current()),
             accept,
-            drain: false,
+            drain: None,
         });
         let (applied_tx, applied) = watch::channel(());
         let all = connection_limit(options.max_connections);
@@ -428,7 +428,7 @@ impl DataPlane {
         let control = self.control.borrow();
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         control.version > 0
-            && !control.drain
+            && control.drain.is_none()
             && !self.leaving.load(Ordering::Relaxed)
             && self.heartbeats.iter().all(|heartbeat| {
                 let silent = now.saturating_sub(heartbeat.ticked_ms.load(Ordering::Relaxed));

@@ -8,6 +8,7 @@ mod admission;
 pub(crate) mod alone;
 mod balance;
 pub(crate) mod deadlines;
+pub(crate) mod drains;
 mod lag;
 pub(crate) mod turn;
 
@@ -20,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use breakwater_cache::Cache;
 use breakwater_waf::geo::{Country, Locate as _};
-use breakwater_websocket::{Drain, SharedBuffer, Wheel, code};
+use breakwater_websocket::{SharedBuffer, Wheel};
 use breakwater_wire::http2;
 use tokio::sync::{Notify, watch};
 use tokio::task::LocalSet;
@@ -40,14 +41,11 @@ use accept::accept;
 pub(crate) use admission::{Clients, Counted};
 pub(crate) use balance::Crew;
 use deadlines::Deadlines;
+use drains::Drains;
 pub(crate) use lag::Pressure;
 
 /// The size of the buffer that all reads of a worker go through, bytes.
 const READ_BUFFER: usize = 64 * 1024;
-
-/// WebSockets are closed within this time when the process goes away, spread evenly, so that their clients do not come
-/// back all at once.
-const DRAIN_SPREAD: Duration = Duration::from_secs(5);
 
 /// What the control thread tells workers.
 #[derive(Clone)]
@@ -60,7 +58,22 @@ pub(crate) struct Control {
     /// Connections are taken in. Not yet in a process that takes over another and has no configuration.
     pub(crate) accept: bool,
     /// The process is going away: finish what is in progress, take nothing new.
-    pub(crate) drain: bool,
+    pub(crate) drain: Option<Leave>,
+}
+
+/// That the process is going away.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Leave {
+    /// Since when.
+    pub(crate) begun: Instant,
+    /// When this has passed, what is left is cut.
+    pub(crate) grace: Duration,
+}
+
+impl Leave {
+    fn left(&self) -> Duration {
+        self.grace.saturating_sub(self.begun.elapsed())
+    }
 }
 
 /// A worker's signs of life, read by the control thread.
@@ -127,7 +140,8 @@ pub(crate) struct Worker {
     pub(crate) blocks: RefCell<http2::Blocks>,
     /// What WebSocket relays share.
     pub(crate) relays: breakwater_websocket::Worker,
-    pub(crate) drain: Drain,
+    /// Which of them are to end.
+    pub(crate) drains: Drains,
     pub(crate) deadlines: Rc<RefCell<Deadlines>>,
     pub(crate) config: RefCell<Rc<WorkerConfig>>,
     /// Where addresses are; borrowed only within a poll.
@@ -173,11 +187,11 @@ impl Worker {
             http2: RefCell::default(),
             blocks: RefCell::default(),
             relays: relays(&clock),
-            drain: Drain::default(),
+            drains: drains(control, &clock),
             deadlines: Rc::new(RefCell::new(Deadlines::new())),
             config: RefCell::new(Rc::new(config)),
             locations: RefCell::new(Arc::clone(&control.locations)),
-            draining: Cell::new(control.drain),
+            draining: Cell::new(control.drain.is_some()),
             accepting: Cell::new(0),
             connections: Cell::new(0),
             max_connections: parts.max_connections,
@@ -233,6 +247,13 @@ impl Worker {
             self.cells.refuse("overload");
         }
         sheds
+    }
+
+    /// Tells live WebSockets what follows for them from the configuration in force.
+    pub(crate) fn settle_websockets(&self) {
+        if self.drains.settle(&self.config.borrow().shared, self.clock.now_ms()) {
+            self.relays.wheel().wake_all();
+        }
     }
 
     fn set_connections(&self, open: u64) {
@@ -292,7 +313,7 @@ impl Worker {
 /// Begins to accept on these sockets as soon as that is asked for, and leaves none. When the worker leaves without having
 /// accepted, what waits there is another process's.
 fn accept_on(worker: &Rc<Worker>, control: &Control, listeners: &mut Vec<Listener>) -> std::io::Result<()> {
-    if control.drain && !control.accept {
+    if control.drain.is_some() && !control.accept {
         listeners.clear();
     }
     if !control.accept {
@@ -324,15 +345,28 @@ fn take_on(worker: &Rc<Worker>, control: &Control) {
         );
         worker.config.replace(Rc::new(config));
         worker.reconfigured.notify_one();
+        worker.settle_websockets();
     }
     if !Arc::ptr_eq(&worker.locations.borrow(), &control.locations) {
         worker.locations.replace(Arc::clone(&control.locations));
     }
-    if control.drain && !worker.draining.replace(true) {
+    if let Some(leave) = control.drain
+        && !worker.draining.replace(true)
+    {
         worker.press_idle();
         worker.leaving.notify_waiters();
-        worker.drain.begin(&worker.relays, code::GOING_AWAY, DRAIN_SPREAD);
+        worker.drains.leave(leave.left(), worker.clock.now_ms());
+        worker.relays.wheel().wake_all();
     }
+}
+
+/// The groups of a worker that has no sockets yet.
+fn drains(control: &Control, clock: &Clock) -> Drains {
+    let drains = Drains::default();
+    if let Some(leave) = control.drain {
+        drains.leave(leave.left(), clock.now_ms());
+    }
+    drains
 }
 
 fn relays(clock: &Rc<Clock>) -> breakwater_websocket::Worker {

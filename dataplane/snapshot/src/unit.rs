@@ -450,9 +450,31 @@ pub struct WsRoute {
     /// Pings to both sides; none means that none are sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keepalive: Option<Keepalive>,
+    /// What becomes of open connections that nobody serves any more.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub drain: Drain,
     /// How its hosts are served over TLS; none means not at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
+}
+
+/// What becomes of open connections of a WsRoute that is gone, to a server that is no longer one of its backend's, or on
+/// a node that shuts down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drain {
+    /// They are closed when the route or the server is gone; else they last as long as they last.
+    pub close: bool,
+    /// Closing is spread evenly over this time.
+    pub spread_ms: u64,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self {
+            close: true,
+            spread_ms: 20_000,
+        }
+    }
 }
 
 /// Pings of a WsRoute to both sides.

@@ -359,6 +359,7 @@ fn web_socket(
         handshake_timeout_ms: unit.handshake_timeout_ms,
         settings,
         limits: unit.limits,
+        drain: unit.drain,
         counts: Arc::new(WebSocketCounts::new(&id.to_string(), metrics, tables)),
     })
 }

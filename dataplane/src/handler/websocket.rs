@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use breakwater_snapshot::unit;
 use breakwater_waf::limit::ConnectionGuard;
 use breakwater_websocket::handshake::{self, Agreement, Offer, RequestRefusal};
 use breakwater_websocket::{Closed, Relay, Session, Side};
@@ -27,6 +28,7 @@ use crate::conn::Transport;
 use crate::telemetry::ResourceCells;
 use crate::upstream::{Body, Connection, Hold, OriginError, Stream};
 use crate::worker::Worker;
+use crate::worker::drains::Group;
 
 /// A relay with what must be told when it ends.
 pub(crate) struct Relaying<S> {
@@ -36,6 +38,8 @@ pub(crate) struct Relaying<S> {
     _guard: ConnectionGuard,
     /// Its place with the backend.
     _hold: Hold,
+    /// Those that are told to go with it.
+    _group: Rc<Group>,
     told: bool,
 }
 
@@ -253,9 +257,18 @@ async fn switch<S: Transport>(
     count(worker, job, &outcome, 0, End::default());
     let local = job.local();
     let settings = local.settings.clone().unwrap_or_default();
+    let server = connection.server().to_string();
     let (stream, early_client, _) = client.into_parts();
     let (backend, early_backend, hold): (Stream, Bytes, Hold) = connection.into_parts();
-    let session = Session::new(&worker.relays, &settings, &worker.drain)
+    let terms = match &job.resource().kind {
+        ResourceKind::WebSocket(route) => route.drain,
+        ResourceKind::Cache(_) => unit::Drain::default(),
+    };
+    let group = worker.drains.join(&job.resource().label, &server, terms);
+    if !Rc::ptr_eq(&job.config, &worker.config.borrow()) {
+        worker.settle_websockets();
+    }
+    let session = Session::new(&worker.relays, &settings, &group.drain)
         .counters(&local.cells.websocket_traffic)
         .compression(agreement.compression)
         .early(Side::Client, &early_client)
@@ -266,6 +279,7 @@ async fn switch<S: Transport>(
         cells: Arc::clone(&local.cells),
         _guard: guard,
         _hold: hold,
+        _group: group,
         told: false,
     }))
 }

@@ -1,10 +1,11 @@
 //! How a data plane ends: it says so first, then finishes what is in progress.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::DataPlane;
 use crate::telemetry::LineLog;
+use crate::worker::Leave;
 
 /// Longest wait for the logs' writers at the end of a drain.
 const FLUSH: Duration = Duration::from_secs(2);
@@ -20,7 +21,11 @@ impl DataPlane {
         // The supervisors' copies first: a socket is closed with its last copy, which is that of the worker who takes in
         // what waits there.
         self.sockets.iter().for_each(|listeners| listeners.lock().clear());
-        self.change(|control| control.drain = true);
+        let leave = Leave {
+            begun: Instant::now(),
+            grace: deadline,
+        };
+        self.change(|control| control.drain = Some(leave));
         let threads = std::mem::take(&mut *self.threads.lock());
         let finished = async {
             for thread in threads {

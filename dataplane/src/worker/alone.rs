@@ -44,7 +44,7 @@ pub(crate) fn worker(seed: u64, metrics: &Arc<Metrics>, config: Arc<Config>) -> 
         config,
         locations: Arc::default(),
         accept: true,
-        drain: false,
+        drain: None,
     };
     let heartbeat = Arc::<Heartbeat>::default();
     heartbeat.version.store(1, Ordering::Relaxed);

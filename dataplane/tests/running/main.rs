@@ -84,4 +84,5 @@ mod waf_room;
 mod waf_rules;
 mod waf_sampling;
 mod websocket;
+mod websocket_drain;
 mod websocket_limits;

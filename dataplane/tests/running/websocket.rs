@@ -294,7 +294,8 @@ async fn a_policy_guards_the_handshake() {
 
 #[tokio::test]
 async fn a_live_websocket_outlives_changes_of_the_configuration() {
-    let route = echo_route().await;
+    let mut route = echo_route().await;
+    route.drain.close = false;
     let plane = plane(route.clone()).await;
     let mut socket = open(&plane).await;
     echoes(&mut socket, "one").await;
@@ -311,7 +312,9 @@ async fn a_live_websocket_outlives_changes_of_the_configuration() {
 
 #[tokio::test]
 async fn a_drain_closes_websockets_with_going_away() {
-    let plane = plane(echo_route().await).await;
+    let mut route = echo_route().await;
+    route.drain.spread_ms = 100;
+    let plane = plane(route).await;
     let mut socket = open(&plane).await;
     echoes(&mut socket, "one").await;
     let data = std::sync::Arc::clone(&plane.data);

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use breakwater_snapshot::unit::{
-    Addresses, CachePolicy, CachePurge, Claim, ClientAddress, EdgeCache, Endpoint, Field, FieldEdit, Filters, Limit,
-    Mode, Origin, PathKind, PathMatch, Places, PurgeMode, PurgeSelector, Redact, Tiering, Unit, Uris, WafPolicy,
+    Addresses, CachePolicy, CachePurge, Claim, ClientAddress, Drain, EdgeCache, Endpoint, Field, FieldEdit, Filters,
+    Limit, Mode, Origin, PathKind, PathMatch, Places, PurgeMode, PurgeSelector, Redact, Tiering, Unit, Uris, WafPolicy,
     WsLimits, WsRoute,
 };
 use breakwater_snapshot::{Blob, Kind, ObjectId};
@@ -99,6 +99,7 @@ pub(crate) fn ws_route(backend: SocketAddr) -> WsRoute {
         idle_timeout_ms: 300_000,
         lifetime_ms: None,
         keepalive: None,
+        drain: Drain::default(),
         tls: None,
     }
 }

@@ -6,7 +6,7 @@ use std::fmt;
 
 use breakwater_wire::websocket::frame::Violation;
 
-use crate::Side;
+use crate::{Cause, Side};
 
 /// Why a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub enum Reason {
     /// It had lived long enough.
     Lifetime,
     /// It was asked to end.
-    Drain,
+    Drain(Cause),
 }
 
 impl Reason {
@@ -51,7 +51,9 @@ impl Reason {
             Self::Unresponsive(Side::Client) => "client_unresponsive",
             Self::Unresponsive(Side::Backend) => "backend_unresponsive",
             Self::Lifetime => "lifetime",
-            Self::Drain => "drain",
+            Self::Drain(Cause::Shutdown) => "drain",
+            Self::Drain(Cause::RouteDeleted) => "route_deleted",
+            Self::Drain(Cause::ServerRemoved) => "server_removed",
         }
     }
 }
@@ -67,7 +69,9 @@ impl fmt::Display for Reason {
             Self::Idle => formatter.write_str("idle for too long"),
             Self::Unresponsive(side) => write!(formatter, "the {side} does not answer"),
             Self::Lifetime => formatter.write_str("open for too long"),
-            Self::Drain => formatter.write_str("the server is going away"),
+            Self::Drain(Cause::Shutdown) => formatter.write_str("this process is going away"),
+            Self::Drain(Cause::RouteDeleted) => formatter.write_str("the route is gone"),
+            Self::Drain(Cause::ServerRemoved) => formatter.write_str("the server is no longer one of the backend's"),
         }
     }
 }

@@ -7,8 +7,7 @@
 //!
 //! ```no_run
 //! use std::rc::Rc;
-//! use std::time::Duration;
-//! use breakwater_websocket::{Drain, Relay, Session, Settings, SharedBuffer, Wheel, Worker, code};
+//! use breakwater_websocket::{Cause, Drain, Order, Relay, Session, Settings, SharedBuffer, Wheel, Worker};
 //!
 //! # async fn example(client: tokio::net::TcpStream, backend: tokio::net::TcpStream, clock: impl Fn() -> u64 + 'static) {
 //! // Once per worker thread:
@@ -20,8 +19,9 @@
 //! let relay = Relay::new(client, backend, Session::new(&worker, &settings, &drain));
 //! // The worker calls this every 250 ms or so; it wakes the relays whose time has come:
 //! worker.wheel().tick(worker.now_ms());
-//! // To close all of a route's connections, spread over 30 seconds:
-//! drain.begin(&worker, code::SERVICE_RESTART, Duration::from_secs(30));
+//! // To close all connections of this group, spread over 30 seconds:
+//! drain.begin(Order { cause: Cause::RouteDeleted, from_ms: worker.now_ms(), spread_ms: 30_000, phase: 7 });
+//! worker.wheel().wake_all();
 //! let closed = relay.await;
 //! # drop(closed);
 //! # }
@@ -51,7 +51,7 @@ pub use breakwater_wire::websocket::{code, frame, handshake};
 pub use buffer::SharedBuffer;
 pub use closed::{Closed, Reason};
 pub use counters::{Counters, RoundTrips};
-pub use drain::Drain;
+pub use drain::{Cause, Drain, Order};
 pub use relay::{Keepalive, Relay, Session, Side};
 pub use settings::{Settings, Sizes};
 pub use timers::Wheel;

@@ -22,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::rate::Rate;
 use crate::timers::{NEVER, Timer};
-use crate::{Closed, Counters, Drain, Reason, Settings, Worker};
+use crate::{Cause, Closed, Counters, Drain, Reason, Settings, Worker};
 
 mod flow;
 mod keepalive;
@@ -191,13 +191,12 @@ where
     fn open_deadlines(&self) -> [(u64, Reason, u16); 5] {
         let (client, backend) = (self.from_client.active_ms, self.from_backend.active_ms);
         let after = |since: u64, limit: Option<u64>| limit.map_or(NEVER, |limit| since.saturating_add(limit));
-        let drain = self.drain.moment(self.timer.number());
+        let (cause, drain_at) = self
+            .drain
+            .moment(self.timer.number())
+            .unwrap_or((Cause::Shutdown, NEVER));
         [
-            (
-                drain.map_or(NEVER, |(_, at)| at),
-                Reason::Drain,
-                drain.map_or(code::GOING_AWAY, |(code, _)| code),
-            ),
+            (drain_at, Reason::Drain(cause), cause.code()),
             (
                 after(self.opened_ms, self.settings.lifetime_ms),
                 Reason::Lifetime,

@@ -729,6 +729,11 @@ fn web_socket_view(route: &WsRoute, request: &Request) -> WebSocketView {
             keepalive.interval_ms, keepalive.timeout_ms
         )
     });
+    let spread = route.drain.spread_ms;
+    let drain = match route.drain.close {
+        true => format!("closed over {spread} ms when the route or its server is gone, or the node shuts down"),
+        false => format!("kept when the route or its server is gone, closed over {spread} ms when the node shuts down"),
+    };
     WebSocketView {
         origin,
         subprotocols: route.subprotocols.clone(),
@@ -736,6 +741,7 @@ fn web_socket_view(route: &WsRoute, request: &Request) -> WebSocketView {
             .into_iter()
             .filter_map(|(what, count)| Some(format!("at most {} {what}", count?)))
             .chain(pings)
+            .chain([drain])
             .collect(),
     }
 }

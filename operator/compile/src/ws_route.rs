@@ -1,7 +1,7 @@
 //! Compiles WsRoutes.
 
 use breakwater_crds as crds;
-use breakwater_snapshot::unit::{Keepalive, WsLimits, WsRoute};
+use breakwater_snapshot::unit::{Drain, Keepalive, WsLimits, WsRoute};
 
 use crate::claims::Claims;
 use crate::edge_cache::collect;
@@ -45,6 +45,10 @@ pub(crate) fn read(object: &Object<crds::WsRouteSpec>, findings: &mut Findings) 
         idle_timeout_ms: idle,
         lifetime_ms: lifetime.map(|lifetime| positive(findings, "spec.timeouts.lifetime", lifetime)),
         keepalive: keepalive(&spec.keepalive, findings),
+        drain: Drain {
+            close: spec.drain.mode == crds::WsDrainMode::Close,
+            spread_ms: positive(findings, "spec.drain.spread", &spec.drain.spread),
+        },
         tls,
     };
     (claims, unit)

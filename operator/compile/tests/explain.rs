@@ -107,6 +107,13 @@ fn the_most_specific_claim_serves() {
 }
 
 #[test]
+fn a_websocket_is_told_what_becomes_of_it_when_nobody_serves_it_any_more() {
+    let limits = ask("/ws", |_| {}).web_socket.unwrap().limits;
+    let drain = "closed over 20000 ms when the route or its server is gone, or the node shuts down";
+    assert!(limits.iter().any(|limit| limit == drain), "{limits:?}");
+}
+
+#[test]
 fn policies_come_oldest_first_and_only_one_that_enforces_refuses() {
     let admin = ask("/admin/users", |_| {});
     let policies: Vec<&str> = admin.policies.iter().map(|policy| policy.policy.as_str()).collect();

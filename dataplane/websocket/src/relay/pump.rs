@@ -93,7 +93,7 @@ where
         }) = &mut self.ending
             && passes
             && lasts
-            && !self.drain.is_draining()
+            && self.drain.cause().is_none()
         {
             *since_ms = now;
         }

@@ -14,7 +14,7 @@ use tokio::task::{JoinHandle, LocalSet};
 
 use super::*;
 use crate::testing::{Connection, Error, Message};
-use crate::{SharedBuffer, Sizes, Wheel};
+use crate::{Order, SharedBuffer, Sizes, Wheel};
 
 mod ends;
 mod keepalive;
@@ -51,6 +51,17 @@ impl Bench {
             self.worker.wheel().tick(self.clock.get());
             settle().await;
         }
+    }
+
+    /// Has the group of all relays end; half of the spread is the first relay's moment.
+    fn order(&self, cause: Cause, spread_ms: u32) {
+        self.drain.begin(Order {
+            cause,
+            from_ms: self.clock.get(),
+            spread_ms,
+            phase: 1 << 31,
+        });
+        self.worker.wheel().wake_all();
     }
 
     fn relay<C, B>(&self, client: C, backend: B, settings: Settings) -> Relay<C, B>

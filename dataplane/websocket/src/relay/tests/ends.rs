@@ -91,7 +91,7 @@ fn an_order_to_drain_waits_for_the_end_of_the_frame() {
         // Two bytes of a frame of five.
         open.backend.stream().write_all(b"\x01\x05he").await.unwrap();
         settle().await;
-        bench.drain.begin(&bench.worker, code::SERVICE_RESTART, Duration::ZERO);
+        bench.order(Cause::ServerRemoved, 0);
         assert_eq!(closed_with(&mut open.backend).await, Some(1012));
         open.backend.stream().write_all(b"llo\x80\x01!").await.unwrap();
         let mut seen = [0; 9];
@@ -103,7 +103,7 @@ fn an_order_to_drain_waits_for_the_end_of_the_frame() {
         let closed = open.relay.await.unwrap();
         assert_eq!(
             (closed.reason, closed.code, closed.bytes_out),
-            (Reason::Drain, Some(1012), 7)
+            (Reason::Drain(Cause::ServerRemoved), Some(1012), 7)
         );
     });
 }
@@ -115,10 +115,10 @@ fn a_frame_that_never_ends_does_not_hold_up_the_end() {
         let mut open = bench.open(Settings::default(), 1 << 16);
         open.backend.stream().write_all(b"\x81\x05he").await.unwrap();
         settle().await;
-        bench.drain.begin(&bench.worker, code::GOING_AWAY, Duration::ZERO);
+        bench.order(Cause::Shutdown, 0);
         assert_eq!(closed_with(&mut open.backend).await, Some(1001));
         bench.pass(5_100).await;
-        assert_eq!(open.relay.await.unwrap().reason, Reason::Drain);
+        assert_eq!(open.relay.await.unwrap().reason, Reason::Drain(Cause::Shutdown));
         let mut rest = Vec::new();
         open.client.stream().read_to_end(&mut rest).await.unwrap();
         assert_eq!(rest, b"\x81\x05he");
@@ -131,14 +131,7 @@ fn an_order_spreads_the_group_over_its_time() {
         let bench = Bench::new();
         let open: Vec<Open> = (0..20).map(|_| bench.open(Settings::default(), 1 << 10)).collect();
         settle().await;
-        let settings = Rc::new(Settings {
-            close_ms: 1,
-            ..Settings::default()
-        });
-        assert_eq!(settings.close_ms, 1);
-        bench
-            .drain
-            .begin(&bench.worker, code::GOING_AWAY, Duration::from_secs(10));
+        bench.order(Cause::RouteDeleted, 10_000);
         let mut closing = Vec::new();
         let mut clients: Vec<_> = open
             .into_iter()
@@ -164,6 +157,21 @@ fn an_order_spreads_the_group_over_its_time() {
         }
         assert_eq!(closing.iter().sum::<usize>(), 20);
         assert!(closing.iter().all(|count| (1..=3).contains(count)), "{closing:?}");
+    });
+}
+
+#[test]
+fn an_order_that_is_taken_back_leaves_those_whose_moment_has_not_come() {
+    run(async {
+        let bench = Bench::new();
+        let mut open = bench.open(Settings::default(), 1 << 16);
+        settle().await;
+        bench.order(Cause::ServerRemoved, 10_000);
+        bench.pass(1_000).await;
+        bench.drain.withdraw();
+        bench.pass(20_000).await;
+        open.client.send_text("here").await.unwrap();
+        assert_eq!(open.backend.next().await.unwrap(), Message::Text("here".to_owned()));
     });
 }
 
@@ -269,7 +277,7 @@ fn an_order_to_drain_is_not_survived_by_half_a_connection() {
         let mut open = bench.open(Settings::default(), 1 << 16);
         open.client.stream().shutdown().await.unwrap();
         assert!(matches!(open.backend.next().await, Err(Error::Eof)));
-        bench.drain.begin(&bench.worker, code::GOING_AWAY, Duration::ZERO);
+        bench.order(Cause::Shutdown, 0);
         for _ in 0..6 {
             open.backend.send_text("and on").await.unwrap();
             bench.pass(1_000).await;
