@@ -229,6 +229,7 @@ spec:
   hostnames: [site.test]
   paths: [{{type: Exact, value: /ws}}]
   backend: {{urls: [\"http://{echo}\"]}}
+  drain: {{spread: 1s}}
 "
         ),
     )])

@@ -304,6 +304,7 @@ pub(super) fn count(worker: &Worker, job: &Job, outcome: &Outcome, bytes: u64, e
             waf: job.asked.refused.get().then_some("block"),
             aborted: end.cut.is_some(),
             error: job.asked.error.get().or(end.error),
+            websocket: None,
         }));
     }
 }

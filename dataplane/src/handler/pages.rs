@@ -92,6 +92,7 @@ pub(super) fn entry<'a>(worker: &Worker, routed: &Routed<'a, '_>) -> access_log:
         waf: None,
         aborted: false,
         error: None,
+        websocket: None,
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Invariant: the backend sees no byte of the client's before its 101 was checked, and none at all when it refused.
 
+mod record;
+
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -29,11 +31,14 @@ use crate::telemetry::ResourceCells;
 use crate::upstream::{Body, Connection, Hold, OriginError, Stream};
 use crate::worker::Worker;
 use crate::worker::drains::Group;
+use record::Record;
 
 /// A relay with what must be told when it ends.
 pub(crate) struct Relaying<S> {
     relay: Relay<S, Stream>,
     cells: Arc<ResourceCells>,
+    /// For the access log, if there is one.
+    record: Option<Box<Record>>,
     /// Its places in the route's limits.
     _guard: ConnectionGuard,
     /// Its place with the backend.
@@ -277,6 +282,7 @@ async fn switch<S: Transport>(
     Ok(Box::pin(Relaying {
         relay: Relay::new(stream, backend, session),
         cells: Arc::clone(&local.cells),
+        record: Record::new(worker, job),
         _guard: guard,
         _hold: hold,
         _group: group,
@@ -290,15 +296,24 @@ impl<S: Transport> Future for Relaying<S> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Closed> {
         let closed = ready!(Pin::new(&mut self.relay).poll(cx));
         self.told = true;
-        self.cells.websocket_closed(closed.code_label(), closed.reason.label());
+        self.tell(&closed);
         Poll::Ready(closed)
+    }
+}
+
+impl<S> Relaying<S> {
+    fn tell(&self, closed: &Closed) {
+        self.cells.websocket_closed(closed.code_label(), closed.reason.label());
+        if let Some(record) = &self.record {
+            record.write(closed);
+        }
     }
 }
 
 impl<S> Drop for Relaying<S> {
     fn drop(&mut self) {
         if !self.told {
-            self.cells.websocket_closed("none", "cut");
+            self.tell(&self.relay.cut());
         }
     }
 }

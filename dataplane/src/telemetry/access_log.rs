@@ -1,4 +1,4 @@
-//! The access line: one JSON object for each request (docs/logs-and-metrics.md).
+//! The access line: one JSON object for each request, and one for each WebSocket that ends (docs/logs-and-metrics.md).
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use breakwater_wire::http1::Version;
 use serde::Serialize;
 
 /// Longest URI that is logged, bytes; the rest is cut.
-const MAX_URI: usize = 2048;
+pub(crate) const MAX_URI: usize = 2048;
 
 /// What an access line says.
 pub(crate) struct Entry<'a> {
@@ -34,6 +34,20 @@ pub(crate) struct Entry<'a> {
     pub(crate) aborted: bool,
     /// Why there is no whole answer, in a word.
     pub(crate) error: Option<&'a str>,
+    /// It is the end of a WebSocket.
+    pub(crate) websocket: Option<Ended>,
+}
+
+/// How a WebSocket ended, and what passed through it.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Ended {
+    /// Of the close frame that began the end, if there was one.
+    pub(crate) code: Option<u16>,
+    pub(crate) reason: &'static str,
+    pub(crate) messages_in: u64,
+    pub(crate) messages_out: u64,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
 }
 
 #[derive(Serialize)]
@@ -56,6 +70,8 @@ struct Line<'a> {
     waf: Option<&'a str>,
     aborted: bool,
     error: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    websocket: Option<Ended>,
 }
 
 /// Renders a line, newline included.
@@ -83,6 +99,7 @@ pub(crate) fn line(entry: &Entry<'_>) -> Vec<u8> {
         waf: entry.waf,
         aborted: entry.aborted,
         error: entry.error,
+        websocket: entry.websocket,
     };
     let mut text = Vec::with_capacity(512);
     write_json_line(&line, &mut text);
@@ -114,6 +131,7 @@ mod tests {
             waf: None,
             aborted: false,
             error: None,
+            websocket: None,
         };
         let text = String::from_utf8(line(&entry)).unwrap();
         assert_eq!(text.matches('\n').count(), 1);

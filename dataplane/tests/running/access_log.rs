@@ -3,8 +3,10 @@
 use serde_json::{Value, json};
 
 use crate::support::http2::Http2;
-use crate::support::{Origin, Plane, answer, edge_cache, objects};
+use crate::support::{Origin, Plane, answer, edge_cache, objects, within, ws_route};
 use breakwater_snapshot::unit::Unit;
+use breakwater_websocket::testing::{connect, serve_echo};
+use tokio::net::TcpListener;
 
 /// Some fields of a line.
 fn of(line: &Value, fields: &[&str]) -> Value {
@@ -51,6 +53,33 @@ async fn a_response_that_breaks_off_is_logged_with_the_status_that_was_sent() {
     // The counter says what went wrong.
     let series = "breakwater_requests_total{resource=\"EdgeCache/default/site\",code=\"502\"}";
     assert_eq!(plane.metric(series).await, 3.0);
+}
+
+#[tokio::test]
+async fn a_websocket_has_a_line_when_it_opens_and_one_when_it_ends() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let backend = listener.local_addr().unwrap();
+    tokio::spawn(serve_echo(listener));
+    let plane = Plane::running([("chat", Unit::WsRoute(ws_route(backend)))]).await;
+    let mut socket = connect(plane.address(), "chat.test", "/ws?room=1", None, "")
+        .await
+        .unwrap();
+    let opened = plane.access(1).await[0].clone();
+    assert_eq!(of(&opened, &["status", "websocket"]), json!([101, null]));
+    socket.send_text("hello").await.unwrap();
+    within("the echo", socket.next()).await.unwrap();
+    socket.close(Some(4001), "").await.unwrap();
+    within("the close", socket.next()).await.unwrap();
+    drop(socket);
+    let ended = plane.access(2).await[1].clone();
+    const SAME: [&str; 7] = ["request_id", "client", "method", "host", "uri", "resource", "upstream"];
+    assert_eq!(of(&ended, &SAME), of(&opened, &SAME));
+    assert_eq!(ended["upstream"], json!(backend.to_string()));
+    // With their headers, and the client's with masks: a text of five bytes and a close frame of two, each way.
+    let websocket = json!({
+        "code": 4001, "reason": "client_closed", "messages_in": 1, "messages_out": 1, "bytes_in": 11 + 8, "bytes_out": 7 + 4
+    });
+    assert_eq!(ended["websocket"], websocket, "{ended}");
 }
 
 #[tokio::test]

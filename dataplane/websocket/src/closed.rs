@@ -29,6 +29,8 @@ pub enum Reason {
     Lifetime,
     /// It was asked to end.
     Drain(Cause),
+    /// It was dropped before it was over.
+    Cut,
 }
 
 impl Reason {
@@ -54,6 +56,7 @@ impl Reason {
             Self::Drain(Cause::Shutdown) => "drain",
             Self::Drain(Cause::RouteDeleted) => "route_deleted",
             Self::Drain(Cause::ServerRemoved) => "server_removed",
+            Self::Cut => "cut",
         }
     }
 }
@@ -72,6 +75,7 @@ impl fmt::Display for Reason {
             Self::Drain(Cause::Shutdown) => formatter.write_str("this process is going away"),
             Self::Drain(Cause::RouteDeleted) => formatter.write_str("the route is gone"),
             Self::Drain(Cause::ServerRemoved) => formatter.write_str("the server is no longer one of the backend's"),
+            Self::Cut => formatter.write_str("cut off"),
         }
     }
 }

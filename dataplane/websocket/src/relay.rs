@@ -416,6 +416,18 @@ where
         let (reason, code) = self
             .ending
             .map_or((Reason::Eof(Side::Client), None), |end| (end.reason, end.code));
+        self.left_behind(reason, code, now)
+    }
+}
+
+impl<C, B> Relay<C, B> {
+    /// What it leaves behind if it is dropped now.
+    #[must_use]
+    pub fn cut(&self) -> Closed {
+        self.left_behind(Reason::Cut, None, self.worker.now_ms())
+    }
+
+    fn left_behind(&self, reason: Reason, code: Option<u16>, now: u64) -> Closed {
         Closed {
             reason,
             code,
