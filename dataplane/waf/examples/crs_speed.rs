@@ -1,7 +1,12 @@
 //! What the rule engine costs with the Core Rule Set: CPU time for each kind of transaction, time to compile, memory.
 //!
-//! `cargo run --release -p breakwater-waf --example crs_speed [KIND [TRANSACTIONS]]`; `BREAKWATER_CRS` names the rule
-//! set's directory. With a kind (`get`, `form`, `long`, `attack`) only that one runs, so that a profiler sees nothing else.
+//! `cargo run --release -p breakwater-waf --example crs_speed [KIND [TRANSACTIONS [ONE]]]`; `BREAKWATER_CRS` names the
+//! rule set's directory. With a kind only that one runs, so that a profiler sees nothing else; with a number besides, only
+//! that request of the kind.
+//!
+//! Kinds: `get`, `form`, `long`; `mix` and `twins`, the attacks of `make bench-waf` and their harmless twins, found and
+//! let through; `refused`, the same attacks refused; `random`, a thousand arguments of random bytes; `tests`, all requests
+//! of the rule set's own tests.
 
 #![allow(clippy::unwrap_used, reason = "a tool for whoever works on the engine")]
 
@@ -14,10 +19,15 @@ use breakwater_waf::engine::{Bound, Connection, Overlay, Transaction};
 #[allow(dead_code, reason = "shared with a test")]
 mod rules;
 
+#[path = "../../../bench/src/waf/requests.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared with the bench")]
+mod requests;
+
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let only = arguments.next();
     let count = arguments.next().and_then(|count| count.parse().ok());
+    let one: Option<usize> = arguments.next().and_then(|one| one.parse().ok());
     let level = std::env::var("PARANOIA").unwrap_or_else(|_| "1".to_owned());
 
     let crs = rules::directory();
@@ -45,28 +55,40 @@ fn main() {
     );
     let bound = Arc::new(bounds.into_iter().next().unwrap());
 
-    let kinds: Vec<(&str, Vec<Request>)> = vec![
-        ("get", vec![get()]),
-        ("form", vec![form()]),
-        ("long", vec![long()]),
-        ("attack", attacks(&crs)),
+    let (attacks, twins) = requests::attacks();
+    let parse = |requests: &[requests::Request]| -> Vec<Request> {
+        let bytes = requests.iter().map(|request| request.bytes("finds.bench.example"));
+        bytes.filter_map(|bytes| Request::parse(&bytes)).collect()
+    };
+    let kinds: Vec<(&str, Vec<Request>, bool)> = vec![
+        ("get", vec![get()], false),
+        ("form", vec![form()], false),
+        ("long", vec![long()], false),
+        ("mix", parse(&attacks), true),
+        ("twins", parse(&twins), true),
+        ("refused", parse(&attacks), false),
+        ("random", vec![random()], true),
+        ("tests", tests(&crs), false),
     ];
-    for (name, requests) in kinds {
+    for (name, mut requests, only_detects) in kinds {
         if only.as_ref().is_some_and(|only| only != name) {
             continue;
         }
-        let count: usize = count.unwrap_or(if name == "long" { 300 } else { 6000 });
+        if let Some(one) = one.filter(|one| *one < requests.len()) {
+            requests = vec![requests.swap_remove(one)];
+        }
+        let count: usize = count.unwrap_or(if matches!(name, "long" | "random") { 300 } else { 6000 });
         let bytes: usize = requests.iter().map(Request::len).sum();
         let mut blocked = 0;
         for request in &requests {
-            blocked += usize::from(request.run(&bound));
+            blocked += usize::from(request.run(&bound, only_detects));
         }
         let mut best = f64::MAX;
         let rounds = 3;
         for _ in 0..rounds {
             let (from, wall) = (cpu(), Instant::now());
             for index in 0..count / rounds {
-                requests[index % requests.len()].run(&bound);
+                requests[index % requests.len()].run(&bound, only_detects);
             }
             let spent = if cpu() > from {
                 cpu() - from
@@ -106,6 +128,19 @@ impl Request {
         }
     }
 
+    /// From its bytes on the wire; none without a request line of three parts.
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let head_end = bytes.windows(4).position(|window| window == b"\r\n\r\n");
+        let end = head_end.unwrap_or(bytes.len());
+        let head = String::from_utf8_lossy(bytes.get(..end)?);
+        let mut lines = head.split("\r\n");
+        let mut line = lines.next()?.splitn(3, ' ');
+        let (method, target, _) = (line.next()?, line.next()?, line.next()?);
+        let headers: Vec<(&str, &str)> = lines.filter_map(|line| line.split_once(": ")).collect();
+        let body = bytes.get(end + 4..).unwrap_or_default().to_vec();
+        Some(Self::new(method, target, &headers, body))
+    }
+
     fn len(&self) -> usize {
         let fields: usize = self
             .headers
@@ -118,7 +153,7 @@ impl Request {
     /// Sends it through all phases; whether it was refused.
     // A profiler finds it by its name.
     #[inline(never)]
-    fn run(&self, bound: &Arc<Bound>) -> bool {
+    fn run(&self, bound: &Arc<Bound>, only_detects: bool) -> bool {
         let address = std::net::IpAddr::from([203, 0, 113, 9]);
         let connection = Connection {
             client: address,
@@ -128,7 +163,7 @@ impl Request {
             unique_id: "0123456789abcdef",
             now_ms: 1_764_000_000_000,
         };
-        let mut transaction = Transaction::bound(bound, &connection, false);
+        let mut transaction = Transaction::bound(bound, &connection, only_detects);
         transaction.request_line(&self.method, &self.target, b"HTTP/1.1");
         for (name, value) in &self.headers {
             transaction.request_header(name, value);
@@ -196,29 +231,33 @@ fn long() -> Request {
     Request::new("POST", "/notes", &headers, body)
 }
 
+/// A form of a thousand arguments of forty random bytes each.
+fn random() -> Request {
+    let mut seed = 1_u32;
+    let mut body = String::new();
+    for argument in 0..1000 {
+        body += &format!("a{argument}=");
+        for _ in 0..40 {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            body += &format!("%{:02x}", seed >> 24);
+        }
+        body.push('&');
+    }
+    let mut headers = BROWSER.to_vec();
+    let length = body.len().to_string();
+    headers.push(("Content-Type", "application/x-www-form-urlencoded"));
+    headers.push(("Content-Length", &length));
+    Request::new("POST", "/notes", &headers, body.into_bytes())
+}
+
 /// All requests of the regression tests that a front would let through.
-fn attacks(crs: &std::path::Path) -> Vec<Request> {
+fn tests(crs: &std::path::Path) -> Vec<Request> {
     let mut tests = Vec::new();
     breakwater_ftw::collect(&crs.join("tests"), &mut tests).unwrap();
-    let mut out = Vec::new();
-    for stage in tests.iter().flat_map(|test| &test.stages) {
-        let bytes = stage.input.bytes().unwrap();
-        let end = bytes
-            .windows(4)
-            .position(|window| window == b"\r\n\r\n")
-            .unwrap_or(bytes.len());
-        let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
-        let mut lines = head.split("\r\n");
-        let line: Vec<&str> = lines.next().unwrap().splitn(3, ' ').collect();
-        let [method, target, _] = line[..] else { continue };
-        let headers: Vec<(&str, &str)> = lines.filter_map(|line| line.split_once(": ")).collect();
-        out.push(Request::new(
-            method,
-            target,
-            &headers,
-            bytes.get(end + 4..).unwrap_or_default().to_vec(),
-        ));
-    }
+    let stages = tests.iter().flat_map(|test| &test.stages);
+    let mut out: Vec<Request> = stages
+        .filter_map(|stage| Request::parse(&stage.input.bytes().unwrap()))
+        .collect();
     // In no order that helps a cache.
     let len = out.len();
     for index in 0..len {
