@@ -188,8 +188,8 @@ pub struct RuleMatch {
     pub data: String,
     /// Its severity.
     pub severity: Option<Severity>,
-    /// Its tags.
-    pub tags: Vec<Arc<str>>,
+    /// Its tags, shared with the rule.
+    pub tags: Arc<[Arc<str>]>,
     /// The phase it ran in.
     pub phase: Phase,
 }

@@ -16,6 +16,10 @@ pub(super) struct Lines;
 
 impl Formatter for Lines {
     fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        // As nearly always: one pass over bytes, many at a time.
+        if fragment.bytes().fold(true, |plain, byte| plain & (byte < 0x7f)) {
+            return writer.write_all(fragment.as_bytes());
+        }
         let mut rest = fragment;
         while let Some(position) = rest.find(must_escape) {
             let (safe, tail) = rest.split_at(position);

@@ -7,6 +7,7 @@
 //! Left to others: [`links`] makes one link of a chain, [`tables`] gives numbers to what is shared.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::bits::Bits;
 use super::program::{Disrupt, Program, Rule, Settings, Skip, Text};
@@ -327,7 +328,7 @@ impl Compiler {
             gate: None,
             msg: Text::default(),
             data: Text::default(),
-            tags: Box::default(),
+            tags: Arc::default(),
             severity: None,
             log: true,
             disruptive: Disrupt::Pass,
@@ -359,7 +360,7 @@ impl Compiler {
             Disruptive::Drop => Disrupt::Drop,
             Disruptive::Redirect(to) => Disrupt::Redirect(self.text(tables, to, &draft.position)),
         };
-        made.tags = tags.into_boxed_slice();
+        made.tags = tags.into();
         let mut links = Vec::new();
         let mut next = Some((&draft.rule, &draft.position));
         while let Some((rule, position)) = next {

@@ -97,7 +97,7 @@ pub(super) struct Rule {
     pub(super) gate: Option<Gate>,
     pub(super) msg: Text,
     pub(super) data: Text,
-    pub(super) tags: Box<[Arc<str>]>,
+    pub(super) tags: Arc<[Arc<str>]>,
     pub(super) severity: Option<Severity>,
     pub(super) log: bool,
     pub(super) disruptive: Disrupt,

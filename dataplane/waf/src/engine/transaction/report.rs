@@ -1,5 +1,7 @@
 //! What is to be said about a transaction.
 
+use std::sync::Arc;
+
 use super::{Limit, Transaction};
 use crate::engine::bound::Bound;
 use crate::engine::program::{Program, Rule, Text};
@@ -51,7 +53,7 @@ impl Transaction {
             msg,
             data,
             severity: rule.severity,
-            tags: rule.tags.to_vec(),
+            tags: Arc::clone(&rule.tags),
             phase: rule.phase,
         });
     }
