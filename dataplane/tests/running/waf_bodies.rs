@@ -109,7 +109,10 @@ async fn what_rules_know_of_a_request_takes_its_part_of_the_room_while_the_origi
     origin.reached(1).await;
     // When the body has left, what is held is the body as rules see it, and its one argument.
     let known = 800_000.0..1_000_000.0;
-    until(BUFFERED, async || known.contains(&plane.metric(BUFFERED).await).then_some(())).await;
+    until(BUFFERED, async || {
+        known.contains(&plane.metric(BUFFERED).await).then_some(())
+    })
+    .await;
     gate.add_permits(1);
     assert_eq!(asked.await.unwrap(), 200);
     plane.metric_reaches(BUFFERED, 0.0).await;
