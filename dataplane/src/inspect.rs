@@ -191,7 +191,8 @@ impl Inspection {
         let detects = protection.policy.identity().mode == Mode::DetectOnly;
         let mut transaction = Transaction::bound(rules.bound(), &connection, detects)
             .with_exclusions(rules.exclusions(method, path))
-            .with_stores(&rules.stores);
+            .with_stores(&rules.stores)
+            .with_redaction(&protection.policy.identity().redaction);
         if rules.look_up {
             let locations = Arc::clone(&*self.worker.locations.borrow());
             transaction = transaction.with_locations(locations);

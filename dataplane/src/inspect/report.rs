@@ -27,18 +27,12 @@ pub(super) fn transaction(
     for matched in &found.matches {
         protection.cells.rules.hit(matched.id);
     }
-    let identity = protection.policy.identity();
-    let messages: Vec<_> = found
-        .matches
-        .iter()
-        .map(|matched| identity.redaction.data(&matched.msg))
-        .collect();
-    let rules = found.matches.iter().zip(&messages).map(|(matched, msg)| RuleMatch {
+    let rules = found.matches.iter().map(|matched| RuleMatch {
         id: matched.id.into(),
-        msg,
+        msg: &matched.msg,
         severity: severity(matched.severity),
         tags: matched.tags.iter().map(|tag| &**tag).collect(),
-        data: identity.redaction.data(&matched.data),
+        data: Cow::Borrowed(&matched.data),
         phase: phase(matched.phase),
     });
     let intervention = found.intervention.as_ref();
@@ -53,6 +47,7 @@ pub(super) fn transaction(
             Action::Detect
         },
         reason: Reason::Rule,
+        uri: found.mask.uri(&about.path, about.query.as_deref()),
         score: Score {
             inbound: found.inbound,
             outbound: found.outbound,

@@ -15,7 +15,10 @@ use std::{borrow::Cow, net::IpAddr};
 
 use serde::{Serialize, Serializer, ser::SerializeSeq};
 
-pub use self::{redact::Redaction, time::Rfc3339};
+pub use self::{
+    redact::{Mask, Redaction},
+    time::Rfc3339,
+};
 use crate::geo::Country;
 use crate::policy::{Finding, Mode, Reason, RequestView};
 
@@ -254,7 +257,7 @@ mod tests {
     use crate::policy::{Detail, Identity};
 
     fn finding(mode: Mode) -> Finding {
-        let redaction = Redaction::new(["password".to_owned()], []);
+        let redaction = Arc::new(Redaction::new(["password".to_owned()], []));
         Finding {
             policy: Arc::new(Identity {
                 name: "edge/shop".into(),

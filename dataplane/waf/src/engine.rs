@@ -28,6 +28,7 @@ pub use transaction::Transaction;
 
 use program::Program;
 
+use crate::audit::Mask;
 use crate::seclang::{Directive, Phase, Position, RuleRange, Severity, Target};
 use crate::told::Remark;
 
@@ -205,6 +206,8 @@ pub struct Report {
     pub outbound: u32,
     /// What refused it, or would have under `DetectionOnly`.
     pub intervention: Option<Intervention>,
+    /// What is kept out of the texts above, and of whatever else is told of this request.
+    pub mask: Mask,
     /// A rule asked for no audit line (`ctl:auditEngine=Off`).
     pub silent: bool,
 }

@@ -108,7 +108,7 @@ impl Policy {
             limits: Limits::new(config.limits, &config.name, config.mode, tables)?,
             tables: Arc::clone(tables),
         };
-        let redaction = Redaction::new(config.redact_arguments, config.redact_headers);
+        let redaction = Arc::new(Redaction::new(config.redact_arguments, config.redact_headers));
         let identity = Identity {
             name: config.name,
             mode: config.mode,
@@ -127,7 +127,7 @@ impl Policy {
         let identity = Identity {
             name: name.into(),
             mode: Mode::Enforce,
-            redaction: Redaction::default(),
+            redaction: Arc::default(),
         };
         Self {
             identity: Arc::new(identity),

@@ -27,8 +27,8 @@ use std::sync::Arc;
 
 pub use ast::{
     Action, AllowScope, AuditEngine, BodyProcessor, Ctl, Directive, DirectiveKind, Disruptive, Engine, Expr, ExprPart,
-    Key, LimitAction, Located, Operator, Phase, Position, Rule, RuleRange, Setting, Setvar, SetvarOp, Severity, SkipTo,
-    Target, TargetUpdate,
+    Key, LimitAction, Located, Operator, Phase, Position, Rule, RuleRange, Sanitise, Setting, Setvar, SetvarOp,
+    Severity, SkipTo, Target, TargetUpdate,
 };
 pub use names::{OperatorKind, Variable};
 pub use standing::{Standing, directives, standing};

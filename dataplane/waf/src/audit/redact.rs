@@ -1,42 +1,36 @@
-//! What never reaches a log: the values of named query arguments and request fields.
+//! What never reaches a log: the values of named arguments and fields.
 //!
-//! When in doubt a value is replaced: names are compared without case and with percent-encoding undone, `user[password]`
-//! and `password[]` count as `password`, and so does what follows a `;` in a server's eyes. The names stay, so that a
-//! reader sees that something was there.
+//! What is kept back follows from what a text is made of, not from how a rule's author worded it:
+//!
+//! - The engine notes for each macro in a message or in log data where its value comes from. The value of a named argument,
+//!   field or cookie is replaced as a whole, whatever transformations made of it. So is a piece (a capture) of one, a piece of
+//!   a text that speaks of a hidden name, and what comes through a variable whose source is not known any more.
+//! - All other text of a client is searched for hidden names ([`Redaction::behind_name`]): what stands behind one is
+//!   replaced to the end, for what ends a value depends on who reads it (`&`, `;`, a quote, a tag).
+//! - And for the values themselves ([`Mask`]): a password that was also sent in another place is replaced there too.
+//!
+//! When in doubt a value is replaced. Names are compared without case and with escapes undone ([`fold`]); `user[password]`,
+//! `password[]` and `login.password` count as `password`. Names stay, so that a reader sees that something was there.
+//!
+//! All of it is linear in the text, and is done only for a line that is written.
+
+mod fold;
+mod mask;
 
 use std::borrow::Cow;
+
+use fold::Folded;
+pub use mask::Mask;
 
 use crate::transform::Transformation;
 
 /// What a value is replaced by.
 const REPLACEMENT: &str = "***";
 
-/// Collections that rules name with what they matched, and whether their names are arguments', request fields', or
-/// cookies'.
-const COLLECTIONS: [(&str, Option<bool>); 6] = [
-    ("ARGS:", Some(true)),
-    ("ARGS_GET:", Some(true)),
-    ("ARGS_POST:", Some(true)),
-    ("FILES:", Some(true)),
-    ("REQUEST_HEADERS:", Some(false)),
-    ("REQUEST_COOKIES:", None),
-];
-
-/// What holds arguments as they were sent, and is not taken apart here: in upper case.
-const WHOLE: [&str; 8] = [
-    "REQUEST_URI",
-    "REQUEST_LINE",
-    "REQUEST_BODY",
-    "QUERY_STRING",
-    "FULL_REQUEST",
-    "XML",
-    "MULTIPART_PART_HEADERS",
-    "REQUEST_HEADERS:REFERER",
-];
-
 /// Names whose values are replaced.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Redaction {
+    /// In lower case.
     arguments: Vec<String>,
     headers: Vec<String>,
 }
@@ -45,41 +39,150 @@ impl Redaction {
     /// From the names of query arguments and of request fields, in any case.
     #[must_use]
     pub fn new(arguments: impl IntoIterator<Item = String>, headers: impl IntoIterator<Item = String>) -> Self {
+        let lower = |name: String| name.to_ascii_lowercase();
         Self {
-            arguments: arguments.into_iter().collect(),
-            headers: headers.into_iter().collect(),
+            arguments: arguments
+                .into_iter()
+                .map(lower)
+                .filter(|name| !name.is_empty())
+                .collect(),
+            headers: headers.into_iter().map(lower).filter(|name| !name.is_empty()).collect(),
         }
+    }
+
+    /// Hides one more name; false if it was hidden.
+    pub(crate) fn add(&mut self, name: &str, of_header: bool) -> bool {
+        let name = name.to_ascii_lowercase();
+        let names = if of_header {
+            &mut self.headers
+        } else {
+            &mut self.arguments
+        };
+        let new = !name.is_empty() && !names.contains(&name);
+        if new {
+            names.push(name);
+        }
+        new
+    }
+
+    /// Whether nothing is hidden.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.arguments.is_empty() && self.headers.is_empty()
     }
 
     /// Path and query joined, with the values of named arguments replaced.
     #[must_use]
     pub fn uri<'a>(&self, path: &'a str, query: Option<&str>) -> Cow<'a, str> {
-        let Some(query) = query else { return path.into() };
-        let mut uri = String::with_capacity(path.len() + 1 + query.len());
-        uri.push_str(path);
-        let mut separator = '?';
-        for argument in query.split('&') {
-            uri.push(separator);
-            separator = '&';
-            match self.kept(argument) {
-                Some(kept) => {
-                    uri.push_str(kept);
-                    uri.push_str(REPLACEMENT);
+        self.pieces(path, query, |piece| self.text(piece))
+    }
+
+    /// Path and query joined, each segment and each argument as `shown` has it.
+    fn pieces<'a>(&self, path: &'a str, query: Option<&str>, shown: impl Fn(&str) -> Option<String>) -> Cow<'a, str> {
+        let mut uri = String::with_capacity(path.len() + query.map_or(0, |query| 1 + query.len()));
+        let mut changed = false;
+        let mut put = |uri: &mut String, text: &str, separator: char| {
+            for (index, piece) in text.split(separator).enumerate() {
+                if index > 0 {
+                    uri.push(separator);
                 }
-                None => uri.push_str(argument),
+                match shown(piece) {
+                    Some(new) => {
+                        changed = true;
+                        uri.push_str(&new);
+                    }
+                    None => uri.push_str(piece),
+                }
             }
+        };
+        put(&mut uri, path, '/');
+        if let Some(query) = query {
+            uri.push('?');
+            put(&mut uri, query, '&');
+        } else if !changed {
+            return path.into();
         }
         uri.into()
     }
 
-    /// `value`, or its replacement if fields of `name` are redacted.
-    #[must_use]
-    pub fn header_value<'a>(&self, name: &str, value: &'a str) -> &'a str {
-        if self.hides_header(name) { REPLACEMENT } else { value }
+    /// A text without what stands behind a hidden name; none if there is nothing to hide.
+    pub(super) fn text(&self, text: &str) -> Option<String> {
+        let folded = Folded::new(text.as_bytes());
+        let at = folded.place(self.behind_name(&folded)?);
+        Some(format!("{}{REPLACEMENT}", text.get(..text.floor_char_boundary(at))?))
     }
 
-    fn hides_header(&self, name: &str) -> bool {
-        self.headers.iter().any(|header| header.eq_ignore_ascii_case(name))
+    /// Whether a text speaks of a hidden name in a way that what stands behind it may be its value.
+    #[must_use]
+    pub fn speaks_of(&self, text: &[u8]) -> bool {
+        !self.is_empty() && self.behind_name(&Folded::new(text)).is_some()
+    }
+
+    /// What stands behind hidden names in a text, each up to what ends most values, with escapes undone.
+    pub(crate) fn values_in(&self, text: &[u8]) -> Vec<Vec<u8>> {
+        let mut all = Vec::new();
+        if self.is_empty() {
+            return all;
+        }
+        let mut folded = Folded::new(text);
+        while let Some(at) = self.behind_name(&folded) {
+            let rest = folded.bytes.split_off(at);
+            let quotes = rest.iter().take_while(|byte| is_end(**byte)).count();
+            let mut value = rest.get(quotes..).unwrap_or_default().to_vec();
+            let end = value.iter().position(|byte| is_end(*byte)).unwrap_or(value.len());
+            folded.bytes = value.split_off(end);
+            // An argument's name ends with the one, a segment of a path with the other.
+            if let Some(end) = memchr::memchr2(b'=', b'/', &value) {
+                all.push(value.get(..end).unwrap_or_default().to_vec());
+            }
+            all.push(value);
+            if all.len() >= VALUES_IN {
+                break;
+            }
+        }
+        all
+    }
+
+    /// Where the first thing begins that may be the value of a hidden name: behind its `=`, `:` or `>` if it has one,
+    /// else behind the name. A name in prose, with a space or a full stop behind it, has no value.
+    fn behind_name(&self, folded: &Folded) -> Option<usize> {
+        let text = folded.bytes.as_slice();
+        let mut first: Option<usize> = None;
+        let mut note = |at: usize| {
+            if at < text.len() {
+                first = Some(first.map_or(at, |known| known.min(at)));
+            }
+        };
+        for name in &self.arguments {
+            for name in [name.as_str()].into_iter().chain(last_part(name)) {
+                each(text, name, |start, end| note_argument(text, start, end, &mut note));
+            }
+        }
+        for name in &self.headers {
+            each(text, name, |_, end| {
+                let (closed, delimiter) = behind(text, end);
+                if matches!(delimiter, Some(b':' | b'=')) {
+                    note(closed + 1);
+                }
+            });
+        }
+        first
+    }
+
+    /// Whether the value of the request field `name` is replaced.
+    #[must_use]
+    pub fn hides_header(&self, name: &[u8]) -> bool {
+        let is_it = |header: &String| {
+            header.as_bytes().eq_ignore_ascii_case(name)
+                || (header == "cookie" && name.eq_ignore_ascii_case(b"set-cookie"))
+        };
+        self.headers.iter().any(is_it)
+    }
+
+    /// Whether any argument is hidden.
+    #[must_use]
+    pub fn hides_arguments(&self) -> bool {
+        !self.arguments.is_empty()
     }
 
     /// Whether the value of the query or form argument `name` is replaced.
@@ -94,53 +197,62 @@ impl Redaction {
                 .iter()
                 .any(|argument| argument.eq_ignore_ascii_case(part.trim()))
         };
-        matches(&name) || name.split(['[', ']']).any(matches)
+        matches(&name) || name.split(['[', ']', '.']).any(matches)
     }
+}
 
-    /// A rule's log data or message, or its replacement if it speaks of a hidden argument or field: what it matched may be
-    /// part of the value. `Matched Data: x found within ARGS:password: xyz` becomes `*** within ARGS:password`. What holds
-    /// all arguments, such as a query, is hidden as soon as any argument is.
-    #[must_use]
-    pub fn data<'a>(&self, data: &'a str) -> Cow<'a, str> {
-        let found = COLLECTIONS.into_iter().find_map(|(collection, of_arguments)| {
-            data.match_indices(collection).find_map(|(at, _)| {
-                let name = data.get(at + collection.len()..)?;
-                let end = name.find([':', ' ', ',', '"', '\'']).unwrap_or(name.len());
-                let name = name.get(..end)?;
-                let hidden = match of_arguments {
-                    Some(true) => name.split('.').any(|part| self.hides_argument(part)),
-                    Some(false) => self.hides_header(name),
-                    None => self.hides_header("cookie"),
-                };
-                hidden.then(|| format!("{REPLACEMENT} within {collection}{name}"))
-            })
-        });
-        let found = found.or_else(|| {
-            if self.arguments.is_empty() {
-                return None;
-            }
-            let upper = data.to_ascii_uppercase();
-            let name = WHOLE.iter().find(|name| upper.contains(**name))?;
-            Some(format!("{REPLACEMENT} within {name}"))
-        });
-        found.map_or(Cow::Borrowed(data), Cow::Owned)
-    }
+/// Most values that are taken out of one text.
+const VALUES_IN: usize = 32;
 
-    /// The part of an argument up to its first hidden value, `=` included; none if there is nothing to hide. All after
-    /// it goes: a value may hold a `;` itself.
-    fn kept<'q>(&self, argument: &'q str) -> Option<&'q str> {
-        let mut start = 0;
-        for part in argument.split(';') {
-            if let Some((name, value)) = part.split_once('=')
-                && !value.is_empty()
-                && self.hides_argument(name)
-            {
-                return argument.get(..=start + name.len());
-            }
-            start += part.len() + 1;
+fn is_end(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || matches!(byte, b'&' | b';' | b',' | b'"' | b'\'' | b'<' | b'>' | b'}' | b'\\')
+}
+
+/// Each place of a name in a text, as a word of its own.
+fn each(text: &[u8], name: &str, mut found: impl FnMut(usize, usize)) {
+    let is_word = |at: Option<&u8>| at.is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+    let name = name.replace('+', " ");
+    for start in memchr::memmem::find_iter(text, name.as_bytes()) {
+        let end = start + name.len();
+        let before = start.checked_sub(1).and_then(|at| text.get(at));
+        if !is_word(before) && !is_word(text.get(end)) {
+            found(start, end);
         }
-        None
     }
+}
+
+fn note_argument(text: &[u8], start: usize, end: usize, note: &mut impl FnMut(usize)) {
+    let (closed, delimiter) = behind(text, end);
+    if matches!(delimiter, Some(b'=' | b':' | b'>')) {
+        return note(closed + 1);
+    }
+    if closed >= text.len() {
+        // Nothing but quotes and brackets.
+        return;
+    }
+    let before = start.checked_sub(1).and_then(|at| text.get(at)).copied();
+    let is_prose_before = before.is_none_or(|byte| byte.is_ascii_whitespace() || byte == b'(');
+    let is_prose_behind = text
+        .get(end)
+        .is_none_or(|byte| byte.is_ascii_whitespace() || matches!(byte, b'.' | b',' | b'!' | b'?' | b')'));
+    if !(is_prose_before && is_prose_behind) {
+        note(end);
+    }
+}
+
+/// What stands behind a name and what closes it: quotes, brackets, blanks.
+fn behind(text: &[u8], end: usize) -> (usize, Option<u8>) {
+    let closing = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'"' | b'\'' | b'`' | b'\\' | b'[' | b']');
+    let rest = text.get(end..).unwrap_or_default();
+    let closed = rest.iter().position(|byte| !closing(byte)).unwrap_or(rest.len());
+    (end + closed, rest.get(closed).copied())
+}
+
+/// The last name of `user[password]` or `login.password`, by which bodies that are not taken apart have it.
+fn last_part(name: &str) -> Option<&str> {
+    name.contains(['[', '.'])
+        .then(|| name.split(['[', ']', '.']).rfind(|part| !part.is_empty()))
+        .flatten()
 }
 
 /// Percent-encoding and `+` undone once; what is not UTF-8 then is replaced, what is not an escape is kept.
@@ -186,26 +298,6 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_all_arguments_is_hidden_as_soon_as_one_is() {
-        for name in [
-            "REQUEST_URI_RAW",
-            "QUERY_STRING",
-            "REQUEST_BODY",
-            "REQUEST_LINE",
-            "REQUEST_HEADERS:referer",
-        ] {
-            let data = format!("Matched Data: ../ found within {name}: /?password=hunter2&f=../");
-            let shown = redaction().data(&data).into_owned();
-            let known = WHOLE
-                .iter()
-                .find(|known| name.to_ascii_uppercase().starts_with(**known));
-            assert_eq!(shown, format!("*** within {}", known.unwrap()));
-            assert_eq!(Redaction::default().data(&data), data);
-        }
-        assert!(redaction().data("found within ARGS:q: x").contains("ARGS:q: x"));
-    }
-
-    #[test]
     fn disguised_names_are_seen_through() {
         for (query, hidden) in [
             ("PassWord=secret", "PassWord=***"),
@@ -224,47 +316,40 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_behind_a_hidden_name_is_replaced_whatever_separates_them() {
+        let redaction = redaction();
+        for text in [
+            "1;password=geheim",
+            "{\"a\":1,\"password\" : \"geheim\"}",
+            "{\\\"password\\\":\\\"geheim\\\"}",
+            "{\"p\\u0061ssword\":\"geheim\"}",
+            "<password type=\"x\">geheim</password>",
+            "name=\"password\"\r\n\r\ngeheim",
+            "a%26pass%2577ord%3Dgeheim",
+            "password:geheim",
+            "[[\"password\",\"geheim\"]]",
+            "Host: x\nAuthorization: Basic geheim",
+            "hostxauthorization:geheim".split_at(5).1,
+        ] {
+            let shown = redaction.text(text).unwrap_or_else(|| panic!("{text}"));
+            assert!(!shown.contains("geheim") && shown.ends_with("***"), "{shown}");
+        }
+        for text in [
+            "I forgot my password and <script>",
+            "document.cookie",
+            "/password",
+            "passwords=1",
+            "é password",
+        ] {
+            assert_eq!(redaction.text(text), None, "{text}");
+        }
+    }
+
+    #[test]
     fn broken_escapes_are_kept_and_do_not_panic() {
         for query in ["%=1", "%7=1", "%zz=1", "%ff%fe=1", "a=%", "é%é=1"] {
             assert_eq!(uri(query), format!("/p?{query}"));
         }
-    }
-
-    #[test]
-    fn header_values_are_replaced_by_name_without_case() {
-        let redaction = redaction();
-        assert_eq!(redaction.header_value("authorization", "Basic x"), "***");
-        assert_eq!(redaction.header_value("COOKIE", "a=b"), "***");
-        assert_eq!(redaction.header_value("accept", "text/html"), "text/html");
-    }
-
-    #[test]
-    fn log_data_about_a_hidden_argument_field_or_cookie_is_replaced() {
-        let redaction = redaction();
-        let shown = |data: &str| redaction.data(data).into_owned();
-        for (data, hidden) in [
-            (
-                "Matched Data: x found within ARGS:password: xyz",
-                "*** within ARGS:password",
-            ),
-            (
-                "x within ARGS_POST:user[password]: xyz",
-                "*** within ARGS_POST:user[password]",
-            ),
-            ("xyz ARGS:json.login.PassWord", "*** within ARGS:json.login.PassWord"),
-            (
-                "a found within REQUEST_HEADERS:Authorization: a",
-                "*** within REQUEST_HEADERS:Authorization",
-            ),
-            (
-                "a found within REQUEST_COOKIES:session: a",
-                "*** within REQUEST_COOKIES:session",
-            ),
-        ] {
-            assert_eq!(shown(data), hidden);
-        }
-        let data = "Matched Data: x found within ARGS:q: xyz";
-        assert!(matches!(redaction.data(data), Cow::Borrowed(same) if same == data));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::bits::Bits;
 use super::names::TxNames;
 use super::operator::{Compare, Test};
 use super::scan::Group;
-use crate::seclang::{AllowScope, AuditEngine, BodyProcessor, Engine, Phase, Severity, Variable};
+use crate::seclang::{AllowScope, AuditEngine, BodyProcessor, Engine, Phase, Sanitise, Severity, Variable};
 use crate::transform::Transformation;
 
 /// All that rules come to.
@@ -172,6 +172,7 @@ pub(super) enum Act {
     ResponseBodyAccess(bool),
     ForceRequestBody(bool),
     Processor(BodyProcessor),
+    Sanitise(Sanitise),
     /// Index into [`Program::selections`].
     Remove(u32),
     /// Index into [`Program::hidden`].

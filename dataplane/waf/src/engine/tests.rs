@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::audit::Redaction;
 use crate::seclang::{Key, Variable, parse};
 
 mod bodies;
 mod bounds;
+mod redaction;
 mod refusals;
 mod transactions;
 
@@ -62,8 +64,32 @@ fn send_with(
     fields: &[(&str, &str)],
     body: &str,
 ) -> Sent {
+    let redaction = Arc::default();
+    send_redacted(
+        rules,
+        overlay,
+        detect,
+        &redaction,
+        target,
+        fields,
+        body,
+        b"<b>secret</b>",
+    )
+}
+
+#[allow(clippy::too_many_arguments, reason = "a request has as many parts")]
+fn send_redacted(
+    rules: &Arc<RuleSet>,
+    overlay: &Overlay,
+    detect: bool,
+    redaction: &Arc<Redaction>,
+    target: &str,
+    fields: &[(&str, &str)],
+    body: &str,
+    response: &[u8],
+) -> Sent {
     let bound = Arc::new(Bound::new(rules, overlay));
-    let mut transaction = Transaction::bound(&bound, &connection(), detect);
+    let mut transaction = Transaction::bound(&bound, &connection(), detect).with_redaction(redaction);
     transaction.request_line(
         if body.is_empty() { b"GET" } else { b"POST" },
         target.as_bytes(),
@@ -81,7 +107,7 @@ fn send_with(
         refused = transaction.run_response_headers(200, &mut head.into_iter());
     }
     if refused.is_none() {
-        refused = transaction.run_response_body(b"<b>secret</b>", false);
+        refused = transaction.run_response_body(response, false);
     }
     Sent {
         refused,

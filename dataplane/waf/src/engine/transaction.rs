@@ -17,6 +17,7 @@ use super::program::Program;
 use super::store::Stores;
 use super::values::{ValueId, Values};
 use super::{Connection, Overlay, Report, RuleSet};
+use crate::audit::Redaction;
 use crate::geo::Locate;
 use crate::seclang::{AllowScope, BodyProcessor, Engine, Phase, Severity, Variable};
 
@@ -34,6 +35,7 @@ mod response;
 mod rest;
 mod run;
 mod time;
+mod trace;
 mod tx;
 
 pub(super) use limits::Limit;
@@ -72,6 +74,11 @@ pub struct Transaction {
     state: State,
     matched: Matched,
     report: Report,
+    /// What matches say, as long as it is not known what of it is hidden.
+    said: Vec<trace::Said>,
+    redaction: Arc<Redaction>,
+    /// What rules said is not told.
+    sanitised: trace::Sanitised,
     scratch: Scratch,
 }
 
@@ -114,6 +121,8 @@ struct Matched {
     /// The link that runs looks at what was matched before: its matches are among them already.
     again: bool,
     highest: Option<Severity>,
+    /// What TX:0 is a piece of, if the rule that runs captured it, and whether TX:1 to TX:9 are too.
+    captured: Option<(Found, bool)>,
 }
 
 /// Buffers that are used again and again.
@@ -189,6 +198,9 @@ impl Transaction {
             },
             matched: Matched::default(),
             report: Report::default(),
+            said: Vec::new(),
+            redaction: Arc::default(),
+            sanitised: trace::Sanitised::default(),
             scratch: Scratch::default(),
         };
         this.connection(connection);
@@ -220,6 +232,13 @@ impl Transaction {
     #[must_use]
     pub fn with_locations(mut self, locations: Arc<dyn Locate>) -> Self {
         self.locations = Some(locations);
+        self
+    }
+
+    /// Gives it the names whose values its report does not tell; without, it tells everything.
+    #[must_use]
+    pub fn with_redaction(mut self, redaction: &Arc<Redaction>) -> Self {
+        self.redaction = Arc::clone(redaction);
         self
     }
 

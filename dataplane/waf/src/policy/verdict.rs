@@ -199,7 +199,7 @@ pub struct Identity {
     /// Whether it blocks.
     pub mode: Mode,
     /// What is left out of its audit lines.
-    pub redaction: Redaction,
+    pub redaction: Arc<Redaction>,
 }
 
 /// Which part of a policy objects; `reason` in audit lines and metrics.

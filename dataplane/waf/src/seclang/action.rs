@@ -10,7 +10,7 @@ use std::str::FromStr;
 use self::items::{Item, Items};
 use super::suggest::{did_you_mean, shown};
 use super::words::Word;
-use super::{Action, AllowScope, Disruptive, Errors, Expr, Located, Phase, Severity, SkipTo, Variable};
+use super::{Action, AllowScope, Disruptive, Errors, Expr, Located, Phase, Sanitise, Severity, SkipTo, Variable};
 use crate::transform::Transformation;
 
 pub(super) use self::ctl::ids;
@@ -62,7 +62,6 @@ fn action(item: &Item<'_>) -> Result<Action, String> {
         "setsid" => Action::SetCollection(Variable::Session, item.expr()?),
         "setuid" => Action::SetCollection(Variable::User, item.expr()?),
         "setrsc" => Action::SetCollection(Variable::Resource, item.expr()?),
-        "setenv" => set::setenv(item.text()?)?,
         "ctl" => Action::Ctl(ctl::ctl(item.text()?)?),
         "msg" => Action::Msg(item.expr()?),
         "logdata" => Action::Logdata(item.expr()?),
@@ -76,18 +75,13 @@ fn action(item: &Item<'_>) -> Result<Action, String> {
         "nolog" => item.alone(Action::NoLog)?,
         "auditlog" => item.alone(Action::AuditLog)?,
         "noauditlog" => item.alone(Action::NoAuditLog)?,
-        "sanitisearg" | "sanitizearg" => Action::Sanitise(Variable::Args, item.text()?.to_owned()),
-        "sanitiserequestheader" | "sanitizerequestheader" => {
-            Action::Sanitise(Variable::RequestHeaders, item.text()?.to_owned())
+        "sanitisearg" | "sanitizearg" => Action::Sanitise(Sanitise::Argument(item.text()?.to_owned())),
+        "sanitiserequestheader" | "sanitizerequestheader" | "sanitiseresponseheader" | "sanitizeresponseheader" => {
+            Action::Sanitise(Sanitise::Header(item.text()?.to_owned()))
         }
-        "sanitiseresponseheader" | "sanitizeresponseheader" => {
-            Action::Sanitise(Variable::ResponseHeaders, item.text()?.to_owned())
-        }
-        "sanitisematched" | "sanitizematched" => item.alone(Action::Sanitise(Variable::MatchedVar, String::new()))?,
-        "sanitisematchedbytes" | "sanitizematchedbytes" => Action::Sanitise(
-            Variable::MatchedVar,
-            item.value.as_deref().unwrap_or_default().to_owned(),
-        ),
+        "sanitisematched" | "sanitizematched" => item.alone(Action::Sanitise(Sanitise::Matched))?,
+        // What may be shown of the ends (`:1/4`) would be shown wherever else the value stands.
+        "sanitisematchedbytes" | "sanitizematchedbytes" => item.alone(Action::Sanitise(Sanitise::MatchedBytes))?,
         _ => return Err(unknown(item.name)),
     })
 }
@@ -207,7 +201,7 @@ fn unknown(name: &str) -> String {
 }
 
 /// What other engines have and this one has not, and why.
-const REFUSED: [(&str, &str); 8] = [
+const REFUSED: [(&str, &str); 9] = [
     ("append", "bodies are not rewritten; remove it"),
     ("deprecatevar", "use expirevar"),
     ("exec", "no program is run for a request; remove it"),
@@ -222,13 +216,17 @@ const REFUSED: [(&str, &str); 8] = [
         "where a request goes is for the route to say; use deny or redirect",
     ),
     (
+        "setenv",
+        "no program of the host reads it; use setvar:tx.… for other rules, or remove it",
+    ),
+    (
         "xmlns",
         "of XPath only /* and //@* are known, which need no name space; remove it",
     ),
 ];
 
 /// For suggestions.
-const NAMES: [&str; 40] = [
+const NAMES: [&str; 39] = [
     "accuracy",
     "allow",
     "auditlog",
@@ -257,7 +255,6 @@ const NAMES: [&str; 40] = [
     "sanitiseMatchedBytes",
     "sanitiseRequestHeader",
     "sanitiseResponseHeader",
-    "setenv",
     "setrsc",
     "setsid",
     "setuid",
@@ -311,13 +308,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_of_the_audit_log_is_a_variable_in_both_spellings() {
-        let password = Action::Sanitise(Variable::Args, "password".to_owned());
+    fn what_is_left_out_of_the_audit_log_is_named_in_both_spellings() {
+        let password = Action::Sanitise(Sanitise::Argument("password".to_owned()));
         assert_eq!(read("sanitiseArg:password").unwrap(), password);
         assert_eq!(read("sanitizeArg:password").unwrap(), password);
-        let header = Action::Sanitise(Variable::RequestHeaders, "Authorization".to_owned());
+        let header = Action::Sanitise(Sanitise::Header("Authorization".to_owned()));
         assert_eq!(read("sanitiseRequestHeader:Authorization").unwrap(), header);
-        let matched = Action::Sanitise(Variable::MatchedVar, String::new());
+        let matched = Action::Sanitise(Sanitise::Matched);
         assert_eq!(read("sanitiseMatched").unwrap(), matched);
     }
 
@@ -335,6 +332,8 @@ mod tests {
             ("phase:6", "is no phase"),
             ("severity:8", "is no severity"),
             ("exec:/x", "exec is not supported"),
+            ("setenv:a=b", "setenv is not supported: no program of the host reads it"),
+            ("sanitiseMatchedBytes:1/4", "takes no value; remove `:1/4`"),
             ("t:lowercas", "did you mean lowercase?"),
             ("setvra:tx.a", "did you mean setvar?"),
         ] {

@@ -160,8 +160,6 @@ pub enum Action {
     SetCollection(Variable, Expr),
     /// `expirevar:ip.x=60`: collection, name, seconds
     Expirevar(Variable, Expr, Expr),
-    /// `setenv`: taken, without effect
-    Setenv(Expr, Expr),
     /// `msg`
     Msg(Expr),
     /// `logdata`
@@ -187,7 +185,20 @@ pub enum Action {
     /// `noauditlog`
     NoAuditLog,
     /// `sanitiseArg` and its like: what is left out of the audit log
-    Sanitise(Variable, String),
+    Sanitise(Sanitise),
+}
+
+/// What `sanitise…` keeps out of the audit log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sanitise {
+    /// `sanitiseArg`: the values of arguments of this name.
+    Argument(String),
+    /// `sanitiseRequestHeader`, `sanitiseResponseHeader`: the values of fields of this name.
+    Header(String),
+    /// `sanitiseMatched`: the values of what matched.
+    Matched,
+    /// `sanitiseMatchedBytes`: what the operator captured, or the value that matched.
+    MatchedBytes,
 }
 
 /// What a rule that matches does to the transaction.

@@ -160,13 +160,7 @@ impl<'r, 'l> Reader<'r, 'l> {
                 | Action::NoAuditLog
                 | Action::Transform(_)
                 | Action::TransformNone
-                | Action::Capture
-                | Action::MultiMatch
-                | Action::Setvar(_)
-                | Action::Ctl(_)
-                | Action::Setenv(..)
-                | Action::Tag(_)
-                | Action::Sanitise(..) => {}
+                | Action::Tag(_) => {}
                 _ => {
                     let message = "SecDefaultAction holds what all rules of a phase have in common: phase, a disruptive action, \
                                    logging, status and transformations; remove this one";

@@ -103,7 +103,28 @@ impl Tables<'_> {
                 Act::OpenCollection(*collection, self.text(key)?)
             }
             Action::Ctl(ctl) => return self.ctl(ctl),
-            _ => return Ok(None),
+            Action::Sanitise(what) => Act::Sanitise(what.clone()),
+            // Of the rule as a whole, or of the test.
+            Action::Id(_)
+            | Action::Phase(_)
+            | Action::Disruptive(_)
+            | Action::Status(_)
+            | Action::TransformNone
+            | Action::Transform(_)
+            | Action::MultiMatch
+            | Action::Capture
+            | Action::Chain
+            | Action::Skip(_)
+            | Action::Msg(_)
+            | Action::Logdata(_)
+            | Action::Tag(_)
+            | Action::Severity(_)
+            | Action::Log
+            | Action::NoLog => return Ok(None),
+            // What `log` and `nolog` say: there is one log.
+            Action::AuditLog | Action::NoAuditLog => return Ok(None),
+            // They describe the rule to its readers.
+            Action::Rev(_) | Action::Ver(_) | Action::Maturity(_) | Action::Accuracy(_) => return Ok(None),
         }))
     }
 

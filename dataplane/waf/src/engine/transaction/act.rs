@@ -2,6 +2,7 @@
 
 use super::{Limit, Transaction, Val, bytes_of};
 use crate::engine::bound::Bound;
+use crate::engine::names::CAPTURES;
 use crate::engine::operator::number;
 use crate::engine::program::{Act, Name, Program, Text, Value, VarOp};
 use crate::engine::store::Change;
@@ -61,6 +62,7 @@ impl Transaction {
             Act::RequestBodyAccess(on) => self.state.request_access = Some(*on),
             Act::ResponseBodyAccess(on) => self.state.response_access = Some(*on),
             Act::ForceRequestBody(on) => self.state.force_body = *on,
+            Act::Sanitise(what) => self.sanitise(bound, program, what),
             Act::Processor(processor) => self.set_processor(*processor),
             Act::Remove(selection) => {
                 if let Some(rules) = program.selections.get(*selection as usize) {
@@ -81,12 +83,18 @@ impl Transaction {
     fn set_tx(&mut self, bound: &Bound, program: &Program, name: &Name, op: &VarOp) {
         match name {
             Name::Slot(slot) => {
+                if *slot < CAPTURES {
+                    self.matched.captured = None;
+                }
                 let old = self.tx.get(*slot);
                 let new = self.changed(bound, program, old, op);
                 self.tx.set(*slot, new);
             }
             Name::Text(text) => {
                 let name = self.name_of(bound, program, text);
+                if matches!(*name, [b'0'..=b'9']) {
+                    self.matched.captured = None;
+                }
                 let old = self.tx.get_named(program, &name);
                 let new = self.changed(bound, program, old, op);
                 self.tx.set_named(program, &name, new);

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use super::trace::Said;
 use super::{Limit, Transaction};
 use crate::engine::bound::Bound;
-use crate::engine::program::{Program, Rule, Text};
+use crate::engine::program::{Program, Rule};
 use crate::engine::{Report, RuleMatch};
 use crate::seclang::Phase;
 
@@ -17,6 +18,9 @@ const LAST: usize = 8;
 /// Longest message and longest data of one match.
 const TEXT: usize = 1024;
 
+/// So much more is put together, so that a hidden value at the end is not cut before it is known.
+const SLACK: usize = 512;
+
 impl Transaction {
     /// Phase 5, and what is to be said.
     pub fn finish(&mut self) -> Report {
@@ -25,6 +29,15 @@ impl Transaction {
         let program = bound.program();
         self.report.inbound = self.score(&bound, program, b"blocking_inbound_anomaly_score");
         self.report.outbound = self.score(&bound, program, b"blocking_outbound_anomaly_score");
+        let said = std::mem::take(&mut self.said);
+        if !said.is_empty() || self.report.intervention.is_some() {
+            let mask = self.mask();
+            for (found, said) in self.report.matches.iter_mut().zip(&said) {
+                found.msg = said.msg.shown(&mask, TEXT);
+                found.data = said.data.shown(&mask, TEXT);
+            }
+            self.report.mask = mask;
+        }
         std::mem::take(&mut self.report)
     }
 
@@ -46,21 +59,18 @@ impl Transaction {
         if self.report.matches.len() >= most {
             return self.reached(Limit::Matches);
         }
-        let msg = self.said(bound, program, &rule.msg);
-        let data = self.said(bound, program, &rule.data);
+        let said = Said {
+            msg: self.traced(bound, program, rule, &rule.msg, TEXT + SLACK),
+            data: self.traced(bound, program, rule, &rule.data, TEXT + SLACK),
+        };
+        self.said.push(said);
         self.report.matches.push(RuleMatch {
             id: rule.id,
-            msg,
-            data,
+            msg: String::new(),
+            data: String::new(),
             severity: rule.severity,
             tags: Arc::clone(&rule.tags),
             phase: rule.phase,
         });
-    }
-
-    fn said(&mut self, bound: &Bound, program: &Program, text: &Text) -> String {
-        let mut out = Vec::new();
-        self.expand(bound, program, text, TEXT, &mut out);
-        String::from_utf8_lossy(&out).into_owned()
     }
 }

@@ -5,7 +5,7 @@
 
 use super::buckets::Buckets;
 use super::resolve::FoundKey;
-use super::{Transaction, Val};
+use super::{Transaction, Val, trace};
 use crate::engine::values::{Mark, ValueId};
 
 impl Transaction {
@@ -15,6 +15,7 @@ impl Transaction {
         self.buckets = Buckets::default();
         self.scratch = super::Scratch::default();
         self.matched.all = Vec::new();
+        self.matched.captured = None;
         let mut live = Vec::new();
         self.each_held(&mut |id| live.push(*id));
         let moved = self.values.compact(live);
@@ -24,8 +25,7 @@ impl Transaction {
 
     /// About how many bytes it takes.
     pub(in crate::engine) fn memory(&self) -> usize {
-        let matches = &self.report.matches;
-        let said: usize = matches.iter().map(|found| found.msg.len() + found.data.len()).sum();
+        let said: usize = self.said.iter().map(trace::Said::memory).sum();
         self.values.memory()
             + self.lists.memory()
             + self.buckets.memory()
@@ -38,6 +38,7 @@ impl Transaction {
     /// Forgets what a rule made over the room, but for what it put into variables.
     pub(super) fn tidy(&mut self, since: Mark) {
         self.matched.all.clear();
+        self.matched.captured = None;
         let mut live = Vec::new();
         self.each_variable(&mut |id| live.push(*id));
         let moved = self.values.keep(since, live);

@@ -88,6 +88,7 @@ impl Transaction {
             return false;
         }
         self.matched.all.clear();
+        self.matched.captured = None;
         let reported = self.report.matches.len();
         let mut matched = true;
         for link in &rule.links {
@@ -237,6 +238,9 @@ impl Transaction {
         if link.capture && !outcome.captured && outcome.holds {
             // Operators that find nothing in particular capture the value.
             self.tx.set(0, found.val);
+        }
+        if link.capture && outcome.holds {
+            self.matched.captured = Some((found, outcome.captured && !matches!(link.test, Test::Sqli)));
         }
         self.matched.last = Some(found);
         if self.matched.again {

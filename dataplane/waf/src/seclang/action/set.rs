@@ -1,4 +1,4 @@
-//! `setvar`, `expirevar`, `initcol`, `setenv`: actions that name a variable of a collection and give it a value.
+//! `setvar`, `expirevar`, `initcol`: actions that name a variable of a collection and give it a value.
 
 use crate::seclang::suggest::{did_you_mean, shown};
 use crate::seclang::{Action, Expr, Setvar, SetvarOp, Variable};
@@ -52,19 +52,6 @@ pub(super) fn initcol(text: &str) -> Result<Action, String> {
         ));
     }
     Ok(Action::Initcol(collection, Expr::parse(key)?))
-}
-
-/// `name=value`, `!name`
-pub(super) fn setenv(text: &str) -> Result<Action, String> {
-    let (name, value) = assignment(text);
-    let name = name.trim_start_matches('!');
-    if name.is_empty() {
-        return Err("setenv needs a name: setenv:name=value".to_owned());
-    }
-    Ok(Action::Setenv(
-        Expr::parse(name)?,
-        Expr::parse(value.unwrap_or_default())?,
-    ))
 }
 
 /// What is before and after the first `=` that is in no macro.
@@ -169,7 +156,6 @@ mod tests {
         );
         let expected = Action::Expirevar(Variable::Ip, expr("x"), expr("60"));
         assert_eq!(expirevar("ip.x=60").unwrap(), expected);
-        assert_eq!(setenv("a=b").unwrap(), Action::Setenv(expr("a"), expr("b")));
     }
 
     #[test]
@@ -182,7 +168,6 @@ mod tests {
             (initcol("tx=1").unwrap_err(), "initcol knows"),
             (initcol("ip").unwrap_err(), "initcol needs a key"),
             (expirevar("ip.x").unwrap_err(), "needs a number of seconds"),
-            (setenv("=b").unwrap_err(), "setenv needs a name"),
         ];
         for (message, part) in wrong {
             assert!(message.contains(part), "{message}");
