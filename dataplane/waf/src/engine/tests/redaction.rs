@@ -13,8 +13,11 @@ fn hidden() -> Arc<Redaction> {
     ))
 }
 
-/// Where the secret stands: target, fields, body.
-fn places() -> Vec<(String, Vec<(&'static str, String)>, String)> {
+/// Target, fields, body.
+type Place = (String, Vec<(&'static str, String)>, String);
+
+/// Where the secret stands.
+fn places() -> Vec<Place> {
     let field = |name, value: &str| vec![(name, value.to_owned())];
     let mut all = Vec::new();
     for query in [
@@ -23,7 +26,7 @@ fn places() -> Vec<(String, Vec<(&'static str, String)>, String)> {
         format!("x;password={SECRET}"),
         format!("p%61ssword={SECRET}"),
         format!("user[password]={SECRET}"),
-        format!("user%5Bpassword%5D=%47e%48eim-4711"),
+        "user%5Bpassword%5D=%47e%48eim-4711".to_owned(),
         format!("x=1&password={SECRET}&y={SECRET}"),
         format!("x={{\"password\":\"{SECRET}\"}}"),
         format!("password%3D{SECRET}=1"),
@@ -122,11 +125,7 @@ fn ways() -> Vec<String> {
     rules
 }
 
-fn told(
-    rules: &Arc<RuleSet>,
-    redaction: &Arc<Redaction>,
-    place: &(String, Vec<(&'static str, String)>, String),
-) -> String {
+fn told(rules: &Arc<RuleSet>, redaction: &Arc<Redaction>, place: &Place) -> String {
     let (target, fields, body) = place;
     let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let response = format!("You sent {SECRET}.");
