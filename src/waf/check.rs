@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::string::FromUtf8Error;
 
 use breakwater_waf::bundle::Mistake;
-use breakwater_waf::engine::RuleSet;
+use breakwater_waf::engine::{Parts, RuleSet};
 use breakwater_waf::review::{Review, review};
 use breakwater_waf::seclang::{self, Directive, DirectiveKind, Position};
 use clap::Args;
@@ -142,7 +142,7 @@ fn find(files: &[PathBuf]) -> Result<(Vec<Found>, Read), Failure> {
             .map_or_else(|| Path::new(""), |(_, dir)| dir);
         bounded(&dir.join(name), LARGEST).map_err(|error| format!("`{name}` cannot be read: {error}"))
     };
-    match RuleSet::compile_whole(&directives, &data, &|_| false) {
+    match RuleSet::compile_whole(&directives, &data, &|_| false, &mut Parts::default()) {
         Ok(set) => {
             for mut lookup in set.lookups().iter().cloned() {
                 lookup

@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 use breakwater_snapshot::Digest;
 use breakwater_snapshot::unit;
 use breakwater_waf::bundle::{self, Crs, Own, Source};
-use breakwater_waf::engine::{Bound, BoundExclusion, Exclusion, Overlay, RuleSet, Stores};
+use breakwater_waf::engine::{Bound, BoundExclusion, Exclusion, Overlay, Parts, RuleSet, Stores};
 use breakwater_waf::seclang::RuleRange;
 use breakwater_waf::uri::UriSet;
 use breakwater_wire::path::normalize;
@@ -78,6 +78,8 @@ pub(super) struct RuleSets {
     crs: Option<Arc<Crs>>,
     databases: Known,
     known: HashMap<Digest, Weak<RuleSet>>,
+    /// What the sets in use have in common.
+    parts: Parts,
     /// Rules of the Core Rule Set that cannot be run, and why.
     left_out: BTreeSet<String>,
     /// By policy: a change of its rules forgets nothing.
@@ -163,7 +165,7 @@ impl RuleSets {
             mut left_out,
             set_aside,
             lookups,
-        } = bundle::compile(crs, &own).map_err(|errors| told(&errors))?;
+        } = bundle::compile_beside(crs, &own, &mut self.parts).map_err(|errors| told(&errors))?;
         if !self.databases.countries {
             if !lookups.own.is_empty() {
                 return Err(format!("{}: {NO_COUNTRIES}", told(&lookups.own)));

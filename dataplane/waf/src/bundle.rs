@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::engine::{self, CompileError, RuleSet};
+use crate::engine::{self, CompileError, Parts, RuleSet};
 use crate::review;
 use crate::seclang::{self, Action, Directive, DirectiveKind, ParseError, Position, Setting, Target};
 use crate::told::Remark;
@@ -219,6 +219,14 @@ pub struct Lookups {
 /// # Errors
 /// Every mistake, in order.
 pub fn compile(crs: Option<&Crs>, own: &Own) -> Result<Compiled, Vec<Mistake>> {
+    compile_beside(crs, own, &mut Parts::default())
+}
+
+/// As [`compile`], sharing what other rule sets hold of `parts`.
+///
+/// # Errors
+/// As above.
+pub fn compile_beside(crs: Option<&Crs>, own: &Own, parts: &mut Parts) -> Result<Compiled, Vec<Mistake>> {
     let directives = directives(crs, own)?;
     let is_of_crs = |position: &Position| crs.is_some_and(|crs| crs.sources.contains(&*position.source));
     let read = |name: &str, position: &Position| {
@@ -229,7 +237,7 @@ pub fn compile(crs: Option<&Crs>, own: &Own) -> Result<Compiled, Vec<Mistake>> {
             None => format!("`{name}` cannot be read: a policy has no files; write the values into the rule"),
         })
     };
-    let rules = RuleSet::compile_whole(&directives, &read, &is_of_crs).map_err(mistakes)?;
+    let rules = RuleSet::compile_whole(&directives, &read, &is_of_crs, parts).map_err(mistakes)?;
     let left_out = rules.left_out().iter().cloned().map(Mistake::from).collect();
     let lookups = rules.lookups().iter().cloned().map(Mistake::from);
     let (of_crs, of_own) = lookups.partition(|mistake| is_of_crs(&mistake.position));

@@ -16,6 +16,7 @@ mod hits;
 mod location;
 mod names;
 mod operator;
+mod parts;
 mod program;
 mod scan;
 mod store;
@@ -23,6 +24,7 @@ mod transaction;
 mod values;
 
 pub use bound::{Bound, BoundExclusion};
+pub use parts::Parts;
 pub use store::Stores;
 pub use transaction::Transaction;
 
@@ -71,10 +73,11 @@ impl RuleSet {
     /// # Errors
     /// Every mistake: after a hundred one more says where compiling stopped.
     pub fn compile(directives: &[Directive], read: &ReadFile<'_>) -> Result<Self, Vec<CompileError>> {
-        compile::compile(directives, read, &|_| true)
+        compile::compile(directives, read, &|_| true, &mut Parts::default())
     }
 
-    /// As [`RuleSet::compile`], but a rule that cannot be run here is a mistake, except at positions that `may_lack` it.
+    /// As [`RuleSet::compile`], but a rule that cannot be run here is a mistake, except at positions that `may_lack` it. What
+    /// other rule sets hold of `parts` is shared with them.
     ///
     /// # Errors
     /// As above.
@@ -82,8 +85,9 @@ impl RuleSet {
         directives: &[Directive],
         read: &ReadFile<'_>,
         may_lack: &dyn Fn(&Position) -> bool,
+        parts: &mut Parts,
     ) -> Result<Self, Vec<CompileError>> {
-        compile::compile(directives, read, may_lack)
+        compile::compile(directives, read, may_lack, parts)
     }
 
     /// `SecComponentSignature`, such as `OWASP_CRS/4.28.0`.

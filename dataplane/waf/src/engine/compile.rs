@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::bits::Bits;
 use super::program::{Disrupt, Program, Rule, Settings, Skip, Text};
-use super::{CompileError, ReadFile, RuleSet};
+use super::{CompileError, Parts, ReadFile, RuleSet};
 use crate::seclang::{
     self, Action, Ctl, Directive, DirectiveKind, Disruptive, Expr, ExprPart, Located, Phase, Position, RuleRange,
     Setting, SkipTo, TargetUpdate,
@@ -61,7 +61,9 @@ pub(super) fn compile(
     directives: &[Directive],
     read: &ReadFile<'_>,
     may_lack: &dyn Fn(&Position) -> bool,
+    parts: &mut Parts,
 ) -> Result<RuleSet, Vec<CompileError>> {
+    parts.prune();
     let mut compiler = Compiler::default();
     for (place, directive) in directives.iter().enumerate() {
         if compiler.stops_at(&directive.position) {
@@ -69,7 +71,7 @@ pub(super) fn compile(
         }
         compiler.directive(place, directive);
     }
-    compiler.finish(read, may_lack)
+    compiler.finish(read, may_lack, parts)
 }
 
 #[derive(Debug, Default)]
@@ -258,8 +260,9 @@ impl Compiler {
         mut self,
         read: &ReadFile<'_>,
         may_lack: &dyn Fn(&Position) -> bool,
+        parts: &mut Parts,
     ) -> Result<RuleSet, Vec<CompileError>> {
-        let mut tables = Tables::new(read);
+        let mut tables = Tables::new(read, parts);
         let mut program = Program {
             left_out: Bits::with_size(self.drafts.len()),
             ..Program::default()

@@ -44,8 +44,8 @@ pub(super) enum Test {
 /// A compiled `@rx`.
 #[derive(Debug)]
 pub(super) struct Pattern {
-    /// None only while rules are compiled.
-    pub(super) regex: Option<meta::Regex>,
+    /// None only while rules are compiled. Shared with other rule sets, as are phrases.
+    pub(super) regex: Option<Arc<meta::Regex>>,
     pub(super) filter: Filter,
 }
 
@@ -118,7 +118,7 @@ pub(super) fn numbers<'v>(regex: &meta::Regex, value: &'v [u8]) -> impl Iterator
 /// A compiled `@pm`.
 #[derive(Debug)]
 pub(super) struct Phrases {
-    pub(super) set: PhraseSet,
+    pub(super) set: Arc<PhraseSet>,
     pub(super) filter: Filter,
 }
 

@@ -8,9 +8,7 @@ use crate::engine::byteset::{ByteSet, Needs};
 use crate::engine::operator::{Compare, Expanded, Filter, Number, Pattern, Phrases, Test, TextTest, networks, pattern};
 use crate::engine::program::{Act, Gate, Link, Program, Select, Text, Value, VarOp};
 use crate::engine::scan::{Keys, Wanted};
-use crate::operator::{
-    ByteRange, ByteRangeError, PhraseSet, data_file, is_card_number, is_cpf, is_ssn, phrases, shortest,
-};
+use crate::operator::{ByteRange, ByteRangeError, data_file, is_card_number, is_cpf, is_ssn, phrases, shortest};
 use crate::seclang::{Action, Ctl, Expr, Located, OperatorKind, Phase, Position, Rule, SetvarOp, Variable};
 use crate::transform::Transformation;
 
@@ -161,10 +159,16 @@ impl Tables<'_> {
                     tree => tree?,
                 };
                 self.weigh(&tree)?;
-                let needs = Needs::of_pattern(&tree);
+                let (regex, needs) = match self.parts.pattern(argument) {
+                    Some((regex, needs)) => (Some(regex), needs),
+                    None => (None, Needs::of_pattern(&tree)),
+                };
                 let number = self.want(Wanted::Pattern(tree), keys, position);
+                if regex.is_none() {
+                    self.uncompiled.push((number, argument.into()));
+                }
                 Test::Pattern(Box::new(Pattern {
-                    regex: None,
+                    regex,
                     filter: Filter {
                         needs,
                         bit: None,
@@ -231,8 +235,7 @@ impl Tables<'_> {
 
     fn phrases(&mut self, phrases: &[Vec<u8>], keys: Keys, position: &Position) -> Result<Test, String> {
         let phrases = shortest(phrases);
-        let set = PhraseSet::new(&phrases).map_err(|error| error.to_string())?;
-        let needs = Needs::of_phrases(phrases.iter().map(Vec::as_slice));
+        let (set, needs) = self.parts.phrases(&phrases).map_err(|error| error.to_string())?;
         let number = self.want(Wanted::Phrases(phrases), keys, position);
         Ok(Test::Phrases(Box::new(Phrases {
             set,

@@ -1,6 +1,7 @@
 //! What rules share, each once: names of TX, constants, sequences of transformations, lists of targets.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use regex_syntax::hir::Hir;
 
@@ -9,6 +10,7 @@ use super::{CompileError, ReadFile};
 use crate::engine::bits::Bits;
 use crate::engine::names::TxNames;
 use crate::engine::operator::{Test, number, pattern};
+use crate::engine::parts::Parts;
 use crate::engine::program::{Name, Piece, Program, Select, Target, TargetList, Text, Value};
 use crate::engine::scan::{self, Keys, Wanted};
 use crate::geo;
@@ -34,6 +36,8 @@ const PATTERN: usize = 64;
 /// Tables in the making.
 pub(super) struct Tables<'r> {
     pub(super) read: &'r ReadFile<'r>,
+    /// What other rule sets hold too.
+    pub(super) parts: &'r mut Parts,
     pub(super) files: HashMap<String, Vec<u8>>,
     pub(super) tx: TxNames,
     constants: Vec<Box<[u8]>>,
@@ -50,6 +54,8 @@ pub(super) struct Tables<'r> {
     /// All patterns and lists of phrases, and which may be looked for together.
     wanted: Vec<(Wanted, Keys)>,
     wanted_at: Vec<seclang::Position>,
+    /// Patterns that no other rule set holds: their numbers among `wanted`, and their texts.
+    pub(super) uncompiled: Vec<(u32, Box<str>)>,
     /// States of all patterns so far.
     states: usize,
     /// Why the rule that is compiled cannot run.
@@ -59,9 +65,10 @@ pub(super) struct Tables<'r> {
 }
 
 impl<'r> Tables<'r> {
-    pub(super) fn new(read: &'r ReadFile<'r>) -> Self {
+    pub(super) fn new(read: &'r ReadFile<'r>, parts: &'r mut Parts) -> Self {
         Self {
             read,
+            parts,
             files: HashMap::new(),
             tx: TxNames::default(),
             constants: Vec::new(),
@@ -77,6 +84,7 @@ impl<'r> Tables<'r> {
             bucket_index: HashMap::new(),
             wanted: Vec::new(),
             wanted_at: Vec::new(),
+            uncompiled: Vec::new(),
             states: 0,
             left_out: None,
             looks_up: false,
@@ -122,26 +130,20 @@ impl<'r> Tables<'r> {
             }
         }
         program.buckets = self.buckets;
-        let trees: Vec<(usize, &Hir)> = self
-            .wanted
-            .iter()
-            .enumerate()
-            .filter_map(|(number, (wanted, _))| match wanted {
-                Wanted::Pattern(tree) => Some((number, tree)),
-                Wanted::Phrases(_) => None,
-            })
-            .collect();
-        let only_trees: Vec<&Hir> = trees.iter().map(|(_, tree)| *tree).collect();
-        let (regexes, groups) = pattern::compile_all(&only_trees, || scan::group(&self.wanted));
-        let mut by_number = vec![None; self.wanted.len()];
+        let tree = |number: &u32| match self.wanted.get(*number as usize) {
+            Some((Wanted::Pattern(tree), _)) => Some(tree),
+            _ => None,
+        };
+        let trees: Vec<&Hir> = self.uncompiled.iter().filter_map(|(number, _)| tree(number)).collect();
+        let (regexes, groups) = pattern::compile_all(&trees, || scan::group(&self.wanted));
+        let mut compiled = HashMap::with_capacity(regexes.len());
         let mut errors = Vec::new();
-        for ((number, _), regex) in trees.iter().zip(regexes) {
-            if regex.is_none() {
-                let position = self.wanted_at.get(*number);
+        for ((number, text), regex) in self.uncompiled.iter().zip(regexes) {
+            if let Some(regex) = regex {
+                compiled.insert(*number, (text, Arc::new(regex)));
+            } else {
+                let position = self.wanted_at.get(*number as usize);
                 errors.extend(position.map(|position| CompileError::from((position, TOO_LARGE.to_owned()))));
-            }
-            if let Some(place) = by_number.get_mut(*number) {
-                *place = regex;
             }
         }
         program.groups = groups.all;
@@ -150,8 +152,11 @@ impl<'r> Tables<'r> {
             if let Some(filter) = link.test.filter_mut() {
                 filter.bit = groups.bits.get(filter.number as usize).copied().flatten();
             }
-            if let Test::Pattern(pattern) = &mut link.test {
-                pattern.regex = by_number.get_mut(pattern.filter.number as usize).and_then(Option::take);
+            if let Test::Pattern(pattern) = &mut link.test
+                && let Some((text, regex)) = compiled.remove(&pattern.filter.number)
+            {
+                self.parts.add_pattern(text, &regex, &pattern.filter.needs);
+                pattern.regex = Some(regex);
             }
         }
         super::links::mark_readers(program);
