@@ -13,8 +13,8 @@ use super::bits::Bits;
 use super::program::{Disrupt, Program, Rule, Settings, Skip, Text};
 use super::{CompileError, Parts, ReadFile, RuleSet};
 use crate::seclang::{
-    self, Action, Ctl, Directive, DirectiveKind, Disruptive, Expr, ExprPart, Located, Phase, Position, RuleRange,
-    Setting, SkipTo, TargetUpdate,
+    self, Action, Directive, DirectiveKind, Disruptive, Expr, ExprPart, Located, Phase, Position, RuleRange, Setting,
+    SkipTo, TargetUpdate,
 };
 use crate::told::Told;
 
@@ -367,15 +367,6 @@ impl Compiler {
         let mut links = Vec::new();
         let mut next = Some((&draft.rule, &draft.position));
         while let Some((rule, position)) = next {
-            for action in &rule.actions {
-                let name = match &action.value {
-                    Action::Ctl(Ctl::RequestBodyLimit(_)) => "ctl:requestBodyLimit",
-                    Action::Ctl(Ctl::ResponseBodyLimit(_)) => "ctl:responseBodyLimit",
-                    _ => continue,
-                };
-                let message = format!("{name} is decided by the policy and has no effect here");
-                self.warn(&action.position, &message);
-            }
             match tables.link(rule, position, &draft.rule, &draft.defaults) {
                 Ok(link) => links.push(link),
                 Err(errors) => self.errors.extend(errors),
