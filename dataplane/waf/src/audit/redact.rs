@@ -18,7 +18,9 @@ mod fold;
 mod mask;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
+use aho_corasick::AhoCorasick;
 use fold::Folded;
 pub use mask::Mask;
 
@@ -28,11 +30,13 @@ use crate::transform::Transformation;
 const REPLACEMENT: &str = "***";
 
 /// Names whose values are replaced.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Redaction {
     /// In lower case.
     arguments: Vec<String>,
     headers: Vec<String>,
+    /// Finds out at once that a text has none of the names: most have none. Absent where it does not know all names.
+    any: Option<Arc<AhoCorasick>>,
 }
 
 impl Redaction {
@@ -40,14 +44,25 @@ impl Redaction {
     #[must_use]
     pub fn new(arguments: impl IntoIterator<Item = String>, headers: impl IntoIterator<Item = String>) -> Self {
         let lower = |name: String| name.to_ascii_lowercase();
-        Self {
+        let mut this = Self {
             arguments: arguments
                 .into_iter()
                 .map(lower)
                 .filter(|name| !name.is_empty())
                 .collect(),
             headers: headers.into_iter().map(lower).filter(|name| !name.is_empty()).collect(),
-        }
+            any: None,
+        };
+        let names = this
+            .arguments
+            .iter()
+            .flat_map(|name| [Some(name.as_str()), last_part(name)]);
+        let names = names
+            .flatten()
+            .chain(this.headers.iter().map(String::as_str))
+            .map(as_sought);
+        this.any = AhoCorasick::new(names).ok().map(Arc::new);
+        this
     }
 
     /// Hides one more name; false if it was hidden.
@@ -61,6 +76,7 @@ impl Redaction {
         let new = !name.is_empty() && !names.contains(&name);
         if new {
             names.push(name);
+            self.any = None;
         }
         new
     }
@@ -147,6 +163,9 @@ impl Redaction {
     /// else behind the name. A name in prose, with a space or a full stop behind it, has no value.
     fn behind_name(&self, folded: &Folded) -> Option<usize> {
         let text = folded.bytes.as_slice();
+        if self.any.as_ref().is_some_and(|any| !any.is_match(text)) {
+            return None;
+        }
         let mut first: Option<usize> = None;
         let mut note = |at: usize| {
             if at < text.len() {
@@ -208,10 +227,15 @@ fn is_end(byte: u8) -> bool {
     byte.is_ascii_whitespace() || matches!(byte, b'&' | b';' | b',' | b'"' | b'\'' | b'<' | b'>' | b'}' | b'\\')
 }
 
+/// A name as it stands in a folded text.
+fn as_sought(name: &str) -> String {
+    name.replace('+', " ")
+}
+
 /// Each place of a name in a text, as a word of its own.
 fn each(text: &[u8], name: &str, mut found: impl FnMut(usize, usize)) {
     let is_word = |at: Option<&u8>| at.is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
-    let name = name.replace('+', " ");
+    let name = as_sought(name);
     for start in memchr::memmem::find_iter(text, name.as_bytes()) {
         let end = start + name.len();
         let before = start.checked_sub(1).and_then(|at| text.get(at));

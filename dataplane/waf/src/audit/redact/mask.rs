@@ -1,8 +1,10 @@
 //! What is kept out of one transaction's line: hidden names, and the values they had in it.
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+use memchr::memmem::Finder;
 
 use super::{Folded, REPLACEMENT, Redaction};
 
@@ -16,6 +18,18 @@ const SHORT: usize = 3;
 const VALUES: usize = 256;
 const BYTES: usize = 64 << 10;
 
+/// So many values are sought one by one: to build an automaton takes longer than to read a few lines so often.
+const FEW: usize = 8;
+
+/// How values are sought.
+#[derive(Clone, Debug, Default)]
+enum Sought {
+    #[default]
+    Nothing,
+    Few(Vec<Finder<'static>>),
+    Many(AhoCorasick),
+}
+
 /// Names and values. Made when a line is to be written, of one transaction.
 #[derive(Clone, Debug, Default)]
 pub struct Mask {
@@ -24,7 +38,7 @@ pub struct Mask {
     bytes: usize,
     /// There are more values than are sought.
     doubt: bool,
-    sought: Option<AhoCorasick>,
+    sought: Sought,
 }
 
 impl Mask {
@@ -38,14 +52,21 @@ impl Mask {
         for value in values {
             this.add(&value);
         }
-        if !this.values.is_empty() && !this.doubt {
-            let prefixes = this.values.iter().map(|value| value.get(..PREFIX).unwrap_or(value));
-            let built = AhoCorasick::builder()
-                .match_kind(MatchKind::LeftmostLongest)
-                .kind(Some(AhoCorasickKind::ContiguousNFA))
-                .build(prefixes);
-            this.doubt = built.is_err();
-            this.sought = built.ok();
+        let prefixes = this.values.iter().map(|value| value.get(..PREFIX).unwrap_or(value));
+        if this.values.is_empty() || this.doubt {
+            return this;
+        }
+        if this.values.len() <= FEW {
+            this.sought = Sought::Few(prefixes.map(|value| Finder::new(value).into_owned()).collect());
+            return this;
+        }
+        let built = AhoCorasick::builder()
+            .match_kind(MatchKind::LeftmostLongest)
+            .kind(Some(AhoCorasickKind::ContiguousNFA))
+            .build(prefixes);
+        match built {
+            Ok(automaton) => this.sought = Sought::Many(automaton),
+            Err(_) => this.doubt = true,
         }
         this
     }
@@ -92,7 +113,7 @@ impl Mask {
         if self.doubt && !text.is_empty() {
             return Some(REPLACEMENT.to_owned());
         }
-        if self.names.is_empty() && self.sought.is_none() {
+        if self.names.is_empty() && matches!(self.sought, Sought::Nothing) {
             return None;
         }
         let folded = Folded::new(text.as_bytes());
@@ -118,22 +139,50 @@ impl Mask {
     }
 
     fn found(&self, folded: &Folded) -> Vec<(usize, usize)> {
-        let Some(sought) = &self.sought else { return Vec::new() };
         let text = folded.bytes.as_slice();
         let is_word = |at: Option<&u8>| at.is_some_and(u8::is_ascii_alphanumeric);
         let mut all = Vec::new();
-        for found in sought.find_iter(text) {
-            let length = self.values.get(found.pattern().as_usize()).map_or(0, Vec::len);
-            let before = found.start().checked_sub(1).and_then(|at| text.get(at));
-            if length < SHORT && (is_word(before) || is_word(text.get(found.end()))) {
+        for (start, end, value) in self.places(text) {
+            let length = self.values.get(value).map_or(0, Vec::len);
+            let before = start.checked_sub(1).and_then(|at| text.get(at));
+            if length < SHORT && (is_word(before) || is_word(text.get(end))) {
                 continue;
             }
             if length > PREFIX {
-                all.push((found.start(), text.len()));
+                all.push((start, text.len()));
                 break;
             }
-            all.push((found.start(), found.end()));
+            all.push((start, end));
         }
+        all
+    }
+
+    /// Where values stand, and which: of those that overlap the first, of those that begin together the longest.
+    fn places(&self, text: &[u8]) -> Vec<(usize, usize, usize)> {
+        let finders = match &self.sought {
+            Sought::Nothing => return Vec::new(),
+            Sought::Many(automaton) => {
+                let found = automaton.find_iter(text);
+                return found
+                    .map(|found| (found.start(), found.end(), found.pattern().as_usize()))
+                    .collect();
+            }
+            Sought::Few(finders) => finders,
+        };
+        let mut all: Vec<(usize, usize, usize)> = Vec::new();
+        for (value, finder) in finders.iter().enumerate() {
+            let length = finder.needle().len();
+            all.extend(finder.find_iter(text).map(|start| (start, start + length, value)));
+        }
+        all.sort_unstable_by_key(|(start, end, _)| (*start, Reverse(*end)));
+        let mut behind = 0;
+        all.retain(|(start, end, _)| {
+            let is_free = *start >= behind;
+            if is_free {
+                behind = *end;
+            }
+            is_free
+        });
         all
     }
 }
@@ -155,6 +204,26 @@ mod tests {
         assert_eq!(mask.text("1424 and 42."), "1424 and ***.");
         assert_eq!(mask.text("é42é password=42 or more"), "é***é password=***");
         assert!(matches!(mask.text("nothing here"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn few_values_and_many_are_found_alike() {
+        let values = ["ab", "abc", "bcd", "x", "long value", "ong"];
+        let many: Vec<String> = (0..20).map(|n| format!("never-{n}-there")).collect();
+        let all: Vec<&str> = values.into_iter().chain(many.iter().map(String::as_str)).collect();
+        let (few, many) = (mask(&values), mask(&all));
+        assert!(matches!((&few.sought, &many.sought), (Sought::Few(_), Sought::Many(_))));
+        for text in [
+            "abcd",
+            "aabcabx",
+            "a long value",
+            "ab ab ab",
+            "x bcd abcbcd",
+            "",
+            "ong long valu",
+        ] {
+            assert_eq!(few.text(text), many.text(text), "{text}");
+        }
     }
 
     #[test]
