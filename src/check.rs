@@ -36,7 +36,7 @@ pub(crate) enum Format {
 pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
     let loaded = load(&args.dir)?;
     let mut world = loaded.world();
-    world.crs = catalog(read_crs(args.crs_dir.clone())?.as_ref());
+    world.crs = catalog(read_crs(args.crs_dir.clone())?);
     let output = compile(&world);
     let found = loaded.report(&output, Services::Elsewhere);
     match args.output {

@@ -10,17 +10,17 @@ use breakwater_waf::catalog::Catalog;
 use crate::exit::Failure;
 
 /// That of a directory that was named, or else of the one `up` would use, if it can be read.
-pub(crate) fn read_crs(given: Option<PathBuf>) -> Result<Option<Crs>, Failure> {
+pub(crate) fn read_crs(given: Option<PathBuf>) -> Result<Option<Arc<Crs>>, Failure> {
     let must = given.is_some();
     let Some(dir) = crs_dir(given) else { return Ok(None) };
     match breakwater_dataplane::read_crs(&dir) {
-        Ok(crs) => Ok(Some(crs)),
+        Ok(crs) => Ok(Some(Arc::new(crs))),
         Err(error) if must => Err(Failure::environment(error.to_string(), "name another with --crs-dir")),
         Err(_) => Ok(None),
     }
 }
 
 /// Its rules, as the compile step looks at them.
-pub(crate) fn catalog(crs: Option<&Crs>) -> Option<Arc<Catalog>> {
+pub(crate) fn catalog(crs: Option<Arc<Crs>>) -> Option<Arc<Catalog>> {
     crs.map(|crs| Arc::new(Catalog::of_crs(crs)))
 }

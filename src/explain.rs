@@ -10,7 +10,6 @@ use breakwater_compile::{
 };
 use breakwater_dataplane::geo::Locations;
 use breakwater_snapshot::unit::{self, Mode};
-use breakwater_waf::bundle::Crs;
 use breakwater_waf::geo::{Country, Locate as _, UNKNOWN_ASN};
 use breakwater_wire::device::{self, Classes};
 use breakwater_wire::etag::EntityTag;
@@ -72,11 +71,11 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<ExitCode, Failure> {
 fn explained(args: &ExplainArgs) -> Result<(Loaded, Vec<Diagnostic>, Explanation), Failure> {
     let mut request = request(args)?;
     let crs = read_crs(args.crs_dir.clone())?;
-    request.crs = crs.as_ref().and_then(Crs::version).map(str::to_owned);
+    request.crs = crs.as_ref().and_then(|crs| crs.version()).map(str::to_owned);
     locate(args, &mut request)?;
     let loaded = check::load(&args.dir)?;
     let mut world = loaded.world();
-    world.crs = catalog(crs.as_ref());
+    world.crs = catalog(crs);
     let output = compile(&world);
     let found = loaded.report(&output, Services::Elsewhere);
     let explanation = explain(

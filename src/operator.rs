@@ -65,7 +65,7 @@ async fn operate(args: OperatorArgs) -> Result<ExitCode, Failure> {
     let mut stop = Stop::new()?;
     let mut options = Options::new(args.listen, args.admin, args.identity.clone());
     options.namespace.clone_from(&args.namespace);
-    options.crs = catalog(read_crs(args.crs_dir)?.as_ref());
+    options.crs = catalog(read_crs(args.crs_dir)?);
     options.lists_from_loopback = args.lists_from_loopback;
     options.watch_namespace = args.watch_namespace;
     options.peers = args.peers;

@@ -401,12 +401,12 @@ impl DataPlane {
 
     /// The version of the Core Rule Set that was read at the start, for people; none: there is none.
     pub fn crs_version(&self) -> Option<&str> {
-        self.crs().map(crate::crs::describe)
+        self.crs().map(|crs| crate::crs::describe(crs))
     }
 
     /// The Core Rule Set that was read at the start; none: there is none.
-    pub fn crs(&self) -> Option<&Crs> {
-        self.crs.as_deref()
+    pub fn crs(&self) -> Option<&Arc<Crs>> {
+        self.crs.as_ref()
     }
 
     /// Opens the files of logs again: someone moved them away.

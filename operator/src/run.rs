@@ -36,7 +36,7 @@ pub struct Options {
     pub admin: SocketAddr,
     /// The operator's own namespace, where it keeps lists of addresses.
     pub namespace: String,
-    /// The rules of the Core Rule Set, for warnings about exclusions; none: they are not known here.
+    /// The Core Rule Set, for what is to be said of policies that use it; none: it is not known here.
     pub crs: Option<Arc<Catalog>>,
     /// Whether lists may be fetched from this machine.
     pub lists_from_loopback: bool,

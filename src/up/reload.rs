@@ -73,7 +73,7 @@ impl Reloader {
     /// are. While a file cannot be read, the objects it may have held are taken from the earlier run: a policy is not lost
     /// by a slip of the pen before a restart.
     pub(super) async fn start(&mut self, data_plane: &DataPlane) -> usize {
-        self.crs = catalog(data_plane.crs());
+        self.crs = catalog(data_plane.crs().cloned());
         let earlier = self.state.as_mut().and_then(LastGoodCopy::load);
         if let Some(snapshot) = &earlier {
             data_plane.apply(snapshot).await;

@@ -15,7 +15,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::engine::{self, CompileError, Parts, RuleSet};
 use crate::review;
 use crate::seclang::{self, Action, Directive, DirectiveKind, ParseError, Position, Setting, Target};
-use crate::told::Remark;
+use crate::told::{Remark, Told};
+
+mod beside;
+
+pub use beside::{REFUSING, SETUP};
 
 /// What ModSecurity's recommended configuration has, without what a host decides: which parser a body goes through, and
 /// that a body which is not what its type says is refused, and that bounds of the engine which were reached are told. A
@@ -54,7 +58,7 @@ pub struct Source<'a> {
 }
 
 /// The Core Rule Set, parsed.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Crs {
     setup: Vec<Directive>,
     rules: Vec<Directive>,
@@ -229,14 +233,7 @@ pub fn compile(crs: Option<&Crs>, own: &Own) -> Result<Compiled, Vec<Mistake>> {
 pub fn compile_beside(crs: Option<&Crs>, own: &Own, parts: &mut Parts) -> Result<Compiled, Vec<Mistake>> {
     let directives = directives(crs, own)?;
     let is_of_crs = |position: &Position| crs.is_some_and(|crs| crs.sources.contains(&*position.source));
-    let read = |name: &str, position: &Position| {
-        let of_crs = crs.filter(|_| is_of_crs(position));
-        let found = of_crs.and_then(|crs| crs.data.get(name));
-        found.cloned().ok_or_else(|| match of_crs {
-            Some(_) => format!("there is no data file `{name}` beside the rules"),
-            None => format!("`{name}` cannot be read: a policy has no files; write the values into the rule"),
-        })
-    };
+    let read = |name: &str, position: &Position| read(crs.filter(|_| is_of_crs(position)), name);
     let rules = RuleSet::compile_whole(&directives, &read, &is_of_crs, parts).map_err(mistakes)?;
     let left_out = rules.left_out().iter().cloned().map(Mistake::from).collect();
     let lookups = rules.lookups().iter().cloned().map(Mistake::from);
@@ -260,8 +257,64 @@ pub fn compile_beside(crs: Option<&Crs>, own: &Own, parts: &mut Parts) -> Result
     })
 }
 
+/// A data file: the Core Rule Set has some, a policy none.
+fn read(crs: Option<&Crs>, name: &str) -> Result<Vec<u8>, String> {
+    let found = crs.and_then(|crs| crs.data.get(name));
+    found.cloned().ok_or_else(|| match crs {
+        Some(_) => format!("there is no data file `{name}` beside the rules"),
+        None => format!("`{name}` cannot be read: a policy has no files; write the values into the rule"),
+    })
+}
+
+/// What is to be said of own rules beside the Core Rule Set: what [`compile`] would say of them, without compiling their
+/// patterns, and what they do to the Core Rule Set ([`beside`]). To say what is wrong with their patterns is left to
+/// [`compile`], without the Core Rule Set.
+///
+/// # Errors
+/// Every mistake, in order.
+pub fn link(crs: &Crs, own: &Own) -> Result<Vec<Mistake>, Vec<Mistake>> {
+    let directives = directives(Some(crs), own)?;
+    let is_of_crs = |position: &Position| crs.sources.contains(&*position.source);
+    let given = |position: &Position| is_of_crs(position) || &*position.source == BASE_NAME;
+    let mut effects = beside::Effects::default();
+    let warnings = engine::link(
+        &directives,
+        &|name, position| read(is_of_crs(position).then_some(crs), name),
+        &given,
+        &beside::matters,
+        &mut |effect| effects.add(effect),
+    )
+    .map_err(mistakes)?;
+    let warnings = warnings.into_iter().map(Mistake::from);
+    let mut told: Vec<Mistake> = warnings.filter(|warning| !given(&warning.position)).collect();
+    told.extend(effects.told());
+    Ok(told)
+}
+
+/// Own rules with an id that the Core Rule Set has.
+fn taken(crs: &Crs, own: &Own) -> Vec<Mistake> {
+    let ids: BTreeSet<u32> = crs.directives().filter_map(id_of).collect();
+    let mut taken = Told::default();
+    for directive in &own.rules {
+        if let Some(id) = id_of(directive).filter(|id| ids.contains(id)) {
+            taken.push(Mistake {
+                position: directive.position.clone(),
+                message: format!(
+                    "{} has a rule {id}: an id names one rule; give this one an id from 1 to 99999",
+                    crs.version().unwrap_or("the Core Rule Set")
+                ),
+            });
+        }
+    }
+    taken.told()
+}
+
 /// Everything in its order.
 fn directives(crs: Option<&Crs>, own: &Own) -> Result<Vec<Directive>, Vec<Mistake>> {
+    let taken = crs.map_or_else(Vec::new, |crs| taken(crs, own));
+    if !taken.is_empty() {
+        return Err(taken);
+    }
     let ids: BTreeSet<u32> = own.rules.iter().filter_map(id_of).collect();
     let base = base().map_err(mistakes)?;
     let base = base

@@ -5,14 +5,16 @@
 //! `SecRuleRemove…` takes away.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::bundle::{self, Crs, Own};
-use crate::seclang::{Action, Directive, DirectiveKind, ExprPart, Key, Rule, RuleRange, Target};
+use crate::seclang::{Action, Directive, DirectiveKind, ExprPart, Rule, RuleRange, Target};
 
 /// The rules of one source, by their ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Catalog {
-    version: Option<String>,
+    /// Where they are from, if that is a Core Rule Set.
+    crs: Option<Arc<Crs>>,
     /// By id: what a rule and its chain look at.
     targets: BTreeMap<u32, Vec<Target>>,
     /// By tag: the rules that have it.
@@ -22,12 +24,10 @@ pub struct Catalog {
 impl Catalog {
     /// The rules of a Core Rule Set.
     #[must_use]
-    pub fn of_crs(crs: &Crs) -> Self {
-        let mut catalog = Self {
-            version: crs.version().map(str::to_owned),
-            ..Self::default()
-        };
+    pub fn of_crs(crs: Arc<Crs>) -> Self {
+        let mut catalog = Self::default();
         crs.directives().for_each(|directive| catalog.add(directive));
+        catalog.crs = Some(crs);
         catalog
     }
 
@@ -45,7 +45,13 @@ impl Catalog {
     /// The version of the Core Rule Set, if it is one and says it.
     #[must_use]
     pub fn version(&self) -> Option<&str> {
-        self.version.as_deref()
+        self.crs.as_ref()?.version()
+    }
+
+    /// The Core Rule Set itself, if it is one.
+    #[must_use]
+    pub fn crs(&self) -> Option<&Arc<Crs>> {
+        self.crs.as_ref()
     }
 
     /// Whether a rule is among these.
@@ -70,7 +76,7 @@ impl Catalog {
     #[must_use]
     pub fn looks_at(&self, ids: &BTreeSet<u32>, target: &Target) -> bool {
         let mut own = ids.iter().filter_map(|id| self.targets.get(id)).flatten();
-        own.any(|own| hides(target, own))
+        own.any(|own| target.hides(own))
     }
 
     fn add(&mut self, directive: &Directive) {
@@ -109,15 +115,6 @@ fn text(parts: &[ExprPart]) -> Option<String> {
             ExprPart::Macro(..) => None,
         })
         .collect()
-}
-
-/// Whether a target that is excluded may have something in common with one that a rule has. Patterns may.
-fn hides(excluded: &Target, own: &Target) -> bool {
-    let same = match (&excluded.key, &own.key) {
-        (Some(Key::Name(one)), Some(Key::Name(other))) => one.eq_ignore_ascii_case(other),
-        _ => true,
-    };
-    excluded.variable == own.variable && same
 }
 
 #[cfg(test)]

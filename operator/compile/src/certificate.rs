@@ -22,23 +22,31 @@ use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys, RootCertStore};
 
+use crate::waf_link::Known;
 use crate::{Secret, World, ocsp};
 
 /// The type of a Secret that holds a certificate and its key.
 pub(crate) const TLS_SECRET: &str = "kubernetes.io/tls";
 
-/// What earlier compilations found of certificates. Holds no key, and nothing that the last compilation did not need.
+/// What earlier compilations found of certificates, and of own rules beside the Core Rule Set. Holds no key, and nothing
+/// that the last compilation did not need.
 #[derive(Clone, Debug, Default)]
 pub struct Memo {
     known: HashMap<Digest, Found>,
     parsed: u64,
+    pub(crate) links: Known,
 }
 
 /// The server's own certificate, or what is wrong, of some content.
 type Found = Result<Arc<CertificateDer<'static>>, Arc<str>>;
 
 impl Memo {
-    /// How many contents are remembered.
+    /// How often own rules were looked at beside the Core Rule Set, in all compilations with this memo.
+    pub const fn linked(&self) -> u64 {
+        self.links.linked()
+    }
+
+    /// How many contents of certificates are remembered.
     pub fn len(&self) -> usize {
         self.known.len()
     }

@@ -13,6 +13,7 @@ use crate::origin::Servers;
 use crate::purge_record::{self, Published};
 use crate::tiering::PARENT;
 use crate::tls::Deciders;
+use crate::waf_link::{Known, Links};
 use crate::{
     Judgement, MOST_PURGES, Meta, Problem, Reason, Severity, Verdict, World, cache_purge, edge_cache, tiering, tls,
     waf_policy, ws_route,
@@ -85,7 +86,7 @@ pub fn compile_again(world: &World, memo: &mut Memo) -> Output {
     let cache_claims: HashMap<&ObjectId, &Claims> = edge_caches.iter().map(|read| (&read.id, &read.claims)).collect();
     purges(world, &index, &cache_claims, &mut out);
     recorded_purges(world, &index, &mut out);
-    policies(world, &index, &mut out);
+    policies(world, &index, &mut memo.links, &mut out);
 
     let mut settled = Settled {
         index,
@@ -275,11 +276,12 @@ fn accepted(held: &Held, lost_tls: Option<String>) -> Judgement {
     Judgement::new(status, reason, message)
 }
 
-fn policies(world: &World, index: &Index<'_>, out: &mut Builder) {
+fn policies(world: &World, index: &Index<'_>, known: &mut Known, out: &mut Builder) {
+    let mut links = Links::new(known);
     let mut read = Vec::with_capacity(world.waf_policies.len());
     for object in &world.waf_policies {
         let mut findings = Findings::default();
-        let unit = waf_policy::read(object, index, &mut findings);
+        let unit = waf_policy::read(object, index, &mut links, &mut findings);
         let invalid = findings.invalid().map(|message| (message, findings.only_waits()));
         let (targets, accepted, resolved) = waf_policy::targets(object, index, &mut findings);
         let id = object.meta.id(Kind::WafPolicy);

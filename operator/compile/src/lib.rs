@@ -42,6 +42,7 @@ mod value;
 mod verdict;
 mod waf_effects;
 mod waf_groups;
+mod waf_link;
 mod waf_places;
 mod waf_policy;
 mod waf_rules;

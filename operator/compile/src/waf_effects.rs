@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use breakwater_crds as crds;
 use breakwater_snapshot::unit::RuleSelection;
-use breakwater_waf::bundle::{self, Own};
+use breakwater_waf::bundle::{self, Own, REFUSING, SETUP};
 use breakwater_waf::catalog::Catalog;
 use breakwater_waf::seclang::{DirectiveKind, RuleRange, Target, Variable};
 
@@ -17,15 +17,6 @@ use crate::waf_rules::range;
 
 /// Ids that are the Core Rule Set's, and those of its plugins.
 const OF_CRS: [(u32, u32); 2] = [(900_000, 999_999), (9_500_000, 9_999_999)];
-
-/// Rules that compare the scores of the others with the thresholds and refuse, and what stops without them.
-const REFUSING: [(u32, &str); 2] = [
-    (949_110, "no request is refused for its score"),
-    (959_100, "no response is refused for its score"),
-];
-
-/// Rules that set scores, thresholds and paranoia levels up.
-const SETUP: (u32, u32) = (901_000, 901_999);
 
 /// The rules there are, as far as they are known here.
 pub(crate) struct Rules<'a> {
@@ -92,7 +83,8 @@ pub(crate) fn check(spec: &crds::Crs, rules: &Rules<'_>, findings: &mut Findings
     }
 }
 
-/// Looks at what own directives remove from the Core Rule Set.
+/// Looks at what own directives remove from a Core Rule Set that is not known here. Of one that is, [`crate::waf_link`] says
+/// more.
 pub(crate) fn removals(own: &Own, rules: &Rules<'_>, findings: &mut Findings) {
     for directive in own.changes() {
         // Tags and messages are patterns there.

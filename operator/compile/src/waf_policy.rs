@@ -14,6 +14,7 @@ use crate::claims::Age;
 use crate::edge_cache::collect;
 use crate::findings::Findings;
 use crate::index::{Index, positive};
+use crate::waf_link::Links;
 use crate::{Judgement, Object, Reason, url_list, value, waf_places, waf_rules};
 
 /// Most refusals that a penalty can ask for.
@@ -23,7 +24,12 @@ const MAX_STRIKES: u32 = 1_000_000;
 const ENFORCES_NOTHING: &str = "the policy enforces nothing: it has no crs, seclang, list, limit or header rule; crs: without a value is as good as absent, write crs: {} for the Core Rule Set";
 
 /// Reads every field but the targets.
-pub(crate) fn read(object: &Object<crds::WafPolicySpec>, index: &Index<'_>, findings: &mut Findings) -> WafPolicy {
+pub(crate) fn read(
+    object: &Object<crds::WafPolicySpec>,
+    index: &Index<'_>,
+    links: &mut Links<'_>,
+    findings: &mut Findings,
+) -> WafPolicy {
     let spec = &object.spec;
     if spec.target_refs.is_empty() {
         findings.error(
@@ -98,7 +104,7 @@ pub(crate) fn read(object: &Object<crds::WafPolicySpec>, index: &Index<'_>, find
         );
     }
     let challenge = challenge(spec, findings);
-    let rules = waf_rules::read(&object.meta.namespace, spec, index, findings);
+    let rules = waf_rules::read(&object.meta.namespace, spec, index, links, findings);
     if !matches!(spec.block.status, 403 | 404) {
         findings.error(
             "spec.block.status",

@@ -1,4 +1,6 @@
-//! Compiles the rules of a WafPolicy: what can be said of them without the Core Rule Set, which only nodes have.
+//! Compiles the rules of a WafPolicy: what can be said of them, beside the Core Rule Set where it is known here.
+
+use std::sync::Arc;
 
 use breakwater_crds as crds;
 use breakwater_snapshot::unit::{BodyType, Crs, RuleExclusion, RuleSelection, Rules, SecLangSource};
@@ -13,6 +15,7 @@ use crate::index::Index;
 use crate::value;
 use crate::waf_effects;
 use crate::waf_groups;
+use crate::waf_link::Links;
 use crate::waf_policy::sorted;
 
 /// Most bytes of SecLang in one policy, over all its sources.
@@ -28,6 +31,7 @@ pub(crate) fn read(
     namespace: &str,
     spec: &crds::WafPolicySpec,
     index: &Index<'_>,
+    links: &mut Links<'_>,
     findings: &mut Findings,
 ) -> Option<Rules> {
     if spec.crs.is_none() && spec.seclang.is_none() {
@@ -55,7 +59,12 @@ pub(crate) fn read(
         reject_larger,
         inspect_response,
     };
-    let own = own_rules(&sources, crs.is_some(), &fields, findings);
+    let beside = match (crs, index.crs.and_then(Catalog::crs)) {
+        (None, _) => Beside::Nothing,
+        (Some(_), None) => Beside::Unknown,
+        (Some(_), Some(crs)) => Beside::Crs(crs, links),
+    };
+    let own = own_rules(&sources, beside, &fields, findings);
     if let (Some(crs), Some(own)) = (crs, own)
         && !(crs.exclusions.is_empty() && crs.modes.is_empty() && own.changes().is_empty())
     {
@@ -64,7 +73,9 @@ pub(crate) fn read(
             own: &Catalog::of_own(&own),
         };
         waf_effects::check(crs, &rules, findings);
-        waf_effects::removals(&own, &rules, findings);
+        if index.crs.is_none() {
+            waf_effects::removals(&own, &rules, findings);
+        }
     }
     Some(Rules {
         crs: crs.map(|crs| core(crs, findings)),
@@ -261,10 +272,23 @@ fn sources(namespace: &str, spec: &crds::SecLang, index: &Index<'_>, findings: &
     sources
 }
 
-/// Reads the rules as nodes do, as far as that goes without the Core Rule Set, and says all that is wrong at once: each
-/// with its place, the field and the line, or the ConfigMap, for that is not in the policy's manifest, and the line. None
-/// where something is.
-fn own_rules(sources: &[SecLangSource], with_crs: bool, fields: &Fields, findings: &mut Findings) -> Option<Own> {
+/// What own rules stand beside.
+enum Beside<'l, 'm> {
+    Nothing,
+    /// A Core Rule Set that only nodes have.
+    Unknown,
+    Crs(&'l Arc<bundle::Crs>, &'l mut Links<'m>),
+}
+
+/// Reads the rules as nodes do, as far as that goes where the Core Rule Set is not known, and says all that is wrong at
+/// once: each with its place, the field and the line, or the ConfigMap, for that is not in the policy's manifest, and the
+/// line. None where something is.
+fn own_rules(
+    sources: &[SecLangSource],
+    beside: Beside<'_, '_>,
+    fields: &Fields,
+    findings: &mut Findings,
+) -> Option<Own> {
     if sources.is_empty() {
         return Some(Own::default());
     }
@@ -289,14 +313,24 @@ fn own_rules(sources: &[SecLangSource], with_crs: bool, fields: &Fields, finding
     let review = review(own.rules(), Some(fields));
     errors.extend(review.errors);
     let mut warnings = review.warnings;
-    // The Core Rule Set beside them mends no mistake of theirs.
-    match bundle::compile(None, &own) {
-        // But it may have the markers and rules that these name, as may what was not read.
-        Ok(compiled) if whole && !with_crs => {
+    // The Core Rule Set beside them mends no mistake of theirs. But it may have the markers and rules that these name, as
+    // may what was not read.
+    let alone = bundle::compile(None, &own);
+    match (&alone, beside) {
+        (Ok(compiled), Beside::Nothing) if whole => {
             warnings.extend(compiled.rules.warnings().iter().cloned().map(Mistake::from));
         }
-        Ok(_) => {}
-        Err(mistakes) => errors.extend(mistakes),
+        (_, Beside::Crs(crs, links)) => match links.link(crs, sources, &own) {
+            Ok(told) if whole => warnings.extend(told.iter().cloned()),
+            Ok(_) => {}
+            Err(mistakes) => errors.extend(mistakes.iter().cloned()),
+        },
+        _ => {}
+    }
+    for mistake in alone.err().into_iter().flatten() {
+        if !errors.contains(&mistake) {
+            errors.push(mistake);
+        }
     }
     warnings.extend(
         fields
@@ -315,7 +349,14 @@ fn own_rules(sources: &[SecLangSource], with_crs: bool, fields: &Fields, finding
     errors.sort_by_key(place);
     warnings.sort_by_key(place);
     for Mistake { position, message } in errors {
-        findings.error(position.to_string(), message);
+        match sources.iter().any(|source| source.name == *position.source) {
+            true => findings.error(position.to_string(), message),
+            // A mistake of the Core Rule Set's, or one that shows there.
+            false => findings.error(
+                "spec.seclang",
+                format!("beside the Core Rule Set: {position}: {message}"),
+            ),
+        }
     }
     for Mistake { position, message } in warnings {
         findings.warning(position.to_string(), message);

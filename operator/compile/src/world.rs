@@ -41,7 +41,7 @@ pub struct World {
     pub config_maps: Vec<ConfigMap>,
     /// Lists of addresses that policies name by URL.
     pub url_lists: UrlLists,
-    /// The rules of the Core Rule Set that nodes probably have, for warnings about exclusions; none: it is not known here.
+    /// The Core Rule Set that nodes probably have: own rules are looked at beside it; none: it is not known here.
     pub crs: Option<Arc<Catalog>>,
     /// Labels of Nodes cannot be seen, so that none is selected by them.
     pub blind_to_nodes: bool,

@@ -7,7 +7,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use breakwater_compile::{Severity, compile};
+use breakwater_compile::{Memo, Severity, compile, compile_again};
 use breakwater_waf::bundle::{Crs, Source};
 use breakwater_waf::catalog::Catalog;
 use support::world;
@@ -19,7 +19,7 @@ SecRule ARGS|REQUEST_COOKIES "@rx union" "id:942100,phase:2,block,tag:'attack-sq
 SecRule REQUEST_METHOD "@rx ^PUT$" "id:911100,phase:1,block,tag:'OWASP_CRS'"
 SecRule TX:DETECTION_PARANOIA_LEVEL "@lt 1" "id:949011,phase:1,pass,nolog,tag:'OWASP_CRS',skipAfter:END"
 SecMarker END
-SecRule TX:blocking_inbound_anomaly_score "@ge 5" "id:949110,phase:2,deny,tag:'OWASP_CRS'"
+SecRule TX:blocking_inbound_anomaly_score "@ge 5" "id:949110,phase:2,deny,msg:'Score Exceeded',tag:'OWASP_CRS'"
 SecRule TX:blocking_outbound_anomaly_score "@ge 4" "id:959100,phase:4,deny,tag:'OWASP_CRS'"
 "#;
 
@@ -28,7 +28,9 @@ fn catalog() -> Arc<Catalog> {
         name: "crs.conf",
         text: CRS,
     };
-    Arc::new(Catalog::of_crs(&Crs::parse(None, &[source], BTreeMap::new()).unwrap()))
+    Arc::new(Catalog::of_crs(Arc::new(
+        Crs::parse(None, &[source], BTreeMap::new()).unwrap(),
+    )))
 }
 
 /// What is said of a policy with this spec, as `severity field: message`.
@@ -162,4 +164,185 @@ fn a_policy_without_any_part_is_said_to_enforce_nothing() {
     ] {
         assert_eq!(told_of(spec), Vec::<String>::new(), "{spec}");
     }
+}
+
+/// What is said of own rules beside the Core Rule Set, without the field.
+fn beside(lines: &[&str]) -> Vec<String> {
+    let lines: Vec<String> = lines.iter().map(|line| format!("      {line}\n")).collect();
+    let told = told_of(&format!("  crs: {{}}\n  seclang:\n    inline: |\n{}", lines.concat()));
+    let told = told.iter().map(|told| told.replace("spec.seclang.inline:", ""));
+    told.collect()
+}
+
+#[test]
+fn what_nodes_refuse_of_own_rules_beside_the_core_rule_set_is_an_error_with_its_line() {
+    let taken = beside(&["", "SecAction \"id:942100,phase:1,pass,nolog\""]);
+    assert!(
+        matches!(taken.as_slice(), [one] if one.starts_with("error 2: OWASP_CRS/4.28.0 has a rule 942100")),
+        "{taken:?}"
+    );
+    let status = beside(&["SecRuleUpdateActionById 949110 \"deny,status:200\""]);
+    assert!(
+        matches!(status.as_slice(), [one] if one.starts_with("error 1: rule 949110: status:200 refuses nothing")),
+        "{status:?}"
+    );
+    // What is wrong without it is told once.
+    let pattern = beside(&["SecRule ARGS \"@rx (\" \"id:1,phase:2,deny\""]);
+    assert!(
+        matches!(pattern.as_slice(), [one] if one.starts_with("error 1: ")),
+        "{pattern:?}"
+    );
+}
+
+#[test]
+fn what_turns_the_core_rule_set_off_is_warned_of_with_its_line() {
+    let refuses = "rule 949110, which refuses for what the others found: no request is refused for its score";
+    for (line, part) in [
+        ("SecRuleRemoveByTag .", refuses),
+        ("SecRuleRemoveByTag OWASP", refuses),
+        ("SecRuleRemoveByMsg Exceeded", refuses),
+        ("SecRuleRemoveById 949110", refuses),
+        (
+            "SecRuleRemoveById 901000-901999",
+            "it removes rule 901100, which sets up",
+        ),
+        (
+            "SecRuleUpdateActionById 949110 \"pass\"",
+            "with this rule 949110 refuses nothing",
+        ),
+        (
+            "SecRuleUpdateActionById 949110 \"allow\"",
+            "with this rule 949110 refuses nothing",
+        ),
+        (
+            "SecRuleUpdateTargetById 949110 \"!TX:BLOCKING_INBOUND_ANOMALY_SCORE\"",
+            refuses,
+        ),
+        ("SecRuleUpdateTargetById 949110 \"!TX\"", refuses),
+        (
+            "SecRuleUpdateTargetById 949110 \"TX:x\" \"TX:blocking_inbound_anomaly_score\"",
+            refuses,
+        ),
+        (
+            "SecAction \"id:1,phase:1,pass,nolog,ctl:ruleRemoveById=949110\"",
+            refuses,
+        ),
+        (
+            "SecAction \"id:1,phase:1,pass,nolog,ctl:ruleRemoveByTag=OWASP_CRS\"",
+            refuses,
+        ),
+        (
+            "SecAction \"id:1,phase:1,pass,nolog,ctl:ruleRemoveTargetById=949110;TX\"",
+            refuses,
+        ),
+        ("SecAction \"id:1,phase:2,pass,nolog,skipAfter:NOSUCH\"", refuses),
+        (
+            "SecAction \"id:1,phase:2,pass,nolog,skipAfter:NOSUCH\"",
+            "no such marker or rule follows",
+        ),
+        (
+            "SecAction \"id:1,phase:3,pass,nolog,skipAfter:NOSUCH\"",
+            "no such marker or rule follows",
+        ),
+        (
+            "SecAction \"id:1,phase:1,pass,nolog,skipAfter:END\"",
+            "it skips rule 901100",
+        ),
+        ("SecAction \"id:1,phase:2,pass,nolog,skip:1\"", "it skips rule 942100"),
+        (
+            "SecAction \"id:1,phase:2,pass,nolog,skip:300\"",
+            "skip:300 leads past the end of the phase",
+        ),
+        ("SecAction \"id:1,phase:2,pass,nolog,skip:300\"", refuses),
+        (
+            "SecAction \"id:1,phase:1,pass,nolog,ctl:ruleEngine=DetectionOnly\"",
+            "it matches always, and turns off",
+        ),
+        (
+            "SecAction \"id:1,phase:1,allow,nolog\"",
+            "it matches always, and turns off",
+        ),
+    ] {
+        let told = beside(&["", line]);
+        assert!(
+            told.iter().all(|told| told.starts_with("warning 2: ")),
+            "{line}: {told:?}"
+        );
+        assert!(told.iter().any(|told| told.contains(part)), "{line}: {told:?}");
+    }
+    let somewhere =
+        beside(&["SecRule REMOTE_ADDR \"@ipMatch 192.0.2.1\" \"id:1,phase:1,pass,ctl:ruleRemoveById=949110\""]);
+    assert!(
+        matches!(somewhere.as_slice(), [one] if one.ends_with("for its score where this rule matches")),
+        "{somewhere:?}"
+    );
+}
+
+#[test]
+fn what_is_about_no_rule_of_the_core_rule_set_nor_of_the_policy_is_warned_of() {
+    for line in [
+        "SecRuleRemoveById 942999",
+        "SecRuleRemoveByTag nosuchtag",
+        "SecRuleUpdateTargetById 942999 \"!ARGS:q\"",
+        "SecRuleUpdateTargetById 942100 \"!ARGS_GET:q\"",
+        "SecRuleUpdateTargetByTag nosuchtag \"!ARGS:q\"",
+        "SecRuleUpdateActionById 942999 \"pass\"",
+        "SecAction \"id:1,phase:1,pass,nolog,ctl:ruleRemoveById=942999\"",
+        "SecAction \"id:1,phase:1,pass,nolog,ctl:ruleRemoveByTag=attack-sql\"",
+        "SecAction \"id:1,phase:1,pass,nolog,ctl:ruleRemoveTargetById=942999;ARGS:q\"",
+        "SecAction \"id:1,phase:1,pass,nolog,ctl:ruleRemoveTargetById=942100;ARGS_GET:q\"",
+    ] {
+        let told = beside(&["", line]);
+        assert!(
+            matches!(told.as_slice(), [one] if one.starts_with("warning 2: ")),
+            "{line}: {told:?}"
+        );
+    }
+}
+
+#[test]
+fn what_changes_some_of_the_core_rule_set_and_leaves_its_verdict_alone_is_not_warned_of() {
+    for line in [
+        "SecRuleRemoveById 942100",
+        "SecRuleRemoveByTag attack-sqli",
+        "SecRuleUpdateTargetById 942100 \"!ARGS:q\"",
+        "SecRuleUpdateTargetById 942100 \"!REQUEST_COOKIES:/^_ga/\"",
+        "SecRuleUpdateActionById 949110 \"deny,status:406\"",
+        "SecRuleUpdateActionById 949110 \"t:none,msg:'x'\"",
+        "SecRule ARGS:a \"@streq 1\" \"id:1,phase:2,deny\"",
+        "SecRule REQUEST_METHOD \"@streq GET\" \"id:1,phase:1,pass,nolog,ctl:ruleRemoveById=942100\"",
+        "SecAction \"id:1,phase:1,pass,nolog,ctl:ruleRemoveTargetByTag=attack-sqli;ARGS:q\"",
+        "SecRule REMOTE_ADDR \"@ipMatch 192.0.2.1\" \"id:1,phase:1,allow,nolog\"",
+        "SecAction \"id:1,phase:5,pass,nolog,ctl:ruleRemoveById=949110\"",
+    ] {
+        assert_eq!(beside(&[line]), Vec::<String>::new(), "{line}");
+    }
+    assert_eq!(
+        beside(&[
+            "SecRule ARGS:a \"@streq 1\" \"id:1,phase:2,pass,nolog,skipAfter:OVER\"",
+            "SecAction \"id:2,phase:2,pass,nolog,setvar:tx.a=1\"",
+            "SecMarker OVER",
+        ]),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn own_rules_are_looked_at_beside_the_core_rule_set_once_for_each_text() {
+    let policies = ["a", "b", "c"].map(|name| {
+        let rule = if name == "c" { 2 } else { 1 };
+        format!(
+            "kind: WafPolicy\nmetadata: {{name: {name}}}\nspec: {{targetRefs: [], crs: {{}}, seclang: {{inline: 'SecAction \"id:{rule},phase:1,pass\"'}}}}\n"
+        )
+    });
+    let mut world = world(&policies.join("---\n"));
+    world.crs = Some(catalog());
+    let mut memo = Memo::default();
+    let first = compile_again(&world, &mut memo);
+    assert_eq!(memo.linked(), 2);
+    assert_eq!(compile_again(&world, &mut memo).verdicts, first.verdicts);
+    assert_eq!(memo.linked(), 2);
+    world.crs = Some(catalog());
+    compile_again(&world, &mut memo);
+    assert_eq!(memo.linked(), 4, "another Core Rule Set");
 }

@@ -4,7 +4,7 @@
 //! becomes what it means in its phase, `skipAfter` becomes a place in its phase. Every mistake is told with its position;
 //! one that is found does not hide the next.
 //!
-//! Left to others: [`links`] makes one link of a chain, [`tables`] gives numbers to what is shared.
+//! Left to others: [`effects`] says what rules do to others, [`links`] makes one link of a chain, [`tables`] gives numbers to what is shared.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,15 +14,17 @@ use super::program::{Disrupt, Program, Rule, Settings, Skip, Text};
 use super::{CompileError, Parts, ReadFile, RuleSet};
 use crate::seclang::{
     self, Action, Directive, DirectiveKind, Disruptive, Expr, ExprPart, Located, Phase, Position, RuleRange, Setting,
-    SkipTo, TargetUpdate,
+    SkipTo, Target, TargetUpdate,
 };
 use crate::told::Told;
 
 mod disrupt;
+mod effects;
 mod links;
 mod select;
 pub(super) mod tables;
 
+pub(crate) use effects::{Effect, How};
 pub(super) use select::Ranges;
 pub(super) use tables::select_target;
 
@@ -53,7 +55,18 @@ pub(super) struct Draft {
     phase: Phase,
     /// Its place among rules and markers.
     place: usize,
-    removed: bool,
+    changed: Changed,
+}
+
+/// Where directives stand that changed a rule.
+#[derive(Debug, Default)]
+struct Changed {
+    /// The first that removed it.
+    removed: Option<Position>,
+    /// The last that hid from it, or took from it, what it looked at.
+    targets: Option<Position>,
+    /// The last that changed its actions.
+    actions: Option<Position>,
 }
 
 /// Compiles directives. A rule that cannot be run is a mistake, but for those at positions that `may_lack` it.
@@ -64,14 +77,31 @@ pub(super) fn compile(
     parts: &mut Parts,
 ) -> Result<RuleSet, Vec<CompileError>> {
     parts.prune();
-    let mut compiler = Compiler::default();
-    for (place, directive) in directives.iter().enumerate() {
-        if compiler.stops_at(&directive.position) {
-            break;
-        }
-        compiler.directive(place, directive);
-    }
-    compiler.finish(read, may_lack, parts)
+    let (rules, _) = Compiler::of(directives).finish(read, may_lack, parts, Depth::Whole)?;
+    Ok(rules)
+}
+
+/// Does all that [`compile`] does but to compile patterns, which is most of the work, and says what some of the rules do to
+/// the rules that are `given` and `watched`. Returns its warnings.
+pub(super) fn link(
+    directives: &[Directive],
+    read: &ReadFile<'_>,
+    given: &dyn Fn(&Position) -> bool,
+    watched: &dyn Fn(u32) -> bool,
+    tell: &mut dyn FnMut(Effect),
+) -> Result<Vec<CompileError>, Vec<CompileError>> {
+    let (rules, drafts) = Compiler::of(directives).finish(read, given, &mut Parts::default(), Depth::Links)?;
+    effects::effects(&drafts, &rules.program, given, watched, tell);
+    Ok(rules.warnings)
+}
+
+/// How much is compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// Everything.
+    Whole,
+    /// Everything but patterns: rules cannot be run.
+    Links,
 }
 
 #[derive(Debug, Default)]
@@ -95,7 +125,25 @@ struct Compiler {
     stopped: bool,
 }
 
+impl Draft {
+    /// Whether it is not removed.
+    fn is_left(&self) -> bool {
+        self.changed.removed.is_none()
+    }
+}
+
 impl Compiler {
+    fn of(directives: &[Directive]) -> Self {
+        let mut compiler = Self::default();
+        for (place, directive) in directives.iter().enumerate() {
+            if compiler.stops_at(&directive.position) {
+                break;
+            }
+            compiler.directive(place, directive);
+        }
+        compiler
+    }
+
     /// Whether there are so many mistakes that what comes from here on is not looked at, which is told.
     fn stops_at(&mut self, position: &Position) -> bool {
         if !self.stopped && self.errors.len() >= MISTAKES {
@@ -120,14 +168,27 @@ impl Compiler {
             }
             DirectiveKind::Remove(range) => {
                 let matched = self.each_in(range, position, |draft| {
-                    draft.removed = true;
+                    draft.changed.removed.get_or_insert_with(|| position.clone());
                     0
                 });
                 self.warn_unless(matched, position, "no rule before it is removed by this");
             }
             DirectiveKind::UpdateTarget(range, update) => {
-                let matched = self.each_in(range, position, |draft| update_targets(&mut draft.rule, update));
+                let hides: Vec<&Target> = update.targets.iter().filter(|target| target.exclude).collect();
+                let mut idle = hides.clone();
+                let matched = self.each_in(range, position, |draft| {
+                    let work = hides.len() * targets(&draft.rule).count();
+                    idle.retain(|hidden| !looks_at(&draft.rule, hidden));
+                    if update.replaces.is_some() || hides.iter().any(|hidden| looks_at(&draft.rule, hidden)) {
+                        draft.changed.targets = Some(position.clone());
+                    }
+                    work + update_targets(&mut draft.rule, update)
+                });
                 self.warn_unless(matched, position, "no rule before it is changed by this");
+                if matched && let Some(target) = idle.first() {
+                    let message = format!("{target} hides nothing: none of these rules looks at that");
+                    self.warn(position, &message);
+                }
             }
             DirectiveKind::UpdateAction { id, link, actions } => self.update_actions(*id, *link, actions, position),
             DirectiveKind::Setting(setting) => self.setting(setting),
@@ -163,7 +224,7 @@ impl Compiler {
             id,
             phase,
             place,
-            removed: false,
+            changed: Changed::default(),
         });
     }
 
@@ -196,6 +257,7 @@ impl Compiler {
             let message = format!("no rule {id} stands before this");
             return self.warn(position, &message);
         };
+        draft.changed.actions = Some(position.clone());
         let mut rule = &mut draft.rule;
         for _ in 0..link {
             match rule.next.as_mut() {
@@ -261,7 +323,8 @@ impl Compiler {
         read: &ReadFile<'_>,
         may_lack: &dyn Fn(&Position) -> bool,
         parts: &mut Parts,
-    ) -> Result<RuleSet, Vec<CompileError>> {
+        depth: Depth,
+    ) -> Result<(RuleSet, Vec<Draft>), Vec<CompileError>> {
         let mut tables = Tables::new(read, parts);
         let mut program = Program {
             left_out: Bits::with_size(self.drafts.len()),
@@ -270,12 +333,12 @@ impl Compiler {
         let drafts = std::mem::take(&mut self.drafts);
         // Places of each phase's rules, for what skips to them.
         let mut phases: [Vec<&Draft>; 5] = Default::default();
-        for draft in drafts.iter().filter(|draft| !draft.removed) {
+        for draft in drafts.iter().filter(|draft| draft.is_left()) {
             if let Some(phase) = phases.get_mut(phase_index(draft.phase)) {
                 phase.push(draft);
             }
         }
-        for draft in drafts.iter().filter(|draft| !draft.removed) {
+        for draft in drafts.iter().filter(|draft| draft.is_left()) {
             if self.stops_at(&draft.position) {
                 break;
             }
@@ -308,19 +371,25 @@ impl Compiler {
         if let Some(last) = drafts.last().filter(|_| self.work + tables.work(&program) > WORK) {
             self.error(&last.position, TOO_MUCH);
         } else if !self.stopped {
-            self.errors.extend(tables.into_program(&mut program));
+            self.errors.extend(tables.into_program(&mut program, depth));
         }
         if !self.errors.is_empty() {
             return Err(self.errors);
         }
+        for (draft, rule) in drafts.iter().filter(|draft| draft.is_left()).zip(&program.rules) {
+            if let Some(message) = effects::idle_ctl(rule, &program) {
+                self.warn(&draft.position, &message);
+            }
+        }
         program.settings = self.settings;
-        Ok(RuleSet {
+        let rules = RuleSet {
             program,
             signatures: self.signatures,
             warnings: self.warnings.told(),
             left_out: self.left_out,
             lookups: self.lookups,
-        })
+        };
+        Ok((rules, drafts))
     }
 
     fn compile_rule(&mut self, draft: &Draft, peers: &[&Draft], all: &[Draft], tables: &mut Tables<'_>) -> Rule {
@@ -354,7 +423,14 @@ impl Compiler {
         }
         let (defaults, own) = (Decision::of(&draft.defaults), Decision::of(&draft.rule.actions));
         let kind = own.resolved(&defaults);
+        let before = self.errors.len();
         self.decision(&own, kind);
+        if draft.changed.actions.is_some() {
+            // What is wrong may stand far from the rule.
+            for error in self.errors.iter_mut().skip(before) {
+                error.message = format!("rule {}: {}", draft.id, error.message);
+            }
+        }
         made.status = own.status(&defaults, kind);
         made.disruptive = match kind {
             Disruptive::Pass | Disruptive::Block => Disrupt::Pass,
@@ -398,7 +474,17 @@ impl Compiler {
     /// Where a rule that skips goes on in its phase.
     fn skip(&mut self, to: &SkipTo, from: &Draft, peers: &[&Draft], all: &[Draft], position: &Position) -> Skip {
         let place = match to {
-            SkipTo::Count(count) => return Skip::Count(*count),
+            SkipTo::Count(count) => {
+                let after = peers.partition_point(|peer| peer.place <= from.place);
+                if *count as usize > peers.len() - after {
+                    let message = format!(
+                        "skip:{count} leads past the end of the phase: a match skips all {} rules that follow it",
+                        peers.len() - after
+                    );
+                    self.warn(position, &message);
+                }
+                return Skip::Count(*count);
+            }
             SkipTo::After(name) => {
                 let marker = self
                     .markers
@@ -455,6 +541,17 @@ pub(super) fn phase_index(phase: Phase) -> usize {
         Phase::ResponseBody => 3,
         Phase::Logging => 4,
     }
+}
+
+/// What a rule and its chain look at.
+fn targets(rule: &seclang::Rule) -> impl Iterator<Item = &Target> {
+    let links = std::iter::successors(Some(rule), |rule| rule.next.as_ref().map(|next| &next.value));
+    links.flat_map(|link| link.targets.iter().filter(|target| !target.exclude))
+}
+
+/// Whether a rule or its chain looks at something that `hidden` hides.
+fn looks_at(rule: &seclang::Rule, hidden: &Target) -> bool {
+    targets(rule).any(|target| hidden.hides(target))
 }
 
 /// New targets go to the starter, what is left out is left out of the whole chain; how many targets that touches.

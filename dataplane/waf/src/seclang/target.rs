@@ -2,17 +2,42 @@
 //!
 //! Separated by `|` or `,`. A selector between quotes or slashes may hold either.
 
+use std::fmt;
+
 use super::suggest::{did_you_mean, shown};
 use super::words::{part, single_quoted};
 use super::{Key, Mistake, Target, Variable};
 
 impl Target {
+    /// Whether it may have something in common with what `other` stands for, so that leaving it out hides that. Patterns
+    /// may.
+    pub(crate) fn hides(&self, other: &Self) -> bool {
+        let same = match (&self.key, &other.key) {
+            (Some(Key::Name(one)), Some(Key::Name(other))) => one.eq_ignore_ascii_case(other),
+            _ => true,
+        };
+        self.variable == other.variable && same
+    }
+
     /// Reads one target that is neither counted nor left out, such as `ARGS:q` or `REQUEST_COOKIES:/^_ga/`.
     ///
     /// # Errors
     /// What is wrong, and what to do.
     pub fn parse(text: &str) -> Result<Self, String> {
         plain_target(text).map_err(|mistake| mistake.message)
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.exclude { "!" } else { "" })?;
+        f.write_str(if self.count { "&" } else { "" })?;
+        f.write_str(self.variable.name())?;
+        match &self.key {
+            None => Ok(()),
+            Some(Key::Name(name)) => write!(f, ":{name}"),
+            Some(Key::Regex(pattern)) => write!(f, ":/{pattern}/"),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use regex_syntax::hir::Hir;
 
 use super::select::Ranges;
-use super::{CompileError, ReadFile};
+use super::{CompileError, Depth, ReadFile};
 use crate::engine::bits::Bits;
 use crate::engine::names::TxNames;
 use crate::engine::operator::{Test, number, pattern};
@@ -113,8 +113,8 @@ impl<'r> Tables<'r> {
         self.selections.len() * program.rules.len() + tx_patterns * self.tx.len()
     }
 
-    /// Puts the tables into a program whose rules are there, and compiles its patterns.
-    pub(super) fn into_program(self, program: &mut Program) -> Vec<CompileError> {
+    /// Puts the tables into a program whose rules are there, and compiles its patterns, if it goes as deep as that.
+    pub(super) fn into_program(self, program: &mut Program, depth: Depth) -> Vec<CompileError> {
         program.selections = self.selections.iter().map(|ranges| rules_in(program, ranges)).collect();
         program.hidden = self.hidden;
         program.constants = self.constants;
@@ -130,6 +130,9 @@ impl<'r> Tables<'r> {
             }
         }
         program.buckets = self.buckets;
+        if depth == Depth::Links {
+            return Vec::new();
+        }
         let tree = |number: &u32| match self.wanted.get(*number as usize) {
             Some((Wanted::Pattern(tree), _)) => Some(tree),
             _ => None,
