@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::string::FromUtf8Error;
 
-use breakwater_waf::bundle::Mistake;
+use breakwater_waf::bundle::{Mistake, changes_others};
 use breakwater_waf::engine::{Parts, RuleSet};
 use breakwater_waf::review::{Review, review};
 use breakwater_waf::seclang::{self, Directive, DirectiveKind, Position};
@@ -132,6 +132,8 @@ fn find(files: &[PathBuf]) -> Result<(Vec<Found>, Read), Failure> {
         }
         beside.entry(name).or_insert((place, dir));
     }
+    // As in a policy.
+    directives.sort_by_key(changes_others);
     let whole = errors.is_empty();
     let reviewed: Review = review(&directives, None);
     errors.extend(reviewed.errors);
@@ -293,6 +295,13 @@ mod tests {
     fn references_that_lead_nowhere_are_told_when_everything_was_read() {
         let (found, _) = found(&[("a.conf", "SecRuleRemoveById 99\n")]);
         assert!(found.len() == 1 && found[0].starts_with("warning: "), "{found:?}");
+    }
+
+    #[test]
+    fn what_changes_rules_may_stand_before_them_as_in_a_policy() {
+        let rule = "SecRule ARGS \"@rx x\" \"id:1,phase:2,deny\"\n";
+        let (found, _) = found(&[("a.conf", "SecRuleRemoveById 1\n"), ("b.conf", rule)]);
+        assert_eq!(found, Vec::<String>::new());
     }
 
     #[test]

@@ -135,12 +135,7 @@ impl Own {
     #[must_use]
     pub fn read(sources: &[Source<'_>]) -> (Self, Vec<ParseError>) {
         let (directives, errors) = read_all(sources);
-        let (changes, rules) = directives.into_iter().partition(|directive| {
-            matches!(
-                directive.value,
-                DirectiveKind::Remove(_) | DirectiveKind::UpdateTarget(..) | DirectiveKind::UpdateAction { .. }
-            )
-        });
+        let (changes, rules) = directives.into_iter().partition(changes_others);
         (Self { rules, changes }, errors)
     }
 
@@ -335,6 +330,15 @@ pub(crate) fn base() -> Result<Vec<Directive>, Vec<ParseError>> {
         text: BASE,
     };
     parse_all(&[source])
+}
+
+/// Whether a directive changes rules before it: in a rule set such directives stand at the end.
+#[must_use]
+pub fn changes_others(directive: &Directive) -> bool {
+    matches!(
+        directive.value,
+        DirectiveKind::Remove(_) | DirectiveKind::UpdateTarget(..) | DirectiveKind::UpdateAction { .. }
+    )
 }
 
 /// Reads a target as an exclusion has it: `ARGS:q`, `REQUEST_COOKIES:/^sess/`, `REQUEST_BODY`.

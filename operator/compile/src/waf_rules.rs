@@ -310,11 +310,19 @@ fn own_rules(
     let (own, unread) = Own::read(&texts);
     let whole = unread.is_empty();
     let mut errors: Vec<Mistake> = unread.into_iter().map(Mistake::from).collect();
+    let refuses_nothing = whole && !own.rules().iter().any(is_rule);
     let review = review(own.rules(), Some(fields));
     errors.extend(review.errors);
     let mut warnings = review.warnings;
     // The Core Rule Set beside them mends no mistake of theirs. But it may have the markers and rules that these name, as
     // may what was not read.
+    let beside_crs = !matches!(beside, Beside::Nothing);
+    if refuses_nothing && !(beside_crs && own.changes().len() + own.rules().len() > 0) {
+        findings.warning(
+            "spec.seclang",
+            "it has no rule, so it refuses nothing: rules are lines such as SecRule and SecAction",
+        );
+    }
     let alone = bundle::compile(None, &own);
     match (&alone, beside) {
         (Ok(compiled), Beside::Nothing) if whole => {
@@ -379,6 +387,10 @@ fn idle_phases(directives: &[Directive]) -> Option<Mistake> {
             "a rule of phase 3 or 4 does not run while responses are not inspected{more}: give spec.body.response"
         ),
     })
+}
+
+fn is_rule(directive: &Directive) -> bool {
+    matches!(directive.value, DirectiveKind::Rule(_))
 }
 
 fn is_about_responses(directive: &Directive) -> bool {

@@ -346,3 +346,22 @@ fn own_rules_are_looked_at_beside_the_core_rule_set_once_for_each_text() {
     compile_again(&world, &mut memo);
     assert_eq!(memo.linked(), 4, "another Core Rule Set");
 }
+
+#[test]
+fn own_rules_that_refuse_nothing_are_warned_of() {
+    let none = told_of("  seclang: {inline: '# only a comment'}\n");
+    assert!(
+        matches!(none.as_slice(), [one] if one.starts_with("warning spec.seclang: it has no rule")),
+        "{none:?}"
+    );
+    let block = |text: &str| told_of(&format!("  seclang: {{inline: '{text}'}}\n"));
+    let passes = block("SecRule ARGS \"@rx x\" \"id:1,phase:1,block\"");
+    assert!(
+        matches!(passes.as_slice(), [one] if one.starts_with("warning spec.seclang.inline:1: rule 1 refuses nothing")),
+        "{passes:?}"
+    );
+    let refuses = "SecDefaultAction \"phase:1,log,deny\"\n\n    SecRule ARGS \"@rx x\" \"id:1,phase:1,block\"";
+    assert_eq!(block(refuses), Vec::<String>::new());
+    let scores = "SecRule ARGS \"@rx x\" \"id:1,phase:1,block,setvar:tx.score=+5\"";
+    assert_eq!(block(scores), Vec::<String>::new());
+}

@@ -14,7 +14,7 @@ use super::program::{Disrupt, Program, Rule, Settings, Skip, Text};
 use super::{CompileError, Parts, ReadFile, RuleSet};
 use crate::seclang::{
     self, Action, Directive, DirectiveKind, Disruptive, Expr, ExprPart, Located, Phase, Position, RuleRange, Setting,
-    SkipTo, Target, TargetUpdate,
+    SkipTo, Target,
 };
 use crate::told::Told;
 
@@ -22,6 +22,7 @@ mod disrupt;
 mod effects;
 mod links;
 mod select;
+mod sight;
 pub(super) mod tables;
 
 pub(crate) use effects::{Effect, How};
@@ -29,6 +30,7 @@ pub(super) use select::Ranges;
 pub(super) use tables::select_target;
 
 use disrupt::Decision;
+use sight::{looks_at, scores, targets, update_targets};
 use tables::Tables;
 
 /// Most mistakes that are told.
@@ -431,6 +433,13 @@ impl Compiler {
                 error.message = format!("rule {}: {}", draft.id, error.message);
             }
         }
+        if own.leaves_it_to(&defaults) && !scores(&draft.rule) {
+            let message = format!(
+                "rule {} refuses nothing: block does what SecDefaultAction of its phase says, and none before it refuses; write deny",
+                draft.id
+            );
+            self.warn(&draft.position, &message);
+        }
         made.status = own.status(&defaults, kind);
         made.disruptive = match kind {
             Disruptive::Pass | Disruptive::Block => Disrupt::Pass,
@@ -541,39 +550,6 @@ pub(super) fn phase_index(phase: Phase) -> usize {
         Phase::ResponseBody => 3,
         Phase::Logging => 4,
     }
-}
-
-/// What a rule and its chain look at.
-fn targets(rule: &seclang::Rule) -> impl Iterator<Item = &Target> {
-    let links = std::iter::successors(Some(rule), |rule| rule.next.as_ref().map(|next| &next.value));
-    links.flat_map(|link| link.targets.iter().filter(|target| !target.exclude))
-}
-
-/// Whether a rule or its chain looks at something that `hidden` hides.
-fn looks_at(rule: &seclang::Rule, hidden: &Target) -> bool {
-    targets(rule).any(|target| hidden.hides(target))
-}
-
-/// New targets go to the starter, what is left out is left out of the whole chain; how many targets that touches.
-fn update_targets(rule: &mut seclang::Rule, update: &TargetUpdate) -> usize {
-    let mut touched = rule.targets.len() + update.targets.len();
-    if let Some(old) = &update.replaces {
-        rule.targets
-            .retain(|target| target.variable != old.variable || target.key != old.key || target.count != old.count);
-    }
-    rule.targets.extend(update.targets.iter().cloned());
-    let left_out: Vec<_> = update.targets.iter().filter(|target| target.exclude).collect();
-    let mut next = rule.next.as_deref_mut();
-    while let Some(link) = next {
-        if !link.value.targets.is_empty() {
-            touched += left_out.len();
-            link.value
-                .targets
-                .extend(left_out.iter().map(|target| (*target).clone()));
-        }
-        next = link.value.next.as_deref_mut();
-    }
-    touched
 }
 
 /// A text as it was written.

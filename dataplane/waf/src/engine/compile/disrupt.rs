@@ -48,6 +48,12 @@ impl<'a> Decision<'a> {
         }
     }
 
+    /// Whether `block` leaves it to default actions that pass.
+    pub(super) fn leaves_it_to(&self, defaults: &Self) -> bool {
+        let passes = matches!(defaults.kind(), None | Some(Disruptive::Pass | Disruptive::Block));
+        matches!(self.kind(), Some(Disruptive::Block)) && passes
+    }
+
     /// The status. A default status that does not go with what is done is not for this rule.
     pub(super) fn status(&self, defaults: &Decision<'_>, kind: &Disruptive) -> u16 {
         let own = self.status.map(|(status, _)| status);
