@@ -262,7 +262,7 @@ fn read(crs: Option<&Crs>, name: &str) -> Result<Vec<u8>, String> {
 }
 
 /// What is to be said of own rules beside the Core Rule Set: what [`compile`] would say of them, without compiling their
-/// patterns, and what they do to the Core Rule Set ([`beside`]). To say what is wrong with their patterns is left to
+/// patterns, and what they do to the Core Rule Set. To say what is wrong with their patterns is left to
 /// [`compile`], without the Core Rule Set.
 ///
 /// # Errors
