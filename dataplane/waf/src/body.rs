@@ -85,7 +85,7 @@ pub struct Xml {
 }
 
 /// Flattens XML. No entity but the five of the standard and character references is known: a DOCTYPE is not read, and one
-/// that declares entities is an error.
+/// that declares entities or attributes, or has an external subset, is an error.
 #[must_use]
 pub fn xml(input: &[u8], limits: Limits) -> Xml {
     xml::parse(input, limits)
@@ -98,6 +98,9 @@ pub struct Part<'a> {
     pub name: Vec<u8>,
     /// `filename` of Content-Disposition, if it is a file.
     pub filename: Option<Vec<u8>>,
+    /// `filename*` of Content-Disposition, decoded, in UTF-8: a second name, which an origin may take instead. A part that
+    /// has no other is an error, and may be a field to the origin.
+    pub extended_filename: Option<Vec<u8>>,
     /// The part's header lines, whole, without line ends and unfolded, as MULTIPART_PART_HEADERS shows them.
     pub headers: Vec<Cow<'a, [u8]>>,
     /// What it holds.

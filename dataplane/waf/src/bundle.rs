@@ -26,7 +26,8 @@ pub use beside::{REFUSING, SETUP};
 /// policy's own rule with one of these ids takes its place.
 ///
 /// There, rule 200003 refuses whatever sets MULTIPART_STRICT_ERROR, a boundary in quotes too. RFC 2046 section 5.1.1 has
-/// them, and clients send them; here it refuses what sets anything else, and says what.
+/// them, and clients send them; here it refuses what sets anything else, and says what. (Empty lines before and after the
+/// parts set nothing: `body::multipart`.)
 const BASE: &str = r#"
 SecRuleEngine On
 SecRequestBodyAccess On

@@ -71,6 +71,7 @@ struct Open<'b> {
 struct Head<'b> {
     name: Vec<u8>,
     filename: Option<Vec<u8>>,
+    extended: Option<Vec<u8>>,
     disposition: Option<Vec<u8>>,
     /// Names in lower case of the headers that there are.
     names: Vec<Vec<u8>>,
@@ -98,7 +99,8 @@ impl<'b> Reader<'b> {
             at += line.len();
         }
         if self.complete {
-            self.multipart.flags.data_after = at < self.body.len();
+            let rest = self.body.get(at..).unwrap_or_default();
+            self.multipart.flags.data_after = !rest.chunks(2).all(|end| b"\r\n".starts_with(end));
         } else if at > 0 {
             self.open_end();
         }
@@ -161,7 +163,8 @@ impl<'b> Reader<'b> {
     /// A line that is no boundary.
     fn line(&mut self, line: &'b [u8], at: usize) {
         let Some(part) = &mut self.part else {
-            self.multipart.flags.data_before = true;
+            // Empty lines cannot be taken for anything else.
+            self.multipart.flags.data_before |= line != b"\r\n";
             return;
         };
         if part.in_data {
@@ -234,6 +237,7 @@ impl<'b> Reader<'b> {
         self.multipart.parts.push(Part {
             name: head.name,
             filename: head.filename,
+            extended_filename: head.extended,
             headers: head.lines,
             content,
         });
@@ -322,6 +326,7 @@ impl<'b> Head<'b> {
         let disposition = disposition::read(&value, flags);
         self.name = disposition.name;
         self.filename = disposition.filename.filter(|filename| !filename.is_empty());
+        self.extended = disposition.extended;
         if let Some(code) = disposition.fault {
             return Err(quote(&format!("Invalid Content-Disposition header ({code})"), &value));
         }

@@ -1,9 +1,10 @@
 //! XML 1.0, flattened with a pull parser: the text of all elements run together (libxml2's string value of the root, what
 //! `XML:/*` is), and the values of attributes (`XML://@*`, which leaves namespace declarations out, as XPath does).
 //!
-//! No DTD is read, no entity but the five of the standard and character references is known, nothing is fetched; that a
-//! DTD declares entities is said, for whoever reads the document next may use them. What a document gets wrong without making the rest unreadable (an unknown entity, an attribute without quotes, a second
-//! root) is said and kept as it is written.
+//! No DTD is read, no entity but the five of the standard and character references is known, nothing is fetched. That a
+//! DTD declares entities or attributes (which may have values that are not in the document), or that it lies elsewhere, is
+//! said, for whoever reads the document next may use them. What a document gets wrong without making the rest unreadable
+//! (an unknown entity, an attribute without quotes, a second root) is said and kept as it is written.
 //!
 //! Invariants: memory is linear in the body; nesting takes no thread's stack.
 
@@ -96,8 +97,8 @@ impl Document {
                 }
                 Event::DocType(text) => {
                     self.xml.doctype = true;
-                    if text.contains("<!ENTITY") {
-                        self.fault(BodyError::new("its DOCTYPE declares entities"));
+                    if let Some(fault) = doctype_fault(&text) {
+                        self.fault(BodyError::new(fault));
                     }
                 }
                 Event::Comment(_) | Event::PI(_) => {}
@@ -187,6 +188,19 @@ impl Document {
     }
 }
 
+/// What a DOCTYPE adds to the document that is not in it.
+fn doctype_fault(text: &str) -> Option<&'static str> {
+    if text.contains("<!ENTITY") {
+        return Some("its DOCTYPE declares entities");
+    }
+    if text.contains("<!ATTLIST") {
+        return Some("its DOCTYPE declares attributes");
+    }
+    // Behind the name there may be SYSTEM or PUBLIC with their literals, and a subset in brackets.
+    let (head, _) = text.split_once('[').unwrap_or((text, ""));
+    (head.split_ascii_whitespace().count() > 1).then_some("its DOCTYPE has an external subset")
+}
+
 /// Whether the parser fails because the document ends: within a tag, a comment or the like, or within a reference that
 /// begins at `position`.
 fn is_cut(error: &Error, text: &str, position: u64) -> bool {
@@ -268,6 +282,7 @@ mod tests {
     #[test]
     fn a_doctype_is_not_read_and_one_that_declares_entities_is_an_error() {
         is("<!DOCTYPE a [<!ELEMENT a ANY>]><a>x</a>", "x", &[]);
+        is("<!DOCTYPE\n a\t>\n<a>x</a>", "x", &[]);
         assert!(parse(b"<!DOCTYPE a><a/>", LIMITS).doctype && !parse(b"<a/>", LIMITS).doctype);
         let declares = "its DOCTYPE declares entities";
         let subset = "<!ENTITY x SYSTEM \"file:///etc/passwd\">";
@@ -278,6 +293,24 @@ mod tests {
         let (_, attributes, error) = read("<a b='1&x;2' c='3'/>");
         assert_eq!(attributes, ["1&x;2", "3"]);
         assert!(error.is_some());
+    }
+
+    #[test]
+    fn a_doctype_that_lies_elsewhere_or_declares_attributes_is_an_error() {
+        for external in [
+            "SYSTEM \"http://evil.test/x.dtd\"",
+            "SYSTEM 'file:///etc/passwd'",
+            "SYSTEM\n\"http://[::1]/x\"",
+            "SYSTEM \"x\" [<!ELEMENT a ANY>]",
+            "PUBLIC \"-//x//y\" \"http://evil.test/x.dtd\"",
+            "PUBLIC \"[\" \"x\"",
+        ] {
+            let message = "its DOCTYPE has an external subset";
+            fails(&format!("<!DOCTYPE a {external}><a>1</a>"), "1", message);
+            fails(&format!("<!doctype\ta\t{external} ><a>1</a>"), "1", message);
+        }
+        let defaults = "<!DOCTYPE a [<!ATTLIST a b CDATA \"<script>\">]><a>1</a>";
+        fails(defaults, "1", "its DOCTYPE declares attributes");
     }
 
     #[test]

@@ -1,11 +1,18 @@
-//! Content-Disposition of a part. Faults have ModSecurity's numbers.
+//! Content-Disposition of a part. Faults have ModSecurity's numbers, and those that it does not have go on behind them.
+//!
+//! `filename*` is no part of a form (RFC 7578 section 4.2), but clients send it beside `filename` and origins read it: it
+//! is decoded, once, and a value that is no `ext-value` of RFC 8187 is a fault. `name*` and the numbered parameters of RFC
+//! 2231 are faults as any parameter that a form does not have.
 
 use super::MultipartFlags;
+use crate::transform::percent_decoded;
 
 #[derive(Default)]
 pub(super) struct Disposition {
     pub(super) name: Vec<u8>,
     pub(super) filename: Option<Vec<u8>>,
+    /// `filename*`, decoded, in UTF-8.
+    pub(super) extended: Option<Vec<u8>>,
     /// Why the rest could not be read.
     pub(super) fault: Option<i8>,
 }
@@ -23,11 +30,14 @@ fn parameters(value: &[u8], disposition: &mut Disposition, flags: &mut Multipart
         [b';', tail @ ..] => tail,
         _ => return Err(-2),
     };
-    let mut filename_star = None;
     while !rest.is_empty() {
         let (name, tail) = parameter_name(rest)?;
         let (text, quote, tail) = match (name, tail) {
-            (b"filename*", _) => extended(tail)?,
+            (b"filename*", _) => {
+                let read = extended(tail);
+                flags.invalid_part |= read.is_err();
+                read?
+            }
             (_, [quote @ (b'"' | b'\''), tail @ ..]) => {
                 flags.invalid_quoting |= *quote == b'\'';
                 quoted(*quote, tail)?
@@ -54,8 +64,8 @@ fn parameters(value: &[u8], disposition: &mut Disposition, flags: &mut Multipart
                 }
                 disposition.filename = Some(text);
             }
-            b"filename*" if filename_star.is_some() => return Err(-20),
-            b"filename*" => filename_star = Some(text).filter(|text| !text.is_empty()),
+            b"filename*" if disposition.extended.is_some() => return Err(-20),
+            b"filename*" => disposition.extended = Some(text),
             _ => return Err(-11),
         }
         let tail_start = skip_blanks(tail);
@@ -72,7 +82,8 @@ fn parameters(value: &[u8], disposition: &mut Disposition, flags: &mut Multipart
             }
         };
     }
-    if filename_star.is_some() && disposition.filename.as_ref().is_none_or(Vec::is_empty) {
+    // To an origin that does not know it the part is a field, to another a file.
+    if disposition.extended.is_some() && disposition.filename.as_ref().is_none_or(Vec::is_empty) {
         return Err(-21);
     }
     Ok(())
@@ -125,7 +136,7 @@ fn quoted(quote: u8, mut rest: &[u8]) -> Result<Value<'_>, i8> {
     }
 }
 
-/// `charset'language'text` of RFC 8187; the text stays encoded.
+/// `charset'language'text` of RFC 8187, the text decoded. It is no longer than its header, which is bounded.
 fn extended(rest: &[u8]) -> Result<Value<'_>, i8> {
     let charset = |byte: &&u8| byte.is_ascii_alphanumeric() || b"!#$%&+-^_`{}~".contains(byte);
     let (charset, rest) = rest.split_at(rest.iter().take_while(charset).count());
@@ -146,7 +157,24 @@ fn extended(rest: &[u8]) -> Result<Value<'_>, i8> {
         };
     }
     let (value, _) = text.split_at(text.len() - rest.len());
-    Ok((value.to_vec(), None, rest))
+    Ok((decoded(charset, value)?, None, rest))
+}
+
+/// The text in UTF-8. What a header cannot hold as it is, it may not hold encoded either, and no text at all would say that
+/// the part is no file.
+fn decoded(charset: &[u8], text: &[u8]) -> Result<Vec<u8>, i8> {
+    let bytes = percent_decoded(text);
+    let decoded = if charset.eq_ignore_ascii_case(b"utf-8") {
+        std::str::from_utf8(&bytes).map_err(|_| -23)?.to_owned()
+    } else if charset.eq_ignore_ascii_case(b"iso-8859-1") {
+        bytes.iter().map(|&byte| char::from(byte)).collect()
+    } else {
+        return Err(-22);
+    };
+    if decoded.is_empty() || decoded.contains(['\0', '\r', '\n']) {
+        return Err(-24);
+    }
+    Ok(decoded.into_bytes())
 }
 
 fn skip_blanks(rest: &[u8]) -> &[u8] {
@@ -155,6 +183,6 @@ fn skip_blanks(rest: &[u8]) -> &[u8] {
 }
 
 /// RFC 2045, section 5.1.
-fn is_token(byte: u8) -> bool {
+pub(super) fn is_token(byte: u8) -> bool {
     byte.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?=".contains(&byte)
 }

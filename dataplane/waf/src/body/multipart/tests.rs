@@ -84,10 +84,6 @@ fn the_content_type_is_read_strictly() {
             "Multiple boundary parameters in C-T.",
         ),
         (
-            "multipart/form-data; charset=x; boundary=B",
-            "Invalid boundary in C-T (malformed).",
-        ),
-        (
             "multipart/form-data;; boundary=B",
             "Invalid boundary in C-T (malformed).",
         ),
@@ -127,7 +123,14 @@ fn oddities_of_the_content_type_are_flagged() {
         ("multipart/form-data; boundary=\"B\"", "boundary_quoted"),
         ("multipart/form-data boundary=B", "missing_semicolon"),
         ("multipart/form-data; boundary =B", "boundary_whitespace"),
+        ("multipart/form-data; boundary=\"B\"; charset=utf-8", "boundary_quoted"),
+        (
+            "multipart/form-data; a=\"b; c\" ;boundary=\"B\" ; d=e;",
+            "boundary_quoted",
+        ),
         ("Multipart/Form-Data; boundary=B; charset=utf-8", ""),
+        ("multipart/form-data;charset=UTF-8;boundary=B", ""),
+        ("multipart/form-data; charset=\"utf-8\" ; boundary=B; a=\"b\";", ""),
     ];
     for (content_type, expected) in cases {
         let body = named("1");
@@ -141,6 +144,60 @@ fn oddities_of_the_content_type_are_flagged() {
         flags(read("multipart/form-data; boundary= B", &body).flags),
         "boundary_whitespace"
     );
+}
+
+#[test]
+fn a_content_type_that_servers_may_read_in_two_ways_is_an_error() {
+    let malformed = "Invalid boundary in C-T (malformed).";
+    let multiple = "Multiple boundary parameters in C-T.";
+    let cases = [
+        ("; charset=x boundary=B", malformed),
+        ("; charset = x; boundary=B", malformed),
+        ("; charset=; boundary=B", malformed),
+        ("; =x; boundary=B", malformed),
+        ("; charset; boundary=B", malformed),
+        ("; charset=x;; boundary=B", malformed),
+        ("; x-boundary=B", malformed),
+        ("; a=\"b; boundary=B", malformed),
+        ("; a=\"b\\\"; boundary=B; c=\"", malformed),
+        ("; a=\"b\\\\\"; boundary=B", malformed),
+        ("; a=\"b\"c; boundary=B", malformed),
+        ("; a=boundary", malformed),
+        ("; boundary=B; charset", malformed),
+        ("; boundary=B; a=\"b", malformed),
+        ("; boundary=B;; a=b", malformed),
+        ("; boundary=\"B\" a=b", malformed),
+        ("; boundary=\"B\"C", malformed),
+        ("; a=\"boundary=C\"; boundary=B", multiple),
+        ("; boundary=B; boundary=B", multiple),
+        ("; boundary=B; a=\"; boundary=C\"", multiple),
+        ("; boundary*0=B; boundary*1=C", multiple),
+        ("; boundary*=utf-8''B", "Invalid boundary in C-T (parameter name)."),
+    ];
+    let body = named("1");
+    for (parameters, message) in cases {
+        let multipart = read(&format!("multipart/form-data{parameters}"), &body);
+        fails(&multipart, &format!("Multipart: {message}"));
+    }
+}
+
+#[test]
+fn empty_lines_before_and_after_the_parts_are_nothing_odd() {
+    for (before, after) in [("\r\n", ""), ("", "\r\n"), ("\r\n\r\n", "\r\n\r\n"), ("", "\r")] {
+        let body = format!("{before}{}{after}", named("1"));
+        let multipart = read(TYPE, &body);
+        assert_eq!(multipart.error, None);
+        assert_eq!(multipart.flags, MultipartFlags::default(), "{before:?} {after:?}");
+        assert_eq!(multipart.parts[0].content, b"1");
+    }
+    for before in ["\n", " \r\n", "\r\r\n", "\r\nx\r\n"] {
+        let body = format!("{before}{}", named("1"));
+        assert!(read(TYPE, &body).flags.data_before, "{before:?}");
+    }
+    for after in ["\n", " ", "\r\r\n", "\r\n--B\r\n"] {
+        let body = format!("{}{after}", named("1"));
+        assert!(read(TYPE, &body).flags.data_after, "{after:?}");
+    }
 }
 
 #[test]
@@ -298,8 +355,18 @@ fn content_disposition_faults_have_modsecuritys_numbers() {
         ("form-data; name=a; filename*=utf-8'x", -17),
         ("form-data; name=a; filename*=utf-8''%4", -18),
         ("form-data; name=a; filename*=utf-8''a b", -19),
-        ("form-data; name=a; filename*=u''a; filename*=u''b", -20),
+        ("form-data; name=a; filename*=utf-8''a; filename*=utf-8''b", -20),
         ("form-data; name=a; filename*=utf-8''b", -21),
+        ("form-data; name=a; filename=\"\"; filename*=utf-8''b", -21),
+        ("form-data; name=a; filename=b; filename*=utf-7''b", -22),
+        ("form-data; name=a; filename=b; filename*=utf-8''%c0%ae", -23),
+        ("form-data; name=a; filename=b; filename*=utf-8''b%00.png", -24),
+        ("form-data; name=a; filename=b; filename*=utf-8''b%0d%0A", -24),
+        ("form-data; name=a; filename=b; filename*=utf-8''", -24),
+        ("form-data; name=a; name*=utf-8''b", -11),
+        ("form-data; name=a; filename*0=b", -11),
+        ("form-data; name=a; filename*0*=utf-8''b", -11),
+        ("form-data; name=a; Filename*=utf-8''b", -11),
     ];
     for (value, code) in cases {
         let body = part(&format!("Content-Disposition: {value}"), "1");
@@ -331,6 +398,40 @@ fn single_quotes_are_flagged_but_within_double_ones() {
     }
     let body = part("Content-Disposition: form-data; name=\"a\"\"b\"", "1");
     assert!(read(TYPE, &body).flags.invalid_quoting);
+}
+
+#[test]
+fn a_second_name_of_a_file_is_decoded_once() {
+    let cases = [
+        ("filename=\"a.png\"; filename*=UTF-8''a.php", "a.png", "a.php"),
+        ("filename*=utf-8'en'..%2F%2e.%5cx.jsp; filename=b", "b", "../..\\x.jsp"),
+        ("filename=b; filename*=UTF-8''%e2%82%ac+%252e", "b", "€+%2e"),
+        ("filename=b; filename*=ISO-8859-1''%e9", "b", "é"),
+    ];
+    for (parameters, name, second) in cases {
+        let body = part(&format!("Content-Disposition: form-data; name=f; {parameters}"), "1");
+        let multipart = read(TYPE, &body);
+        assert_eq!(multipart.error, None, "{parameters}");
+        assert_eq!(multipart.flags, MultipartFlags::default(), "{parameters}");
+        let file = &multipart.parts[0];
+        assert_eq!(file.filename.as_deref(), Some(name.as_bytes()), "{parameters}");
+        assert_eq!(
+            file.extended_filename.as_deref(),
+            Some(second.as_bytes()),
+            "{parameters}"
+        );
+    }
+}
+
+#[test]
+fn a_second_name_alone_is_an_error_and_is_read() {
+    let head = "Content-Disposition: form-data; name=f; filename*=UTF-8''..%2F..%2Fx.jsp";
+    let body = part(head, "1");
+    let multipart = read(TYPE, &body);
+    assert!(multipart.error.is_some());
+    let file = &multipart.parts[0];
+    assert_eq!((file.name.as_slice(), &file.filename), (&b"f"[..], &None));
+    assert_eq!(file.extended_filename.as_deref(), Some(&b"../../x.jsp"[..]));
 }
 
 #[test]

@@ -36,7 +36,8 @@ impl Transaction {
         let mut show = self.state.force_body;
         let mut error = None;
         match self.state.processor {
-            None => {}
+            // Nothing takes it apart: it is seen whole.
+            None => show = true,
             Some(BodyProcessor::Urlencoded) => {
                 // Shown as the value that its arguments are of.
                 let body = if truncated { without_cut_escape(body) } else { body };
@@ -97,13 +98,16 @@ impl Transaction {
                 let line = self.values.push(header);
                 self.lists.push(List::PartHeaders, name, line);
             }
-            let Some(filename) = &part.filename else {
+            // Rules see each name that the file may get.
+            for filename in part.filename.iter().chain(&part.extended_filename) {
+                let filename = self.values.push(filename);
+                self.lists.push(List::Files, name, filename);
+                self.lists.push(List::PartFilenames, name, filename);
+            }
+            if part.filename.is_none() {
                 self.argument(List::ArgsPost, &part.name, part.content);
                 continue;
-            };
-            let filename = self.values.push(filename);
-            self.lists.push(List::Files, name, filename);
-            self.lists.push(List::PartFilenames, name, filename);
+            }
             let size = self.values.push(part.content.len().to_string().as_bytes());
             self.lists.push(List::FilesSizes, name, size);
             files += part.content.len() as i64;
