@@ -132,3 +132,15 @@ async fn an_xml_document_whose_dtd_lies_elsewhere_is_refused_and_the_audit_line_
         assert_eq!(rule["data"], "its DOCTYPE has an external subset");
     }
 }
+
+#[tokio::test]
+async fn a_rule_sees_bodies_of_types_that_nothing_takes_apart() {
+    let rule = "SecRule REQUEST_BODY \"@contains attack\" \"id:1,phase:2,deny\"";
+    let (_origin, plane) = plane(rule, |_, _| {}).await;
+    for kind in ["text/plain", "application/octet-stream", "application/x-ndjson"] {
+        for (body, status) in [("fine", 200), ("an attack", 403)] {
+            let answered = post(&mut plane.client().await, "/", kind, body.as_bytes()).await;
+            assert_eq!(answered.0, status, "{kind} {body}");
+        }
+    }
+}
