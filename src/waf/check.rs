@@ -10,7 +10,7 @@ use std::string::FromUtf8Error;
 
 use breakwater_waf::bundle::{Mistake, changes_others};
 use breakwater_waf::engine::{Parts, RuleSet};
-use breakwater_waf::review::{Review, review};
+use breakwater_waf::review::{Beside, Review, review_beside};
 use breakwater_waf::seclang::{self, Directive, DirectiveKind, Position};
 use clap::Args;
 use serde::Serialize;
@@ -60,16 +60,24 @@ impl std::fmt::Display for Found {
 }
 
 pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
-    let files = list(&args.files)?;
-    let (found, read) = find(&files)?;
+    let (files, mut unread) = list(&args.files);
+    let (found, read) = find(&files, &mut unread);
     let errors = found.iter().filter(|found| found.severity == "error").count();
     match args.output {
         Format::Json => exit::print(&to_json(&found)?)?,
         Format::Text => {
             found.iter().for_each(exit::complain);
             let warnings = found.len() - errors;
-            exit::print(&read.summary(files.len(), errors, warnings))?;
+            if read.files > 0 {
+                exit::print(&read.summary(errors, warnings))?;
+            }
         }
+    }
+    if !unread.is_empty() {
+        return Err(Failure::environment(
+            unread.join("; "),
+            "name files of SecLang, or directories with *.conf files",
+        ));
     }
     Ok(match errors {
         0 => ExitCode::SUCCESS,
@@ -80,6 +88,7 @@ pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
 /// What was read.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Read {
+    files: usize,
     /// Rules, each chain counted once.
     rules: usize,
     /// What they call themselves (`SecComponentSignature`).
@@ -87,8 +96,11 @@ struct Read {
 }
 
 impl Read {
-    fn of(directives: &[Directive]) -> Self {
-        let mut this = Self::default();
+    fn of(files: usize, directives: &[Directive]) -> Self {
+        let mut this = Self {
+            files,
+            ..Self::default()
+        };
         for directive in directives {
             match &directive.value {
                 DirectiveKind::Rule(_) => this.rules += 1,
@@ -99,7 +111,7 @@ impl Read {
         this
     }
 
-    fn summary(&self, files: usize, errors: usize, warnings: usize) -> String {
+    fn summary(&self, errors: usize, warnings: usize) -> String {
         let names = match self.names.as_slice() {
             [] => String::new(),
             names => format!(" ({})", names.join(", ")),
@@ -107,22 +119,32 @@ impl Read {
         format!(
             "{} in {}{names}: {}, {}\n",
             count(self.rules, "rule"),
-            count(files, "file"),
+            count(self.files, "file"),
             count(errors, "error"),
             count(warnings, "warning")
         )
     }
 }
 
-/// What there is to say of files that are one configuration, in the order of files and lines, and what was read.
-fn find(files: &[PathBuf]) -> Result<(Vec<Found>, Read), Failure> {
+/// What there is to say of files that are one configuration, in the order of files and lines, and what was read. `unread`:
+/// what could not be.
+fn find(files: &[PathBuf], unread: &mut Vec<String>) -> (Vec<Found>, Read) {
     let (mut errors, mut warnings): (Vec<Mistake>, Vec<Mistake>) = (Vec::new(), Vec::new());
     let mut directives = Vec::new();
     let mut beside: HashMap<String, (usize, PathBuf)> = HashMap::new();
+    let mut count = 0;
     for (place, file) in files.iter().enumerate() {
+        let bytes = match read(file) {
+            Ok(bytes) => bytes,
+            Err(why) => {
+                unread.push(why);
+                continue;
+            }
+        };
+        count += 1;
         let name = file.display().to_string();
         let dir = file.parent().unwrap_or_else(|| Path::new("")).to_owned();
-        match String::from_utf8(read(file)?) {
+        match String::from_utf8(bytes) {
             Ok(text) => {
                 let (parsed, mistakes) = seclang::read(&name, &text);
                 directives.extend(parsed);
@@ -134,8 +156,9 @@ fn find(files: &[PathBuf]) -> Result<(Vec<Found>, Read), Failure> {
     }
     // As in a policy.
     directives.sort_by_key(changes_others);
-    let whole = errors.is_empty();
-    let reviewed: Review = review(&directives, None);
+    let whole = errors.is_empty() && unread.is_empty();
+    let beside = if whole { Beside::Alone } else { Beside::Unread };
+    let reviewed: Review = review_beside(&directives, None, beside);
     errors.extend(reviewed.errors);
     warnings.extend(reviewed.warnings);
     let data = |name: &str, position: &Position| {
@@ -162,7 +185,7 @@ fn find(files: &[PathBuf]) -> Result<(Vec<Found>, Read), Failure> {
     let warnings = warnings.into_iter().map(|warning| Found::new("warning", warning));
     let mut found: Vec<Found> = errors.chain(warnings).collect();
     found.sort_by_key(|found| (beside.get(&found.file).map(|(place, _)| *place), found.line));
-    Ok((found, Read::of(&directives)))
+    (found, Read::of(count, &directives))
 }
 
 /// That a file is no text, with the line of the first byte that is none.
@@ -181,39 +204,38 @@ fn not_text(name: &str, error: &FromUtf8Error) -> Mistake {
     }
 }
 
-fn list(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
-    let mut files = Vec::new();
+/// The files that are meant, and what is wrong with names that mean none.
+fn list(paths: &[PathBuf]) -> (Vec<PathBuf>, Vec<String>) {
+    let (mut files, mut unread) = (Vec::new(), Vec::new());
     for path in paths {
         if !path.is_dir() {
             files.push(path.clone());
             continue;
         }
-        let unreadable = |error: std::io::Error| {
-            Failure::environment(
-                format!("{} cannot be listed: {error}", path.display()),
-                "name files or directories of SecLang",
-            )
-        };
-        let mut within = Vec::new();
-        for entry in std::fs::read_dir(path).map_err(unreadable)? {
-            let entry = entry.map_err(unreadable)?.path();
-            if entry.extension().is_some_and(|extension| extension == "conf") {
-                within.push(entry);
-            }
+        match within(path) {
+            Ok(within) if within.is_empty() => unread.push(format!("{} has no *.conf files", path.display())),
+            Ok(within) => files.extend(within),
+            Err(error) => unread.push(format!("{} cannot be listed: {error}", path.display())),
         }
-        within.sort();
-        files.extend(within);
     }
+    (files, unread)
+}
+
+/// The *.conf files of a directory, in the order of their names.
+fn within(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?.path();
+        if entry.extension().is_some_and(|extension| extension == "conf") {
+            files.push(entry);
+        }
+    }
+    files.sort();
     Ok(files)
 }
 
-fn read(file: &Path) -> Result<Vec<u8>, Failure> {
-    let failed = |error: String| {
-        Failure::environment(
-            format!("{} cannot be read: {error}", file.display()),
-            "name files or directories of SecLang",
-        )
-    };
+fn read(file: &Path) -> Result<Vec<u8>, String> {
+    let failed = |error: String| format!("{} cannot be read: {error}", file.display());
     let bytes = bounded(file, LARGEST).map_err(failed)?;
     match bytes.len() as u64 > LARGEST {
         true => Err(failed(format!("it is larger than {LARGEST} bytes"))),
@@ -225,12 +247,19 @@ fn read(file: &Path) -> Result<Vec<u8>, Failure> {
 mod tests {
     use super::*;
 
+    fn all(paths: &[PathBuf]) -> (Vec<Found>, Read) {
+        let (files, mut unread) = list(paths);
+        let all = find(&files, &mut unread);
+        assert_eq!(unread, Vec::<String>::new());
+        all
+    }
+
     fn found(files: &[(&str, &str)]) -> (Vec<String>, usize) {
         let dir = tempfile::tempdir().unwrap();
         for (name, text) in files {
             std::fs::write(dir.path().join(name), text).unwrap();
         }
-        let (found, read) = find(&list(&[dir.path().to_owned()]).unwrap()).unwrap();
+        let (found, read) = all(&[dir.path().to_owned()]);
         let place = format!("{}/", dir.path().display());
         (
             found
@@ -275,7 +304,7 @@ mod tests {
             SecRuleRemoveById 99\n";
         let (found, rules) = found(&[("a.conf", text)]);
         let parts = [
-            "error: unclosed group (a.conf:1)",
+            "error: `(` at byte 1 of the pattern: unclosed group (a.conf:1)",
             "warning: rule 2 never matches: RESPONSE_BODY is empty before phase 4 (write phase:4) (a.conf:2)",
             "error: there is no directive `SecNonsense` (a.conf:3)",
             "error: rule 3 cannot be run: ",
@@ -309,7 +338,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("a.conf"), b"#\n# caf\xe9\nSecNonsense On\n").unwrap();
         std::fs::write(dir.path().join("b.conf"), "SecNonsense On\n").unwrap();
-        let (found, _) = find(&list(&[dir.path().to_owned()]).unwrap()).unwrap();
+        let (found, _) = all(&[dir.path().to_owned()]);
         let told: Vec<String> = found.iter().map(ToString::to_string).collect();
         assert_eq!(told.len(), 2, "{told:?}");
         assert!(
@@ -317,6 +346,26 @@ mod tests {
             "{told:?}"
         );
         assert!(told[1].ends_with("b.conf:1)"), "{told:?}");
+    }
+
+    #[test]
+    fn what_cannot_be_read_hides_nothing_of_the_other_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let empty = dir.path().join("empty");
+        std::fs::create_dir(&empty).unwrap();
+        let own = dir.path().join("a.conf");
+        std::fs::write(&own, "SecNonsense On\nSecRuleRemoveById 99\n").unwrap();
+        let (files, mut unread) = list(&[dir.path().join("none.conf"), empty.clone(), own.clone()]);
+        let (found, read) = find(&files, &mut unread);
+        assert_eq!((found.len(), read.files), (1, 1), "{found:?}");
+        assert_eq!(unread.len(), 2, "{unread:?}");
+        assert_eq!(unread[0], format!("{} has no *.conf files", empty.display()));
+        assert!(unread[1].contains("none.conf cannot be read: "), "{unread:?}");
+        let args = CheckArgs {
+            files: vec![own, empty],
+            output: Format::Text,
+        };
+        assert!(run(&args).is_err());
     }
 
     #[test]
@@ -342,16 +391,18 @@ mod tests {
     #[test]
     fn one_of_a_thing_is_not_called_several() {
         let one = Read {
+            files: 1,
             rules: 1,
             names: Vec::new(),
         };
-        assert_eq!(one.summary(1, 1, 1), "1 rule in 1 file: 1 error, 1 warning\n");
+        assert_eq!(one.summary(1, 1), "1 rule in 1 file: 1 error, 1 warning\n");
         let none = Read {
+            files: 2,
             rules: 0,
             names: vec!["mine/1".to_owned()],
         };
         assert_eq!(
-            none.summary(2, 0, 3),
+            none.summary(0, 3),
             "0 rules in 2 files (mine/1): 0 errors, 3 warnings\n"
         );
     }

@@ -33,7 +33,7 @@ pub(crate) struct TestArgs {
     /// Tests that are not held to, each with its reason: a YAML list of `{test: 920100-4, reason: …}`
     #[arg(long, value_name = "FILE")]
     overrides: Option<PathBuf>,
-    /// Only this test, such as 942100-3; tells what it did
+    /// Only this test, such as 942190-1; tells what it did
     #[arg(long, value_name = "TEST")]
     only: Option<String>,
 }
@@ -53,15 +53,7 @@ pub(crate) fn run(args: &TestArgs) -> Result<ExitCode, Failure> {
         breakwater_ftw::collect(path, &mut tests)
             .map_err(|error| Failure::environment(error.to_string(), "name files or directories of ftw tests"))?;
     }
-    if let Some(only) = &args.only {
-        tests.retain(|test| test.name == *only);
-    }
-    if tests.is_empty() {
-        return Err(Failure::environment(
-            "there are no tests",
-            "name files or directories of ftw tests",
-        ));
-    }
+    choose(&mut tests, args.only.as_deref())?;
     let mut front = Front::start(&args.crs)?;
     let mut report = Report::default();
     for batch in tests.chunks(BATCH) {
@@ -86,6 +78,26 @@ pub(crate) fn run(args: &TestArgs) -> Result<ExitCode, Failure> {
         }
     }
     report.finish()
+}
+
+/// Leaves the one that is asked for, if one is.
+fn choose(tests: &mut Vec<Test>, only: Option<&str>) -> Result<(), Failure> {
+    let Some(first) = tests.first().map(|test| test.name.clone()) else {
+        return Err(Failure::environment(
+            "there are no tests",
+            "name files or directories of ftw tests",
+        ));
+    };
+    let Some(only) = only else { return Ok(()) };
+    let count = tests.len();
+    tests.retain(|test| test.name == only);
+    match tests.is_empty() {
+        true => Err(Failure::environment(
+            format!("none of {} is `{only}`", crate::check::count(count, "test")),
+            format!("name rule and number, such as {first}"),
+        )),
+        false => Ok(()),
+    }
 }
 
 /// Whether it came as expected; no status: there was no answer.
@@ -175,5 +187,35 @@ impl Report {
             0 => ExitCode::SUCCESS,
             _ => ExitCode::from(exit::INPUT),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tests() -> Vec<Test> {
+        let test = |name: &str| Test {
+            name: name.to_owned(),
+            rule: 942_190,
+            stages: Vec::new(),
+        };
+        vec![test("942190-1"), test("942190-2")]
+    }
+
+    #[test]
+    fn a_test_that_is_not_there_is_told_from_tests_that_are_not_there() {
+        let mut chosen = tests();
+        choose(&mut chosen, Some("942190-2")).unwrap();
+        assert!(chosen.len() == 1 && chosen[0].name == "942190-2");
+        let told = choose(&mut tests(), Some("999999-1")).unwrap_err().to_string();
+        assert!(
+            told.contains("none of 2 tests is `999999-1`") && told.contains("such as 942190-1"),
+            "{told}"
+        );
+        for only in [None, Some("942190-1")] {
+            let told = choose(&mut Vec::new(), only).unwrap_err().to_string();
+            assert!(told.contains("there are no tests"), "{told}");
+        }
     }
 }

@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::engine::{self, CompileError, Parts, RuleSet};
-use crate::review;
+use crate::review::{self, Openings, Part};
 use crate::seclang::{self, Action, Directive, DirectiveKind, ParseError, Position, Setting, Target};
 use crate::told::{Remark, Told};
 
@@ -100,6 +100,14 @@ impl Crs {
     /// All its directives.
     pub(crate) fn directives(&self) -> impl Iterator<Item = &Directive> {
         self.setup.iter().chain(&self.rules)
+    }
+
+    /// The collections that it opens.
+    pub(crate) fn openings(&self) -> Openings {
+        let mut openings = Openings::default();
+        openings.add(&self.setup, Part::Setup);
+        openings.add(&self.rules, Part::Crs);
+        openings
     }
 
     /// How many rules it has.

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::bundle::{self, Crs, Own};
+use crate::review::Openings;
 use crate::seclang::{Action, Directive, DirectiveKind, ExprPart, Rule, RuleRange, Target};
 
 /// The rules of one source, by their ids.
@@ -19,13 +20,18 @@ pub struct Catalog {
     targets: BTreeMap<u32, Vec<Target>>,
     /// By tag: the rules that have it.
     tags: BTreeMap<String, BTreeSet<u32>>,
+    /// Of a Core Rule Set: the collections that it opens.
+    openings: Openings,
 }
 
 impl Catalog {
     /// The rules of a Core Rule Set.
     #[must_use]
     pub fn of_crs(crs: Arc<Crs>) -> Self {
-        let mut catalog = Self::default();
+        let mut catalog = Self {
+            openings: crs.openings(),
+            ..Self::default()
+        };
         crs.directives().for_each(|directive| catalog.add(directive));
         catalog.crs = Some(crs);
         catalog
@@ -52,6 +58,11 @@ impl Catalog {
     #[must_use]
     pub fn crs(&self) -> Option<&Arc<Crs>> {
         self.crs.as_ref()
+    }
+
+    /// The collections that it opens.
+    pub(crate) const fn openings(&self) -> &Openings {
+        &self.openings
     }
 
     /// Whether a rule is among these.

@@ -2,8 +2,8 @@
 //!
 //! A policy's fields are the authority for what both can say ([`Fields`]): a setting may say the same, but neither changes
 //! what they say nor goes unsaid. Values of ModSecurity's recommended configuration are taken for defaults that came with
-//! a file, and are remarks; other values that contradict are mistakes. Rules are looked at one by one, without compiling
-//! them: a remark on one holds whatever stands beside it.
+//! a file, and are remarks; other values that contradict are mistakes. Rules are looked at without compiling them: a remark
+//! on one holds whatever stands beside it, but for collections that others open ([`Beside`]).
 //!
 //! Left to [`crate::engine`]: what cannot be compiled, and references that lead nowhere.
 
@@ -13,7 +13,11 @@ use crate::told::Told;
 
 mod filled;
 mod never;
+mod opened;
 mod settings;
+
+pub use opened::Beside;
+pub(crate) use opened::{Openings, Part};
 
 /// What a policy's own fields say that SecLang can say too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,11 +41,18 @@ pub struct Review {
     pub warnings: Vec<Mistake>,
 }
 
-/// Reviews directives as part of a policy, or, without one, as files that any policy may take.
+/// Reviews directives as part of a policy, or, without one, as files that any policy may take. Nothing runs beside them.
 #[must_use]
 pub fn review(directives: &[Directive], policy: Option<&Fields>) -> Review {
+    review_beside(directives, policy, Beside::Alone)
+}
+
+/// As [`review`], of directives that run with others.
+#[must_use]
+pub fn review_beside(directives: &[Directive], policy: Option<&Fields>, beside: Beside<'_>) -> Review {
     let (mut errors, mut warnings) = (Told::default(), Told::default());
-    for directive in directives {
+    let opened = opened::Opened::new(directives, beside);
+    for (number, directive) in directives.iter().enumerate() {
         match &directive.value {
             DirectiveKind::Setting(setting) => match settings::judge(setting, policy) {
                 settings::Judgement::Fine => {}
@@ -49,7 +60,8 @@ pub fn review(directives: &[Directive], policy: Option<&Fields>) -> Review {
                 settings::Judgement::Idle(message) => warnings.push(at(directive, message)),
             },
             DirectiveKind::Rule(rule) => {
-                never::remarks(rule, &directive.position, policy, &mut |remark| warnings.push(remark));
+                let place = never::Place::of(rule, number, policy, &opened);
+                place.remarks(rule, &directive.position, &mut |remark| warnings.push(remark));
             }
             _ => {}
         }

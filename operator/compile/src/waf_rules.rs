@@ -1,12 +1,10 @@
 //! Compiles the rules of a WafPolicy: what can be said of them, beside the Core Rule Set where it is known here.
 
-use std::sync::Arc;
-
 use breakwater_crds as crds;
 use breakwater_snapshot::unit::{BodyType, Crs, RuleExclusion, RuleSelection, Rules, SecLangSource};
 use breakwater_waf::bundle::{self, Mistake, Own, Source};
 use breakwater_waf::catalog::Catalog;
-use breakwater_waf::review::{Fields, review};
+use breakwater_waf::review::{Beside, Fields, review_beside};
 use breakwater_waf::seclang::{Action, Directive, DirectiveKind, Phase, Rule};
 
 use crate::edge_cache::collect;
@@ -59,12 +57,12 @@ pub(crate) fn read(
         reject_larger,
         inspect_response,
     };
-    let beside = match (crs, index.crs.and_then(Catalog::crs)) {
-        (None, _) => Beside::Nothing,
-        (Some(_), None) => Beside::Unknown,
-        (Some(_), Some(crs)) => Beside::Crs(crs, links),
+    let beside = match (crs, index.crs) {
+        (None, _) => Beside::Alone,
+        (Some(_), None) => Beside::SomeCrs,
+        (Some(_), Some(catalog)) => Beside::Crs(catalog),
     };
-    let own = own_rules(&sources, beside, &fields, findings);
+    let own = own_rules(&sources, beside, links, &fields, findings);
     if let (Some(crs), Some(own)) = (crs, own)
         && !(crs.exclusions.is_empty() && crs.modes.is_empty() && own.changes().is_empty())
     {
@@ -272,20 +270,13 @@ fn sources(namespace: &str, spec: &crds::SecLang, index: &Index<'_>, findings: &
     sources
 }
 
-/// What own rules stand beside.
-enum Beside<'l, 'm> {
-    Nothing,
-    /// A Core Rule Set that only nodes have.
-    Unknown,
-    Crs(&'l Arc<bundle::Crs>, &'l mut Links<'m>),
-}
-
 /// Reads the rules as nodes do, as far as that goes where the Core Rule Set is not known, and says all that is wrong at
 /// once: each with its place, the field and the line, or the ConfigMap, for that is not in the policy's manifest, and the
 /// line. None where something is.
 fn own_rules(
     sources: &[SecLangSource],
-    beside: Beside<'_, '_>,
+    beside: Beside<'_>,
+    links: &mut Links<'_>,
     fields: &Fields,
     findings: &mut Findings,
 ) -> Option<Own> {
@@ -311,12 +302,12 @@ fn own_rules(
     let whole = unread.is_empty();
     let mut errors: Vec<Mistake> = unread.into_iter().map(Mistake::from).collect();
     let refuses_nothing = whole && !own.rules().iter().any(is_rule);
-    let review = review(own.rules(), Some(fields));
+    let review = review_beside(own.rules(), Some(fields), if whole { beside } else { Beside::Unread });
     errors.extend(review.errors);
     let mut warnings = review.warnings;
     // The Core Rule Set beside them mends no mistake of theirs. But it may have the markers and rules that these name, as
     // may what was not read.
-    let beside_crs = !matches!(beside, Beside::Nothing);
+    let beside_crs = !matches!(beside, Beside::Alone);
     if refuses_nothing && !(beside_crs && own.changes().len() + own.rules().len() > 0) {
         findings.warning(
             "spec.seclang",
@@ -325,13 +316,13 @@ fn own_rules(
     }
     let alone = bundle::compile(None, &own);
     match (&alone, beside) {
-        (Ok(compiled), Beside::Nothing) if whole => {
+        (Ok(compiled), Beside::Alone) if whole => {
             warnings.extend(compiled.rules.warnings().iter().cloned().map(Mistake::from));
         }
-        (_, Beside::Crs(crs, links)) => match links.link(crs, sources, &own) {
-            Ok(told) if whole => warnings.extend(told.iter().cloned()),
-            Ok(_) => {}
-            Err(mistakes) => errors.extend(mistakes.iter().cloned()),
+        (_, Beside::Crs(catalog)) => match catalog.crs().map(|crs| links.link(crs, sources, &own)) {
+            Some(Ok(told)) if whole => warnings.extend(told.iter().cloned()),
+            Some(Err(mistakes)) => errors.extend(mistakes.iter().cloned()),
+            _ => {}
         },
         _ => {}
     }

@@ -365,3 +365,21 @@ fn own_rules_that_refuse_nothing_are_warned_of() {
     let scores = "SecRule ARGS \"@rx x\" \"id:1,phase:1,block,setvar:tx.score=+5\"";
     assert_eq!(block(scores), Vec::<String>::new());
 }
+
+#[test]
+fn a_collection_that_neither_own_rules_nor_the_core_rule_set_open_is_warned_of() {
+    let rule = "  seclang: {inline: 'SecRule IP:x \"@gt 5\" \"id:7,phase:2,deny\"'}\n";
+    let with_crs = format!("{rule}  crs: {{}}\n");
+    for (spec, crs) in [(rule, None), (with_crs.as_str(), Some(catalog()))] {
+        let told = told(spec, crs);
+        assert!(
+            matches!(told.as_slice(), [one] if one.starts_with("warning spec.seclang.inline:1: rule 7 never matches: nothing opens IP")),
+            "{told:?}"
+        );
+    }
+    // Which one nodes have is not known.
+    assert_eq!(told(&with_crs, None), Vec::<String>::new());
+    let unread = "  seclang: {inline: \"SecRule IP:x 5 'id:7,phase:2,deny'\\nSecNonsense On\"}\n";
+    let told = told(unread, None);
+    assert!(told.len() == 1 && told[0].starts_with("error "), "{told:?}");
+}

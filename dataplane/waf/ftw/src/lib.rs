@@ -35,7 +35,7 @@ pub enum Error {
 /// One test.
 #[derive(Debug)]
 pub struct Test {
-    /// Rule and number, such as `942100-3`.
+    /// Rule and number, such as `942190-1`.
     pub name: String,
     /// The rule it is about.
     pub rule: u32,

@@ -1,7 +1,8 @@
-//! Where `redirect` sends a client: a URI reference (RFC 3986), for it becomes a header field.
+//! Where `redirect` sends a client: an absolute URI of `http` or `https`, or a path (RFC 3986). It becomes a header field,
+//! and browsers follow it: to another scheme (`javascript:`, `data:`) nobody is sent.
 //!
 //! What is written in a rule must be one as far as it is known then. Of what macros come to, bytes that no URI has are
-//! percent-encoded, so that no client writes into the head of an answer; if the whole is no URI reference even so, or is
+//! percent-encoded, so that no client writes into the head of an answer; if the whole is none even so, or is
 //! cut for its length, there is no redirect.
 
 use crate::seclang::{Expr, ExprPart};
@@ -40,11 +41,12 @@ pub(super) fn mistake(written: &Expr) -> Option<String> {
         _ => true,
     };
     (!known).then(|| {
-        "redirect needs an absolute URI or a path: redirect:https://example.com/blocked or redirect:/blocked".to_owned()
+        "redirect needs a URI of http or https, or a path: redirect:https://example.com/blocked or redirect:/blocked"
+            .to_owned()
     })
 }
 
-/// The location that a redirect's text, macros expanded, comes to; none if that is no URI reference.
+/// The location that a redirect's text, macros expanded, comes to; none if nobody may be sent there.
 pub(super) fn location(expanded: &[u8]) -> Option<String> {
     let mut out = String::with_capacity(expanded.len());
     for (at, byte) in expanded.iter().enumerate() {
@@ -69,7 +71,7 @@ fn may_stand(text: &[u8], at: usize) -> bool {
     }
 }
 
-/// Whether it begins as an absolute URI or a path does; `whole`: no more comes behind it.
+/// Whether it begins as a URI of `http` or `https` or a path does; `whole`: no more comes behind it.
 fn begins(text: &[u8], whole: bool) -> bool {
     if let Some(path) = text.strip_prefix(b"/") {
         // What begins with two is another host's, which a client may have written.
@@ -80,15 +82,8 @@ fn begins(text: &[u8], whole: bool) -> bool {
     };
     let (scheme, rest) = text.split_at(colon);
     let rest = rest.get(1..).unwrap_or_default();
-    let named = scheme.first().is_some_and(u8::is_ascii_alphabetic)
-        && scheme
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte));
-    if !named {
-        return false;
-    }
     if !(scheme.eq_ignore_ascii_case(b"http") || scheme.eq_ignore_ascii_case(b"https")) {
-        return !(whole && rest.is_empty());
+        return false;
     }
     let Some(host) = rest.strip_prefix(b"//") else {
         return !whole && b"//".starts_with(rest);
@@ -108,12 +103,11 @@ mod tests {
     }
 
     #[test]
-    fn a_redirect_is_written_as_a_uri_reference() {
+    fn a_redirect_is_written_as_a_uri_of_http_or_a_path() {
         for text in [
             "https://example.com/blocked?x=%2F#top",
             "/blocked",
             "HTTP://[2001:db8::1]:8080/",
-            "mailto:abuse@example.com",
             "https://example.com/?from=%{REQUEST_URI}",
             "https://%{SERVER_NAME}/",
             "https:%{TX.rest}",
@@ -127,12 +121,16 @@ mod tests {
             ("https://example.com/\r\nSet-Cookie: a=b", "`\\r` cannot stand in a URI"),
             ("https://example.com/%zz", "`%` cannot stand in a URI; write %25"),
             ("https://example.com/é", "`é` cannot stand"),
-            ("blocked.html", "needs an absolute URI or a path"),
-            ("example.com/%{TX.where}", "needs an absolute URI or a path"),
-            ("//example.com/", "needs an absolute URI"),
-            ("https://", "needs an absolute URI"),
-            ("https:/example.com", "needs an absolute URI"),
-            ("https:///%{TX.where}", "needs an absolute URI"),
+            ("blocked.html", "needs a URI of http or https, or a path"),
+            ("example.com/%{TX.where}", "needs a URI of http or https, or a path"),
+            ("javascript:alert(1)", "needs a URI of http"),
+            ("JavaScript:%{ARGS.x}", "needs a URI of http"),
+            ("data:text/html,x", "needs a URI of http"),
+            ("mailto:abuse@example.com", "needs a URI of http"),
+            ("//example.com/", "needs a URI of http"),
+            ("https://", "needs a URI of http"),
+            ("https:/example.com", "needs a URI of http"),
+            ("https:///%{TX.where}", "needs a URI of http"),
             (&format!("/{}", "a".repeat(5000)), "too long"),
         ] {
             let message = wrong(text).unwrap_or_default();
@@ -152,6 +150,10 @@ mod tests {
             b"https://",
             b"https:///etc",
             b"//example.com/",
+            b"javascript:alert(1)",
+            b" javascript:alert(1)",
+            b"data:text/html,x",
+            b"ftp://example.com/",
             b":x",
         ] {
             assert_eq!(location(text), None, "{text:?}");

@@ -3,8 +3,8 @@
 
 use std::net::IpAddr;
 
-use super::line::{Line, LineError};
-use crate::audit::{Rfc3339, cut};
+use super::line::{Line, LineError, absolute};
+use crate::audit::{MAX_NAME, Rfc3339, cut};
 
 /// Longest value of a field that is kept, bytes.
 const MAX_FIELD: usize = 8 * 1024;
@@ -37,7 +37,7 @@ pub(super) fn parse(text: &str) -> Result<Line, LineError> {
         request_id: None,
         client,
         method: method.to_owned(),
-        host: None,
+        host: absolute(target).map(|(authority, _)| cut(authority, MAX_NAME).to_owned()),
         target: target.to_owned(),
         shortened: false,
         redacted: false,
@@ -112,6 +112,22 @@ mod tests {
         assert_eq!((line.method.as_str(), line.target.as_str()), ("GET", r#"/x?q="a\"#));
         assert_eq!(line.fields, [("user-agent", r#"Mozilla "5""#.to_owned())]);
         assert!(line.host.is_none() && !line.blocked && !line.http10);
+    }
+
+    #[test]
+    fn an_absolute_target_has_the_host_and_the_path() {
+        for (target, host, path) in [
+            ("http://shop.test/admin?x=/y", Some("shop.test"), "/admin"),
+            ("HTTPS://shop.test:8443", Some("shop.test:8443"), "/"),
+            ("http://shop.test?x=1", Some("shop.test"), "/"),
+            ("/http://shop.test/admin", None, "/http://shop.test/admin"),
+            ("ftp://shop.test/admin", None, "ftp://shop.test/admin"),
+        ] {
+            let line = parse(&LINE.replace("/x?q=\\x22a\\x5C", target)).unwrap();
+            assert_eq!((line.host.as_deref(), line.path()), (host, path), "{target}");
+            // What rules see is what was sent.
+            assert_eq!(line.target, target);
+        }
     }
 
     #[test]

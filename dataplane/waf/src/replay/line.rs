@@ -121,13 +121,33 @@ impl Line {
         size_of::<Self>() + self.target.len() + self.method.len() + fields + objections + 128
     }
 
+    /// Path and query of its target, which may be an absolute URI.
+    #[must_use]
+    pub fn path_and_query(&self) -> &str {
+        absolute(&self.target).map_or(self.target.as_str(), |(_, rest)| rest)
+    }
+
     /// The path of its target.
     #[must_use]
     pub fn path(&self) -> &str {
-        self.target
-            .split_once('?')
-            .map_or(self.target.as_str(), |(path, _)| path)
+        let target = self.path_and_query();
+        match target.split_once('?') {
+            Some(("", _)) => "/",
+            Some((path, _)) => path,
+            None => target,
+        }
     }
+}
+
+/// Authority, and path and query, of a target that is an absolute URI (RFC 9112 section 3.2.2).
+pub(super) fn absolute(target: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = target.split_once("://")?;
+    if !(scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")) {
+        return None;
+    }
+    let (authority, rest) = rest.split_at_checked(rest.find(['/', '?']).unwrap_or(rest.len()))?;
+    let rest = if rest.is_empty() { "/" } else { rest };
+    (!authority.is_empty()).then_some((authority, rest))
 }
 
 impl Objection {

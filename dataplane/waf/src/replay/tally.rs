@@ -244,7 +244,7 @@ impl Groups {
                 client: past.line.client,
                 method: past.line.method.clone(),
                 host: host.to_owned(),
-                target: cut(&past.line.target, MAX_TARGET).to_owned(),
+                target: cut(past.line.path_and_query(), MAX_TARGET).to_owned(),
             },
         });
     }
@@ -336,6 +336,19 @@ mod tests {
         assert_eq!((groups[0].count, groups[0].path.as_str()), (2, "/b"));
         assert_eq!((groups[0].rules.as_slice(), &groups[0].detail), (&[942_100][..], &None));
         assert_eq!(groups[0].example.target, "/b?x=1");
+    }
+
+    #[test]
+    fn an_absolute_target_is_told_as_its_path_and_query() {
+        let found = vec![objection(Action::Block, "rule", &[942_100])];
+        let tally = tally(&[
+            (past("http://h/admin?x=1", false, &[]), found.clone()),
+            (past("/admin?x=2", false, &[]), found),
+        ]);
+        let groups = &tally.newly_blocked.groups;
+        assert_eq!((groups.len(), groups[0].path.as_str()), (1, "/admin"));
+        let example = &groups[0].example;
+        assert_eq!((example.host.as_str(), example.target.as_str()), ("h", "/admin?x=1"));
     }
 
     #[test]

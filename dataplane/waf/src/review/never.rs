@@ -2,66 +2,84 @@
 //!
 //! What is said is certain: a target that may have a value is left alone.
 
+use std::collections::HashSet;
+
 use super::Fields;
 use super::filled::{Filled, filled};
+use super::opened::{Opened, Part, Spot, opener};
 use crate::bundle::Mistake;
-use crate::seclang::{Action, Ctl, Disruptive, Operator, OperatorKind, Phase, Position, Rule, Target, Variable};
+use crate::seclang::{
+    Action, Ctl, Disruptive, Key, Operator, OperatorKind, Phase, Position, Rule, Setvar, Target, Variable,
+};
 
 /// Most targets of one link that are named.
 const NAMED: usize = 3;
 
-/// Tells what of a rule and its chain comes to nothing.
-pub(super) fn remarks(starter: &Rule, position: &Position, policy: Option<&Fields>, tell: &mut dyn FnMut(Mistake)) {
-    let phase = phase(starter);
-    let no_response = policy.is_some_and(|policy| policy.inspect_response.is_none());
-    if no_response && matches!(phase, Phase::ResponseHeaders | Phase::ResponseBody) {
-        // It does not run at all, which whoever asks says once for all of them.
-        return;
-    }
-    let id = starter.actions.iter().find_map(|action| match action.value {
-        Action::Id(id) => Some(id),
-        _ => None,
-    });
-    let place = Place {
-        rule: id.map_or_else(|| "the rule".to_owned(), |id| format!("rule {id}")),
-        phase,
-        no_response,
-    };
-    let mut next = Some((starter, position));
-    while let Some((rule, position)) = next {
-        if let Some(message) = place.never(rule) {
-            tell(Mistake {
-                position: position.clone(),
-                message,
-            });
+/// Where a rule runs.
+pub(super) struct Place<'a> {
+    rule: String,
+    /// The rule's first link.
+    first: Spot,
+    /// Responses are not inspected.
+    no_response: bool,
+    opened: &'a Opened,
+}
+
+impl<'a> Place<'a> {
+    /// Of a rule; `number`: which of the directives it is.
+    pub(super) fn of(starter: &Rule, number: usize, policy: Option<&Fields>, opened: &'a Opened) -> Self {
+        let id = starter.actions.iter().find_map(|action| match action.value {
+            Action::Id(id) => Some(id),
+            _ => None,
+        });
+        Self {
+            rule: id.map_or_else(|| "the rule".to_owned(), |id| format!("rule {id}")),
+            first: Spot {
+                phase: phase(starter),
+                part: Part::Own,
+                rule: number,
+                link: 0,
+            },
+            no_response: policy.is_some_and(|policy| policy.inspect_response.is_none()),
+            opened,
         }
-        for action in &rule.actions {
-            if let Some(message) = place.idle(&action.value) {
+    }
+
+    /// Tells what of the rule and its chain comes to nothing.
+    pub(super) fn remarks(&self, starter: &Rule, position: &Position, tell: &mut dyn FnMut(Mistake)) {
+        if self.no_response && matches!(self.first.phase, Phase::ResponseHeaders | Phase::ResponseBody) {
+            // It does not run at all, which whoever asks says once for all of them.
+            return;
+        }
+        let mut spot = self.first;
+        let mut next = Some((starter, position));
+        while let Some((rule, position)) = next {
+            if let Some(message) = self.never(rule, spot) {
                 tell(Mistake {
-                    position: action.position.clone(),
+                    position: position.clone(),
                     message,
                 });
             }
+            for action in &rule.actions {
+                if let Some(message) = self.idle(&action.value) {
+                    tell(Mistake {
+                        position: action.position.clone(),
+                        message,
+                    });
+                }
+            }
+            spot.link += 1;
+            next = rule.next.as_deref().map(|next| (&next.value, &next.position));
         }
-        next = rule.next.as_deref().map(|next| (&next.value, &next.position));
     }
-}
 
-/// Where a rule runs.
-struct Place {
-    rule: String,
-    phase: Phase,
-    /// Responses are not inspected.
-    no_response: bool,
-}
-
-impl Place {
     /// Why a link never matches, if none of its targets has a value that could, or which of them it never sees.
-    fn never(&self, rule: &Rule) -> Option<String> {
+    fn never(&self, rule: &Rule, spot: Spot) -> Option<String> {
+        let excluded: HashSet<Meant> = rule.targets.iter().filter(|target| target.exclude).map(meant).collect();
         let targets = rule.targets.iter().filter(|target| !target.exclude);
         let (mut empty, mut reasons, mut sees) = (0_usize, Vec::new(), false);
         for target in targets {
-            match self.empty(target, &rule.operator) {
+            match self.empty(target, &rule.operator, &excluded, spot) {
                 None => sees = true,
                 Some(reason) => {
                     empty += 1;
@@ -84,8 +102,25 @@ impl Place {
     }
 
     /// Why a target has nothing that the operator could match.
-    fn empty(&self, target: &Target, operator: &Operator) -> Option<String> {
+    fn empty(&self, target: &Target, operator: &Operator, excluded: &HashSet<Meant>, spot: Spot) -> Option<String> {
         let name = target.variable.name();
+        let of_none = if target.count {
+            format!("&{name} is 0: ")
+        } else {
+            String::new()
+        };
+        let matches_none = target.count && matches_zero(operator);
+        if excluded.contains(&(target.variable, None)) || excluded.contains(&meant(target)) {
+            return (!matches_none).then(|| format!("{of_none}what it looks at of {name} is left out again"));
+        }
+        if let Some(opener) = opener(target.variable).filter(|_| !self.opened.before(target.variable, spot)) {
+            let opens = if target.variable == Variable::Geo {
+                "fills"
+            } else {
+                "opens"
+            };
+            return (!matches_none).then(|| format!("{of_none}nothing {opens} {name} before it ({opener})"));
+        }
         let filled = filled(target.variable);
         let (from, zero) = match filled {
             Filled::From(from) => (from, false),
@@ -99,7 +134,7 @@ impl Place {
             Filled::Never => return Some(format!("nothing sets {name} here{}", instead(target.variable))),
         };
         let unseen = self.no_response && from >= Phase::ResponseHeaders;
-        if (self.phase >= from && !unseen) || ((zero || target.count) && matches_zero(operator)) {
+        if (self.first.phase >= from && !unseen) || ((zero || target.count) && matches_zero(operator)) {
             return None;
         }
         let (count, is) = match (target.count, zero) {
@@ -120,8 +155,10 @@ impl Place {
         let rule = &self.rule;
         match action {
             Action::Ctl(ctl) => self.idle_ctl(ctl),
+            Action::Setvar(Setvar { collection, .. }) => self.unopened("setvar", *collection),
+            Action::Expirevar(collection, ..) => self.unopened("expirevar", *collection),
             Action::Disruptive(kind @ (Disruptive::Deny | Disruptive::Drop | Disruptive::Redirect(_)))
-                if self.phase == Phase::Logging =>
+                if self.first.phase == Phase::Logging =>
             {
                 let name = match kind {
                     Disruptive::Deny => "deny",
@@ -136,10 +173,18 @@ impl Place {
         }
     }
 
+    fn unopened(&self, action: &str, collection: Variable) -> Option<String> {
+        let opener = opener(collection).filter(|_| !self.opened.within(collection, self.first))?;
+        let (name, rule) = (collection.name(), &self.rule);
+        Some(format!(
+            "{action} has no effect: nothing opens {name} before {rule}, or in it ({opener})"
+        ))
+    }
+
     fn idle_ctl(&self, ctl: &Ctl) -> Option<String> {
         let early = |name: &str, last: Phase| {
             let number = number(last);
-            let late = self.phase > last;
+            let late = self.first.phase > last;
             late.then(|| {
                 format!(
                     "ctl:{name} has no effect: the body is read before {}; write phase:{number}",
@@ -173,8 +218,19 @@ impl Place {
     }
 }
 
+/// A variable, and which of its values; of a name whether it is a pattern.
+type Meant = (Variable, Option<(bool, String)>);
+
+fn meant(target: &Target) -> Meant {
+    let key = target.key.as_ref().map(|key| match key {
+        Key::Name(name) => (false, name.to_ascii_lowercase()),
+        Key::Regex(pattern) => (true, pattern.clone()),
+    });
+    (target.variable, key)
+}
+
 /// The phase of a rule, which its last `phase` says.
-fn phase(rule: &Rule) -> Phase {
+pub(super) fn phase(rule: &Rule) -> Phase {
     let mut phases = rule.actions.iter().filter_map(|action| match action.value {
         Action::Phase(phase) => Some(phase),
         _ => None,
@@ -216,160 +272,4 @@ const fn instead(variable: Variable) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::bundle::{Own, Source};
-    use crate::review::review;
-
-    fn said(text: &str, policy: Option<&Fields>) -> Vec<String> {
-        let own = Own::parse(&[Source { name: "own", text }]).unwrap_or_else(|errors| panic!("{text}: {errors:?}"));
-        let told = review(own.rules(), policy);
-        assert!(told.errors.is_empty());
-        told.warnings.iter().map(ToString::to_string).collect()
-    }
-
-    const WITHOUT_RESPONSES: Fields = Fields {
-        enforces: true,
-        inspect: 1000,
-        reject_larger: false,
-        inspect_response: None,
-    };
-
-    #[test]
-    fn a_rule_that_can_never_match_is_told_with_its_line_and_the_phase_to_write() {
-        for (rule, part) in [
-            (
-                "SecRule RESPONSE_BODY x \"id:7,phase:1,deny\"",
-                "RESPONSE_BODY is empty before phase 4 (write phase:4)",
-            ),
-            ("SecRule RESPONSE_BODY x \"id:7,phase:2,deny\"", "before phase 4"),
-            (
-                "SecRule RESPONSE_BODY \"!@rx x\" \"id:7,phase:3,deny\"",
-                "before phase 4",
-            ),
-            ("SecRule RESPONSE_STATUS x \"id:7,phase:2,deny\"", "before phase 3"),
-            ("SecRule RESPONSE_HEADERS:X x \"id:7,phase:1,deny\"", "before phase 3"),
-            ("SecRule REQUEST_BODY x \"id:7,phase:1,deny\"", "before phase 2"),
-            (
-                "SecRule ARGS_POST|REQUEST_BODY x \"id:7,phase:1,deny\"",
-                "ARGS_POST is empty before phase 2 (write phase:2), REQUEST_BODY is",
-            ),
-            (
-                "SecRule &ARGS_POST \"@gt 3\" \"id:7,phase:1,deny\"",
-                "&ARGS_POST is 0 before phase 2",
-            ),
-            ("SecRule XML:/* x \"id:7,phase:1,deny\"", "XML is empty"),
-            (
-                "SecRule MULTIPART_STRICT_ERROR \"!@eq 0\" \"id:7,phase:1,deny\"",
-                "MULTIPART_STRICT_ERROR is empty",
-            ),
-            (
-                "SecRule INBOUND_DATA_ERROR \"@eq 1\" \"id:7,phase:1,deny\"",
-                "INBOUND_DATA_ERROR is 0 before phase 2",
-            ),
-            (
-                "SecRule REMOTE_USER \"@streq root\" \"id:7,phase:2,deny\"",
-                "nothing sets REMOTE_USER here (AUTH_TYPE",
-            ),
-            (
-                "SecRule &REMOTE_USER \"@gt 0\" \"id:7,phase:2,deny\"",
-                "&REMOTE_USER is always 0",
-            ),
-            (
-                "SecRule DURATION \"@gt 1000\" \"id:7,phase:5,pass\"",
-                "DURATION is always 0",
-            ),
-        ] {
-            let told = said(&format!("\n{rule}\n"), None);
-            assert_eq!(told.len(), 1, "{rule}: {told:?}");
-            assert!(
-                told[0].starts_with("own:2: rule 7 never matches: ") && told[0].contains(part),
-                "{}",
-                told[0]
-            );
-        }
-        let told = said("SecRule ARGS|ARGS_POST x \"id:7,phase:1,deny\"", None);
-        assert_eq!(
-            told,
-            [
-                "own:1: rule 7 looks at nothing in some of its targets: ARGS_POST is empty before phase 2 (write phase:2)"
-            ]
-        );
-        let told = said(
-            "SecRule ARGS x \"id:7,phase:1,deny,chain\"\nSecRule FILES x \"t:none\"",
-            None,
-        );
-        assert!(
-            told.len() == 1 && told[0].starts_with("own:2: rule 7 never matches: FILES"),
-            "{told:?}"
-        );
-    }
-
-    #[test]
-    fn a_rule_that_may_match_is_left_alone() {
-        for rule in [
-            "SecRule RESPONSE_BODY x \"id:7,phase:4,deny\"",
-            "SecRule RESPONSE_STATUS x \"id:7,phase:5,pass\"",
-            "SecRule ARGS_POST x \"id:7,deny\"",
-            "SecRule &ARGS_POST \"@eq 0\" \"id:7,phase:1,pass\"",
-            "SecRule &REMOTE_USER \"!@eq 1\" \"id:7,phase:1,pass\"",
-            "SecRule FULL_REQUEST x \"id:7,phase:1,deny\"",
-            "SecRule REQBODY_ERROR \"!@eq 0\" \"id:7,phase:1,deny\"",
-            "SecRule INBOUND_DATA_ERROR \"@eq 0\" \"id:7,phase:1,pass\"",
-            "SecAction \"id:7,phase:1,pass\"",
-        ] {
-            assert_eq!(said(rule, None), Vec::<String>::new(), "{rule}");
-        }
-    }
-
-    #[test]
-    fn what_looks_at_responses_that_are_not_inspected_is_told() {
-        let rule = "SecRule RESPONSE_STATUS \"@ge 500\" \"id:7,phase:5,pass\"";
-        let told = said(rule, Some(&WITHOUT_RESPONSES));
-        assert!(
-            told.len() == 1 && told[0].contains("give spec.body.response"),
-            "{told:?}"
-        );
-        let with = Fields {
-            inspect_response: Some(1000),
-            ..WITHOUT_RESPONSES
-        };
-        assert_eq!(said(rule, Some(&with)), Vec::<String>::new());
-        let told = said(
-            "SecAction \"id:7,phase:1,pass,ctl:responseBodyAccess=On\"",
-            Some(&WITHOUT_RESPONSES),
-        );
-        assert!(
-            told.len() == 1 && told[0].contains("give spec.body.response"),
-            "{told:?}"
-        );
-    }
-
-    #[test]
-    fn an_action_without_effect_where_it_stands_is_told() {
-        for (action, phase, part) in [
-            ("ctl:requestBodyLimit=5", 1, "spec.body.inspect"),
-            ("ctl:responseBodyLimit=5", 3, "spec.body.response.inspect"),
-            ("ctl:auditLogParts=-C", 1, "one form"),
-            ("ctl:requestBodyAccess=Off", 2, "write phase:1"),
-            ("ctl:forceRequestBodyVariable=On", 2, "write phase:1"),
-            ("ctl:requestBodyProcessor=JSON", 2, "write phase:1"),
-            ("ctl:responseBodyAccess=Off", 4, "write phase:3"),
-            ("deny", 5, "rule 7 is of phase 5"),
-            ("redirect:/x", 5, "rule 7 is of phase 5"),
-        ] {
-            let told = said(&format!("SecAction \"id:7,phase:{phase},{action}\""), None);
-            assert!(told.len() == 1 && told[0].contains(part), "{action}: {told:?}");
-        }
-        for (action, phase) in [
-            ("ctl:requestBodyAccess=Off", 1),
-            ("ctl:responseBodyAccess=Off", 3),
-            ("ctl:ruleEngine=Off", 2),
-            ("ctl:auditLogParts=+E", 2),
-            ("pass", 5),
-        ] {
-            let told = said(&format!("SecAction \"id:7,phase:{phase},{action}\""), None);
-            assert_eq!(told, Vec::<String>::new(), "{action}");
-        }
-    }
-}
+mod tests;

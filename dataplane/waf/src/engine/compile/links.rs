@@ -155,7 +155,7 @@ impl Tables<'_> {
                     })));
                 }
                 let tree = match pattern::tree(argument) {
-                    Err(message) if pattern::is_not_regular(&message) => return Ok(self.leave_out(message)),
+                    Err(fault) if fault.is_not_regular => return Ok(self.leave_out(fault.into())),
                     tree => tree?,
                 };
                 self.weigh(&tree)?;

@@ -7,6 +7,10 @@ use regex_automata::meta;
 use regex_syntax::ParserBuilder;
 use regex_syntax::hir::Hir;
 
+use fault::Fault;
+
+mod fault;
+
 /// Most memory that one pattern's program may take.
 pub(crate) const SIZE: usize = 16 << 20;
 
@@ -22,7 +26,10 @@ pub(crate) fn compile(pattern: &str, ignore_case: bool, size: usize) -> Result<R
         .size_limit(size)
         .dfa_size_limit(1 << 20)
         .build()
-        .map_err(|error| explain(&error.to_string()))
+        .map_err(|_| match tree(pattern) {
+            Err(fault) => fault.into(),
+            Ok(_) => format!("its program takes more than {size} bytes: write a shorter pattern, or smaller counts"),
+        })
 }
 
 /// Compiles the syntax trees of many patterns, on as many threads as there are processors, up to four, and meanwhile runs
@@ -74,7 +81,7 @@ pub(crate) fn compile_tree(tree: &Hir) -> Option<meta::Regex> {
 ///
 /// # Errors
 /// What is wrong with it.
-pub(crate) fn tree(pattern: &str) -> Result<Hir, String> {
+pub(crate) fn tree(pattern: &str) -> Result<Hir, Fault> {
     let mut parser = ParserBuilder::new()
         .unicode(false)
         .utf8(false)
@@ -82,17 +89,23 @@ pub(crate) fn tree(pattern: &str) -> Result<Hir, String> {
         .build();
     parser
         .parse(&rewrite(pattern))
-        .map_err(|error| explain(&error.to_string()))
+        .map_err(|error| Fault::new(pattern, &error))
 }
 
 /// The pattern as the `regex` crate writes what PCRE means by it: a byte that is not ASCII is that byte and not a part of a
 /// character, a brace or bracket that begins nothing stands for itself, and so does an escaped mark.
 pub(crate) fn rewrite(pattern: &str) -> String {
+    rewrite_and(pattern, &mut |_, _| {})
+}
+
+/// As [`rewrite`]; `note` is told where in the pattern, and where in what comes out, each piece begins.
+fn rewrite_and(pattern: &str, note: &mut dyn FnMut(usize, usize)) -> String {
     let mut out = String::with_capacity(pattern.len() + 16);
     let bytes = pattern.as_bytes();
     let mut at = 0;
     let mut class = None;
     while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+        note(at, out.len());
         let taken = match class {
             None => outside(rest, &mut out, &mut class),
             Some(state) => inside(rest, state, &mut out, &mut class),
@@ -197,6 +210,17 @@ fn escape(rest: &[u8], out: &mut String, in_class: bool) -> (usize, bool) {
         return (len, false);
     }
     match rest.get(1).copied() {
+        // NUL, or with more digits the byte of that number in base eight.
+        Some(b'0') => {
+            let digits = rest
+                .iter()
+                .skip(2)
+                .take(2)
+                .take_while(|byte| matches!(byte, b'0'..=b'7'));
+            let (value, len) = digits.fold((0, 2), |(value, len), digit| (value * 8 + (digit - b'0'), len + 1));
+            out.push_str(&format!("\\x{value:02x}"));
+            (len, false)
+        }
         Some(b'h') => {
             out.push_str(if in_class { "\\t\\x20\\xa0" } else { "[\\t\\x20\\xa0]" });
             (2, true)
@@ -279,26 +303,6 @@ fn braced(text: &[u8]) -> Option<(u8, usize)> {
     Some((u8::from_str_radix(digits, 16).ok()?, end + 4))
 }
 
-/// Whether an explanation says that a pattern can never be run here.
-pub(crate) fn is_not_regular(message: &str) -> bool {
-    message.contains("look-around") || message.contains("backreferences")
-}
-
-/// The last line of the crate's explanation, and what else might help.
-fn explain(text: &str) -> String {
-    let last = text
-        .lines()
-        .rev()
-        .find(|line| !line.trim().is_empty())
-        .unwrap_or("not a regular expression");
-    let reason = last.trim().trim_start_matches("error:").trim();
-    if is_not_regular(reason) {
-        format!("{reason}: patterns run in linear time here, so write it without")
-    } else {
-        reason.to_owned()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -353,6 +357,28 @@ mod tests {
     #[test]
     fn what_cannot_run_in_linear_time_is_refused_with_a_reason() {
         assert!(compile("(?=x)", false, SIZE).unwrap_err().contains("linear time"));
-        assert!(compile("(", false, SIZE).is_err());
+        assert!(tree("(?=x)").unwrap_err().is_not_regular);
+        assert!(tree(r"(a)\1").unwrap_err().is_not_regular);
+        assert!(!tree("look-around|backreferences|(").unwrap_err().is_not_regular);
+    }
+
+    #[test]
+    fn a_pattern_that_is_too_large_is_told_as_such() {
+        let message = compile("(?:a{1000}){1000}", false, 1 << 20).unwrap_err();
+        assert!(message.contains("takes more than 1048576 bytes"), "{message}");
+    }
+
+    #[test]
+    fn a_zero_behind_a_backslash_is_the_byte_nul_or_begins_a_number_in_base_eight() {
+        for (pattern, bytes) in [
+            (r"^a\0b$", &b"a\0b"[..]),
+            (r"^[\0]$", b"\0"),
+            (r"^\012$", b"\n"),
+            (r"^\0123$", b"\n3"),
+            (r"^\08$", b"\x008"),
+            (r"^[\000-\037]+$", b"\0\x1f"),
+        ] {
+            assert!(compile(pattern, false, SIZE).unwrap().is_match(bytes), "{pattern}");
+        }
     }
 }

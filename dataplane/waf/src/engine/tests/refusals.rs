@@ -38,6 +38,8 @@ fn a_redirect_whose_macros_come_to_no_uri_refuses() {
         "/?where=nowhere",
         "/?where=https://",
         "/?where=//example.com/",
+        "/?where=javascript:alert(1)",
+        "/?where=data:text/html,x",
         &format!("/?where=/{}", "x".repeat(5000)),
     ] {
         assert_eq!(refused(rule, target), (403, None), "{target}");
@@ -54,7 +56,8 @@ fn a_status_that_does_not_go_with_the_action_is_a_mistake_with_its_line() {
         ("redirect:/x,status:403", "status:403 does not redirect"),
         ("redirect:/x,status:304", "status:304 does not redirect"),
         ("redirect:'/a b'", "cannot stand in a URI"),
-        ("redirect:nowhere", "needs an absolute URI or a path"),
+        ("redirect:javascript:alert(1)", "needs a URI of http"),
+        ("redirect:nowhere", "needs a URI of http or https, or a path"),
     ] {
         let told = mistakes(&format!("\nSecAction \"id:1,phase:1,{actions}\""));
         assert!(

@@ -3,6 +3,23 @@
 use super::*;
 
 #[test]
+fn a_rule_about_a_path_that_normalizes_it_holds_for_every_form_of_the_path() {
+    // The example of docs/waf.md.
+    let undone =
+        rules(r#"SecRule REQUEST_FILENAME "@beginsWith /wp-admin" "id:1002,phase:1,deny,t:none,t:normalizePath""#);
+    let raw = rules(r#"SecRule REQUEST_FILENAME "@beginsWith /wp-admin" "id:1002,phase:1,deny""#);
+    for path in ["/./wp-admin", "/x/../wp-admin", "//wp-admin", "/x/%2e%2e/wp-admin/y?z"] {
+        assert!(send(&undone, path).refused.is_some(), "{path}");
+        assert!(send(&raw, path).refused.is_none(), "{path}");
+    }
+    // Escapes are undone in the variable.
+    for path in ["/wp-admin", "/%77p-admin"] {
+        assert!(send(&undone, path).refused.is_some(), "{path}");
+    }
+    assert!(send(&undone, "/x/wp-admin").refused.is_none());
+}
+
+#[test]
 fn variables_keep_their_values_when_the_room_for_values_is_used_up() {
     let rules = rules(
         r#"SecRule ARGS:a "@rx -(.*)$" "id:1,phase:2,pass,nolog,capture,t:uppercase,t:removeWhitespace,setvar:tx.own=%{TX.1},setvar:tx.%{ARGS.n}=%{TX.1}"
