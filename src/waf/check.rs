@@ -157,8 +157,8 @@ fn find(files: &[PathBuf], unread: &mut Vec<String>) -> (Vec<Found>, Read) {
     // As in a policy.
     directives.sort_by_key(changes_others);
     let whole = errors.is_empty() && unread.is_empty();
-    let beside = if whole { Beside::Alone } else { Beside::Unread };
-    let reviewed: Review = review_beside(&directives, None, beside);
+    let others = if whole { Beside::Alone } else { Beside::Unread };
+    let reviewed: Review = review_beside(&directives, None, others);
     errors.extend(reviewed.errors);
     warnings.extend(reviewed.warnings);
     let data = |name: &str, position: &Position| {
