@@ -210,6 +210,8 @@ pub(super) const fn opener(variable: Variable) -> Option<&'static str> {
 mod tests {
     use std::collections::BTreeMap;
 
+    use std::sync::Arc;
+
     use super::*;
     use crate::bundle::{Crs, Own, Source};
     use crate::review::review_beside;
@@ -224,7 +226,7 @@ mod tests {
     fn crs(setup: &str, rules: &str) -> Catalog {
         let source = |name, text| Source { name, text };
         let setup = Some(source("setup", setup)).filter(|setup| !setup.text.is_empty());
-        Catalog::of_crs(&Crs::parse(setup, &[source("crs", rules)], BTreeMap::new()).unwrap())
+        Catalog::of_crs(Arc::new(Crs::parse(setup, &[source("crs", rules)], BTreeMap::new()).unwrap()))
     }
 
     #[test]
