@@ -209,7 +209,6 @@ pub(super) const fn opener(variable: Variable) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-
     use std::sync::Arc;
 
     use super::*;
@@ -226,7 +225,9 @@ mod tests {
     fn crs(setup: &str, rules: &str) -> Catalog {
         let source = |name, text| Source { name, text };
         let setup = Some(source("setup", setup)).filter(|setup| !setup.text.is_empty());
-        Catalog::of_crs(Arc::new(Crs::parse(setup, &[source("crs", rules)], BTreeMap::new()).unwrap()))
+        Catalog::of_crs(Arc::new(
+            Crs::parse(setup, &[source("crs", rules)], BTreeMap::new()).unwrap(),
+        ))
     }
 
     #[test]
