@@ -411,8 +411,9 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::engine::{Connection, Transaction};
+    use crate::engine::Transaction;
     use crate::seclang::{Key, Variable};
+    use crate::testing::connection;
 
     #[test]
     fn a_target_is_a_variable_with_or_without_a_selector() {
@@ -469,15 +470,7 @@ mod tests {
     fn is_refused(crs: Option<&Crs>, own: &str) -> bool {
         let own = Own::parse(&[Source { name: "own", text: own }]).unwrap();
         let rules = Arc::new(compile(crs, &own).unwrap().rules);
-        let connection = Connection {
-            client: "203.0.113.9".parse().unwrap(),
-            client_port: 4000,
-            server: "203.0.113.1".parse().unwrap(),
-            server_port: 443,
-            unique_id: "id",
-            now_ms: 1_000_000,
-        };
-        let mut transaction = Transaction::new(rules, Arc::default(), &connection, false);
+        let mut transaction = Transaction::new(rules, Arc::default(), &connection(), false);
         transaction.request_line(b"POST", b"/?debug=1", b"HTTP/1.1");
         transaction.request_header(b"Content-Type", b"application/x-www-form-urlencoded");
         let refused = transaction.run_request_headers().is_some();

@@ -1,8 +1,9 @@
-//! What the tests share: a small seeded generator, so that a failure can be run again, and someone who knows where
-//! addresses are.
+//! What the tests share: a small seeded generator, so that a failure can be run again, a connection, and someone
+//! who knows where addresses are.
 
 use std::net::IpAddr;
 
+use crate::engine::Connection;
 use crate::geo::{Country, Locate};
 
 /// SplitMix64: every seed is good and the sequence is the same on every machine.
@@ -58,5 +59,17 @@ impl Locate for Atlas {
         tell("COUNTRY_CODE", country.as_str());
         tell("COUNTRY_CONTINENT", "EU");
         true
+    }
+}
+
+/// A connection over which a client asks.
+pub(crate) fn connection() -> Connection<'static> {
+    Connection {
+        client: "203.0.113.9".parse().unwrap(),
+        client_port: 4000,
+        server: "203.0.113.1".parse().unwrap(),
+        server_port: 443,
+        unique_id: "id",
+        now_ms: 1_000_000,
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::audit::Redaction;
 use crate::seclang::{Key, Variable, parse};
+use crate::testing::connection;
 
 mod bodies;
 mod bounds;
@@ -31,17 +32,6 @@ fn mistakes(text: &str) -> Vec<String> {
         .iter()
         .map(ToString::to_string)
         .collect()
-}
-
-fn connection() -> Connection<'static> {
-    Connection {
-        client: "203.0.113.9".parse().unwrap(),
-        client_port: 4000,
-        server: "203.0.113.1".parse().unwrap(),
-        server_port: 443,
-        unique_id: "id",
-        now_ms: 1_000_000,
-    }
 }
 
 /// A request through all phases.

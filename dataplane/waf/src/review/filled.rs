@@ -68,13 +68,12 @@ pub(super) fn filled(variable: Variable) -> Filled {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::net::IpAddr;
     use std::sync::Arc;
 
     use super::*;
-    use crate::engine::{Bound, Connection, Overlay, RuleSet, Stores, Transaction};
-    use crate::geo::{Country, Locate};
+    use crate::engine::{Bound, Overlay, RuleSet, Stores, Transaction};
     use crate::seclang::parse;
+    use crate::testing::{Atlas, connection};
 
     const PHASES: [Phase; 5] = [
         Phase::RequestHeaders,
@@ -83,24 +82,6 @@ mod tests {
         Phase::ResponseBody,
         Phase::Logging,
     ];
-
-    #[derive(Debug)]
-    struct Somewhere;
-
-    impl Locate for Somewhere {
-        fn country(&self, _: IpAddr) -> Option<Country> {
-            None
-        }
-
-        fn asn(&self, _: IpAddr) -> Option<u32> {
-            None
-        }
-
-        fn describe(&self, _: IpAddr, tell: &mut dyn FnMut(&'static str, &str)) -> bool {
-            tell("COUNTRY_CODE", "DE");
-            true
-        }
-    }
 
     /// Rules of one phase, one for each variable in the order of [`Variable::ALL`], with ids from 10 on. At most so many
     /// match as one transaction tells of.
@@ -145,18 +126,10 @@ mod tests {
     }
 
     fn matched(rules: &Arc<RuleSet>, stores: &Arc<Stores>, content_type: &str, body: &str) -> Vec<u32> {
-        let connection = Connection {
-            client: "203.0.113.9".parse().unwrap(),
-            client_port: 4000,
-            server: "203.0.113.1".parse().unwrap(),
-            server_port: 443,
-            unique_id: "id",
-            now_ms: 1_000_000,
-        };
         let bound = Arc::new(Bound::new(rules, &Overlay::default()));
-        let mut transaction = Transaction::bound(&bound, &connection, false)
+        let mut transaction = Transaction::bound(&bound, &connection(), false)
             .with_stores(stores)
-            .with_locations(Arc::new(Somewhere));
+            .with_locations(Arc::new(Atlas));
         let many = "&a=b".repeat(1001);
         transaction.request_line(b"POST", format!("/p/f.x?q=1{many}").as_bytes(), b"HTTP/1.1");
         for (name, value) in [

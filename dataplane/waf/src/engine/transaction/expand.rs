@@ -16,17 +16,29 @@ impl Transaction {
         limit: usize,
         out: &mut Vec<u8>,
     ) -> bool {
-        text.0.iter().all(|piece| {
-            let room = limit.saturating_sub(out.len());
-            match piece {
-                Piece::Bytes(bytes) => extend(out, bytes, room),
-                Piece::Slot(slot) => {
-                    let val = self.tx.get(*slot);
-                    self.write_val(bound, program, val, room, out)
-                }
-                Piece::Macro(target) => self.expand_macro(bound, program, target, room, out),
+        text.0
+            .iter()
+            .all(|piece| self.expand_piece(bound, program, piece, limit, out))
+    }
+
+    /// The same of a piece of a text.
+    pub(super) fn expand_piece(
+        &mut self,
+        bound: &Bound,
+        program: &Program,
+        piece: &Piece,
+        limit: usize,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let room = limit.saturating_sub(out.len());
+        match piece {
+            Piece::Bytes(bytes) => extend(out, bytes, room),
+            Piece::Slot(slot) => {
+                let val = self.tx.get(*slot);
+                self.write_val(bound, program, val, room, out)
             }
-        })
+            Piece::Macro(target) => self.expand_macro(bound, program, target, room, out),
+        }
     }
 
     /// Of a collection, a macro means the first value: no other is looked for, as a macro may be expanded for each match.

@@ -105,8 +105,7 @@ impl Transaction {
                 Piece::Slot(_) | Piece::Macro(_) if disguised && origin != Origin::Rule => self.unknown(),
                 _ => origin,
             };
-            let one = Text(Box::new([piece.clone()]));
-            let whole = self.expand(bound, program, &one, limit, &mut traced.bytes);
+            let whole = self.expand_piece(bound, program, piece, limit, &mut traced.bytes);
             traced.parts.push(Part {
                 end: traced.bytes.len(),
                 origin,
