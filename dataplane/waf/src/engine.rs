@@ -24,7 +24,7 @@ mod transaction;
 mod values;
 
 pub use bound::{Bound, BoundExclusion};
-pub(crate) use compile::{Effect, How};
+pub(crate) use compile::{Effect, How, link};
 pub use parts::Parts;
 pub use store::Stores;
 pub use transaction::Transaction;
@@ -146,18 +146,6 @@ pub struct Exclusion {
     pub rules: Vec<RuleRange>,
     /// What they do not see; none: they do not run.
     pub targets: Vec<Target>,
-}
-
-/// What [`RuleSet::compile_whole`] has to say of directives, without compiling their patterns, and what some do to the rules
-/// that are `given` and `watched`. Returns warnings.
-pub(crate) fn link(
-    directives: &[Directive],
-    read: &ReadFile<'_>,
-    given: &dyn Fn(&Position) -> bool,
-    watched: &dyn Fn(u32) -> bool,
-    tell: &mut dyn FnMut(Effect),
-) -> Result<Vec<CompileError>, Vec<CompileError>> {
-    compile::link(directives, read, given, watched, tell)
 }
 
 /// Whether a target of an exclusion can be used: a pattern in it has to compile.

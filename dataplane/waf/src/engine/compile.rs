@@ -85,7 +85,7 @@ pub(super) fn compile(
 
 /// Does all that [`compile`] does but to compile patterns, which is most of the work, and says what some of the rules do to
 /// the rules that are `given` and `watched`. Returns its warnings.
-pub(super) fn link(
+pub(crate) fn link(
     directives: &[Directive],
     read: &ReadFile<'_>,
     given: &dyn Fn(&Position) -> bool,
